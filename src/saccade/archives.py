@@ -1,0 +1,218 @@
+"""Read folders, zip, 7z and tar files that came from strangers: names are checked, sizes bounded, nothing is unpacked.
+
+Each kind is a small class with the same face: `path`, `sizes` (bytes by name) and `read`. Pictures go from the archive
+straight to whoever decodes them; 60,000 of them never become files on the disk.
+"""
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from saccade.decode import MAX_BYTES, UnreadablePicture
+from saccade.errors import DataError
+from saccade.member_names import checked_members, checked_name, is_junk, raise_damaged, raise_encrypted
+from saccade.seven_zip import SevenZip
+
+SUFFIXES = (".zip", ".7z")  # of archives that are looked into where they lie inside another archive or a folder
+TAR_OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+MAX_TAR_READ = 512 * 2**20  # bytes: the largest file of CIFAR-100 is 155 MB
+Contents = bytes | Path | UnreadablePicture
+
+
+class Container(Protocol):
+    """A folder or an archive."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file by its name, unpacked; in the order of the archive. Raises DataError."""
+
+    def read(self, names: Iterable[str], limit: int = MAX_BYTES) -> Iterator[tuple[str, Contents]]:
+        """Yield each of `names` with its contents, in the order of `names` or, where solid, of the archive.
+
+        limit: bytes; a larger file, like a damaged one, is an UnreadablePicture. Raises DataError where nothing more
+        can be read.
+        """
+
+
+def open_container(path: Path, *, skip: Path | None = None) -> Container:
+    """Find out by its first bytes what `path` is. skip: a place in a folder that is left out.
+
+    Raises DataError for a path that is missing or is no archive.
+    """
+    if path.is_dir():
+        return Folder(path, skip)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(512)
+    except OSError as problem:
+        raise DataError(
+            f'"{path}" cannot be read: {problem.strerror}.',
+            expected="a folder, a .zip, .7z or .tar.gz file, or one of the words cifar10, cifar10-tiny, demo",
+            do="check the path",
+        ) from None
+    if start.startswith(b"PK"):
+        return Zip(path)
+    if start.startswith(b"7z\xbc\xaf\x27\x1c"):
+        return SevenZip(path)
+    if start.startswith(tuple(TAR_OPENERS)) or start[257:262] == b"ustar":
+        return Tar(path)
+    raise DataError(
+        f'"{path.name}" is neither a folder nor an archive of a known kind.' if start else f'"{path.name}" is empty.',
+        where=str(path),
+        expected="a folder, a .zip, .7z or .tar.gz file",
+        do="if it was downloaded, download it again: an error page may have been saved in its place",
+    )
+
+
+@dataclass(frozen=True)
+class Folder:
+    path: Path
+    skip: Path | None = None
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        return {name: status.st_size for name, status in self.entries()}
+
+    def entries(self) -> Iterator[tuple[str, os.stat_result]]:
+        """(name, status) of each file. Links to folders are followed once; links that lead nowhere are no files."""
+        skip = self.skip and os.path.realpath(self.skip)
+        seen = {skip} if skip else set()
+        for folder, folders, names in os.walk(self.path, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not is_junk(name))
+            prefix = os.path.relpath(folder, self.path).replace(os.sep, "/") + "/"
+            for name in sorted(names):
+                full = os.path.join(folder, name)
+                if not is_junk(name) and os.path.isfile(full):
+                    yield checked_name(prefix + name, self.path), os.stat(full)
+
+    def read(self, names: Iterable[str], limit: int = MAX_BYTES) -> Iterator[tuple[str, Path]]:
+        """Yield each name with its path: whoever wants the bytes reads them, and finds the file too large or gone."""
+        for name in names:
+            yield name, self.path / name
+
+
+@dataclass(frozen=True)
+class Zip:
+    path: Path
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        return {name: info.file_size for name, info in self._members.items()}
+
+    @cached_property
+    def _members(self) -> dict[str, zipfile.ZipInfo]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                listed = archive.infolist()
+        except Exception as problem:  # besides BadZipFile: struct.error, UnicodeDecodeError, NotImplementedError
+            raise_damaged(self.path, problem)
+        if any(info.flag_bits & 1 for info in listed):
+            raise_encrypted(self.path)
+        return checked_members(
+            self.path,
+            # orig_filename: zipfile cuts a name at a NUL, so that "x.png\0.exe" would look harmless.
+            (
+                (info.orig_filename, info, stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG))
+                for info in listed
+                if not info.is_dir()
+            ),
+        )
+
+    def read(self, names: Iterable[str], limit: int = MAX_BYTES) -> Iterator[tuple[str, bytes | UnreadablePicture]]:
+        with zipfile.ZipFile(self.path) as archive:
+            for name in names:
+                info = self._members[name]
+                if info.file_size > limit:
+                    yield name, UnreadablePicture(f"larger than {limit // 2**20} MiB")
+                    continue
+                try:
+                    contents: bytes | UnreadablePicture = archive.read(info)
+                except Exception as problem:  # a wrong checksum or a damaged stream spoils this member only
+                    contents = UnreadablePicture(f"damaged inside {self.path.name}: {problem}")
+                yield name, contents
+
+    def copy_out(self, name: str, target: Path) -> None:
+        """Write one member, an archive itself, to the file `target`. Raises DataError."""
+        info = self._members[name]
+        if info.file_size > shutil.disk_usage(target.parent).free:
+            raise DataError(
+                f'"{name}" needs {info.file_size / 1e9:,.1f} GB once copied out of {self.path.name}; less is free.',
+                where=str(target.parent),
+                do="free some space, or unpack the archive elsewhere and give that folder as SOURCE",
+            )
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(info) as member, open(target, "wb") as file:
+                shutil.copyfileobj(member, file, 2**20)
+        except OSError:
+            raise
+        except Exception as problem:
+            raise_damaged(self.path, problem)
+
+
+@dataclass(frozen=True)
+class Tar:
+    """A tar file, plain or compressed. It is read from its beginning each time, so read all that is needed at once."""
+
+    path: Path
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        try:
+            with self._opened() as archive:
+                # Sparse files are special here: their size says nothing of the bytes in the archive.
+                entries = [(m.name, m.size, not m.isreg() or m.issparse()) for m in archive if not m.isdir()]
+        except Exception as problem:  # tarfile, gzip, bz2 and lzma each have their own
+            raise_damaged(self.path, problem)
+        return checked_members(self.path, entries)
+
+    def read(self, names: Iterable[str], limit: int = MAX_BYTES) -> Iterator[tuple[str, bytes | UnreadablePicture]]:
+        wanted = set(names)
+        try:
+            with self._opened() as archive:
+                for member in archive:
+                    name = checked_name(member.name, self.path)
+                    if name in wanted and member.size > limit:
+                        yield name, UnreadablePicture(f"larger than {limit // 2**20} MiB")
+                    elif name in wanted and (file := archive.extractfile(member)):
+                        yield name, file.read()
+        except Exception as problem:
+            raise_damaged(self.path, problem)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tarfile.TarFile]:
+        with open(self.path, "rb") as file:
+            start = file.read(6)
+        opener = next((opener for magic, opener in TAR_OPENERS.items() if start.startswith(magic)), open)
+        with opener(self.path, "rb") as file, tarfile.open(fileobj=_Bounded(file), mode="r:") as archive:
+            yield archive
+
+
+class _Bounded:
+    """A file that refuses to read very much at once: tarfile believes the length that a header claims for itself."""
+
+    def __init__(self, file: IO[bytes]):
+        self.seek, self.tell, self.file = file.seek, file.tell, file
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= MAX_TAR_READ:
+            raise tarfile.ReadError(f"a part of it claims to be {size:,} bytes long")
+        return self.file.read(size)

@@ -1,0 +1,317 @@
+"""The command line: arguments in, one verb called, errors out. numpy and torch are imported inside the commands."""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saccade import __version__
+from saccade.errors import SaccadeError
+
+PATH = click.Path(path_type=Path)
+
+
+class Commands(click.Group):
+    """Lists the commands in the order of the work and turns errors into messages and exit codes."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except SaccadeError as problem:
+            click.echo(f"saccade: {problem}", err=True)
+            context.exit(1)
+        except KeyboardInterrupt:
+            click.echo("\nsaccade: stopped. The same command goes on from the last checkpoint.", err=True)
+            context.exit(130)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="saccade")
+def main() -> None:
+    """From raw image files to a trained model you can trust and a checked submission.csv.
+
+    \b
+    Start with:  saccade compete demo --out demo
+    """
+
+
+def options(*decorators: Callable) -> Callable:
+    """Several click decorators as one, in reading order."""
+    return lambda function: functools.reduce(lambda f, decorate: decorate(f), reversed(decorators), function)
+
+
+raw_files = options(
+    click.option("--labels", type=PATH, help="The labels CSV, where the guess is wrong."),
+    click.option("--test", type=PATH, help="The folder of test images, where the guess is wrong."),
+    click.option("--sample", type=PATH, help="The sample submission CSV, where the guess is wrong."),
+    click.option("--size", type=click.IntRange(4, 1024), metavar="PIXELS", help="Side of the prepared images."),
+    click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out instead of stopping."),
+)
+the_split = options(
+    click.option(
+        "--valid-share", type=float, default=0.1, show_default=True, help="Share of each class to validate on."
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Decides which images validate."),
+)
+the_recipe = options(
+    click.option("--recipe", "recipe_name", metavar="NAME", help="A recipe's name, or a recipe.json file."),
+    click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a setting of the recipe."),
+)
+the_device = click.option("--device", metavar="NAME", help="cpu, cuda, mps, ...; by default the best there is.")
+the_views = click.option("--views", type=click.Choice(["1", "2", "6"]), help="Views averaged; by default the recipe's.")
+
+
+@main.command()
+@click.argument("source")
+@click.option("--out", type=PATH, required=True, metavar="DIR", help="Where everything goes.")
+@the_recipe
+@the_split
+@raw_files
+@click.option("--refit/--no-refit", default=True, show_default=True, help="Train again on all labelled images.")
+@the_device
+def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arguments: Any) -> None:
+    """Raw files to a checked submission.csv, in one go.
+
+    \b
+    Example:  saccade compete cifar-10.zip --out cifar
+
+    SOURCE is a folder, zip or archive with images and labels, or one of: demo, cifar10-tiny, cifar10.
+    Run again, it goes on where it stopped.
+    """
+    from saccade.compete import compete, describe_accuracy
+    from saccade.display import Display
+
+    recipe = chosen_recipe(recipe_name, settings)
+    with Display() as display:
+        entry = compete(out=out, recipe=recipe, on_epoch=display.on_epoch, on_progress=display.on_progress, **arguments)
+    click.echo(describe_accuracy(entry.scores))
+    click.echo(entry.submission or entry.final.folder)
+    hint(f"saccade evaluate {out / 'run'} {out / 'data'}")
+
+
+@main.command()
+@click.argument("source")
+@click.option("--out", type=PATH, required=True, metavar="DATA", help="The folder to write.")
+@raw_files
+@the_split
+def prepare(**arguments: Any) -> None:
+    """Decode every image once into one array beside rows.csv.
+
+    \b
+    Example:  saccade prepare cifar-10.zip --out data
+    """
+    from saccade.display import Display
+    from saccade.prepare import prepare
+
+    with Display() as display:
+        images = prepare(on_progress=display.on_progress, **arguments)
+    click.echo(images)
+    click.echo(images.folder)
+    hint(f"saccade train {images.folder} --out run")
+
+
+@main.command()
+@click.argument("source")
+@click.option("--out", type=PATH, required=True, metavar="DIR", help="The folder to write.")
+@the_split
+@click.option("--link", type=click.Choice(["copy", "hard", "symbolic"]), default="copy", show_default=True)
+def organize(**arguments: Any) -> None:
+    """Write train_valid_test/ class folders, for tools that want them.
+
+    \b
+    Example:  saccade organize cifar-10.zip --out folders
+    """
+    from saccade.display import Display
+    from saccade.organize import organize
+
+    with Display() as display:
+        click.echo(organize(on_progress=display.on_progress, **arguments))
+
+
+@main.command()
+@click.argument("data", type=PATH)
+@click.option("--out", type=PATH, required=True, metavar="RUN", help="The run's folder.")
+@the_recipe
+@click.option("--on", type=click.Choice(["train", "train+valid"]), default="train", show_default=True)
+@click.option("--init", type=PATH, metavar="MODEL", help="Start from this model's weights.")
+@the_device
+def train(data: Path, recipe_name: str | None, settings: tuple[str, ...], **arguments: Any) -> None:
+    """Train a recipe on prepared images; run again, it goes on where it stopped.
+
+    \b
+    Example:  saccade train data --out run --recipe quick --set epochs=12
+    """
+    from saccade.display import Display
+    from saccade.train import train
+
+    recipe = chosen_recipe(recipe_name, settings)
+    with Display() as display:
+        run = train(data, recipe, on_epoch=display.on_epoch, on_progress=display.on_progress, **arguments)
+    click.echo(run)
+    click.echo(run.model)
+    hint(f"saccade evaluate {run.folder} {data}")
+
+
+@main.command()
+@click.argument("run", type=PATH)
+@click.argument("data", type=PATH)
+@click.option("--split", default="valid", show_default=True, help="train, valid, or test where it has labels.")
+@click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
+@the_views
+@the_device
+def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **arguments: Any) -> None:
+    """Score a run on a labelled split.
+
+    \b
+    Example:  saccade evaluate run data
+    """
+    from saccade.compete import describe_accuracy
+    from saccade.display import Display
+    from saccade.evaluate import evaluate
+
+    with Display() as display:
+        scores = evaluate(run, data, views=int(views) if views else None, on_progress=display.on_progress, **arguments)
+    if as_json:
+        click.echo(json.dumps(scores, indent=2))
+        return
+    click.echo(describe_accuracy(scores))
+    click.echo(f"log-loss {scores['log_loss']:.4f} nats, calibration error {100 * scores['calibration_error']:.2f}%")
+    width = max(len(name) for name in scores["classes"])
+    for name, figures in scores["classes"].items():
+        click.echo(f"  {name:{width}}  {100 * figures['accuracy']:6.2f}%  of {figures['images']:,}")
+
+
+@main.command()
+@click.argument("run", type=PATH)
+@click.argument("data", type=PATH)
+@click.option("--split", default="test", show_default=True)
+@click.option("--out", type=PATH, required=True, metavar="CSV", help="id, label and one probability per class.")
+@the_views
+@the_device
+def predict(run: Path, data: Path, views: str | None, **arguments: Any) -> None:
+    """Classify the images of a split.
+
+    \b
+    Example:  saccade predict run data --out predictions.csv
+    """
+    from saccade.display import Display
+    from saccade.predict import predict
+
+    with Display() as display:
+        guesses = predict(run, data, views=int(views) if views else None, on_progress=display.on_progress, **arguments)
+    click.echo(guesses)
+    click.echo(arguments["out"])
+    hint(f"saccade submission {arguments['out']} {data} --out submission.csv")
+
+
+@main.command()
+@click.argument("predictions", type=PATH)
+@click.argument("data", type=PATH)
+@click.option("--out", type=PATH, required=True, metavar="CSV")
+def submission(predictions: Path, data: Path, out: Path) -> None:
+    """Write predictions in the form of the competition's sample and check every line.
+
+    \b
+    Example:  saccade submission predictions.csv data --out submission.csv
+    """
+    from saccade.display import Display
+    from saccade.submission import write_submission
+
+    with Display():
+        click.echo(write_submission(predictions, data, out))
+
+
+@main.command()
+@click.argument("thing")
+def show(thing: str) -> None:
+    """Say what prepared images, a run, a model file or a recipe hold.
+
+    \b
+    Example:  saccade show quick
+    """
+    from saccade.presets import PRESETS
+
+    if thing in PRESETS:
+        click.echo(f"{thing}\n{PRESETS[thing]}")
+        return
+    path = Path(thing)
+    if (path / "images.npy").exists():
+        from saccade.imageset import ImageSet
+
+        click.echo(ImageSet.open(path))
+    elif (path / "recipe.json").exists():
+        from saccade.run import Run
+
+        run = Run.open(path)
+        click.echo(f"{run}\n{run.about['runtime']}\n{run.recipe}")
+    elif path.suffix == ".safetensors" and path.exists():
+        from saccade.modelfile import load_model
+
+        model = load_model(path)
+        click.echo(f"{model.name}, {model.num_parameters:,} parameters\n{json.dumps(model.about, indent=2)}")
+    elif path.suffix == ".json" and path.exists():
+        from saccade.recipe import Recipe
+
+        click.echo(Recipe.open(path))
+    else:
+        raise SaccadeError(
+            f'there is no "{thing}" to show.',
+            expected="prepared images, a run, a model.safetensors file, a recipe.json file or a recipe's name",
+            do=f"check the path; the recipes are {', '.join(PRESETS)}",
+        )
+
+
+@main.command("list")
+@click.argument("what", type=click.Choice(["recipes", "models"]))
+def list_(what: str) -> None:
+    """List the recipes or the models.
+
+    \b
+    Example:  saccade list recipes
+    """
+    if what == "recipes":
+        from saccade.presets import DEFAULT, PRESETS
+
+        for name, recipe in PRESETS.items():
+            default = "  (default)" if name == DEFAULT else ""
+            click.echo(f"{name:24}{recipe.model:24}{recipe.epochs:>5} epochs{default}")
+    else:
+        import torch
+
+        from saccade.models import MODELS, build_network
+
+        for name in MODELS:
+            with torch.device("meta"):
+                num = sum(p.numel() for p in build_network(name, 10).parameters() if p.requires_grad)
+            click.echo(f"{name:28}{num:>12,} parameters")
+
+
+def chosen_recipe(name: str | None, settings: tuple[str, ...]):
+    """The recipe that --recipe and --set mean."""
+    from saccade.errors import RecipeError, did_you_mean
+    from saccade.presets import DEFAULT, PRESETS
+    from saccade.recipe import Recipe
+
+    if name is None or name in PRESETS:
+        recipe = PRESETS[name or DEFAULT]
+    elif name.endswith(".json"):
+        recipe = Recipe.open(name)
+    else:
+        raise RecipeError(
+            f'there is no recipe "{name}".',
+            where=f"--recipe {name}",
+            expected=", ".join(PRESETS) + ", or a recipe.json file",
+            do=did_you_mean(name, PRESETS, "check the spelling"),
+        )
+    return recipe.with_settings(settings)
+
+
+def hint(command: str) -> None:
+    """The next command to type."""
+    click.echo(f"next: {command}", err=True)

@@ -1,0 +1,99 @@
+"""Raw files -> submission.csv: the verbs in a row, each in its own folder, each continued if it stopped."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from saccade import files
+from saccade.evaluate import evaluate
+from saccade.imageset import ImageSet
+from saccade.modelfile import load_model
+from saccade.predict import Progress, predict
+from saccade.prepare import prepare
+from saccade.presets import DEFAULT, PRESETS
+from saccade.recipe import Recipe
+from saccade.run import Row, Run, locked
+from saccade.submission import write_submission
+from saccade.train import train
+
+log = logging.getLogger("saccade")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What `compete` made."""
+
+    images: ImageSet
+    run: Run  # trained on the train split, validated
+    scores: dict[str, Any]  # of `run` on the valid split
+    final: Run  # trained on everything labelled; `run` itself without refit
+    submission: Path | None  # None where there are no test images
+
+
+def compete(
+    source: str | Path,
+    out: str | Path,
+    *,
+    recipe: Recipe = PRESETS[DEFAULT],
+    valid_share: float = 0.1,
+    seed: int = 0,
+    refit: bool = True,
+    labels: str | Path | None = None,
+    test: str | Path | None = None,
+    sample: str | Path | None = None,
+    size: int | None = None,
+    skip_unreadable: bool = False,
+    device: str | None = None,
+    on_epoch: Callable[[Row], None] | None = None,
+    on_progress: Progress | None = None,
+) -> Entry:
+    """Prepare, train and validate, train again on all labelled images, classify the test images, write the submission.
+
+    `out` gets data/, run/, refit/, evaluation.json, predictions.csv and submission.csv. Run again, it goes on where it
+    stopped. seed decides the split; the recipe's own seed the training. Raises what the verbs raise.
+    """
+    out = Path(out)
+    with locked(out):
+        log.info("prepare: %s -> %s", source, out / "data")
+        images = prepare(
+            source,
+            out / "data",
+            labels=labels,
+            test=test,
+            sample=sample,
+            size=size,
+            valid_share=valid_share,
+            seed=seed,
+            skip_unreadable=skip_unreadable,
+            on_progress=on_progress,
+        )
+        log.info("%s", images)
+        fit = partial(train, images, recipe, device=device, on_epoch=on_epoch, on_progress=on_progress)
+        log.info("train: %s for %d epochs -> %s", recipe.model, recipe.epochs, out / "run")
+        run = fit(out / "run")
+        scores = evaluate(run, images, device=device)
+        files.write_json(out / "evaluation.json", scores)
+        log.info("evaluate: %s", describe_accuracy(scores))
+        final = run
+        if refit:
+            log.info("refit on all %d labelled images -> %s", len(images.select("train", "valid")), out / "refit")
+            temperature = float(load_model(run.folder).temperature)
+            final = fit(out / "refit", on="train+valid", temperature=temperature)
+        if "test" not in images.counts:
+            log.warning("there are no test images, so there is no submission to write")
+            return Entry(images, run, scores, final, None)
+        guesses = predict(final, images, out=out / "predictions.csv", device=device, on_progress=on_progress)
+        submission = write_submission(guesses, images, out / "submission.csv")
+        log.info("submission: %d lines, checked against the competition's sample", len(guesses))
+        return Entry(images, run, scores, final, submission)
+
+
+def describe_accuracy(scores: dict[str, Any]) -> str:
+    """One line: the accuracy with its interval and the number of images."""
+    return (
+        f"{scores['split']} accuracy {100 * scores['accuracy']:.2f}% on {scores['images']:,} images "
+        f"(95% interval {100 * scores['low']:.2f} to {100 * scores['high']:.2f}%)"
+    )

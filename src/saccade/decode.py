@@ -1,0 +1,138 @@
+"""Picture bytes to pixels: any common format and mode to square RGB, by one stated rule.
+
+The rule for sizes: EXIF orientation first, then the central square, scaled to the wanted side (bicubic, antialiased).
+A picture that already has that size is left as it is, bit for bit.
+"""
+
+import contextlib
+import functools
+import io
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# A file with another ending is no picture to us, whatever is in it.
+SUFFIXES = frozenset(
+    ".png .jpg .jpeg .jpe .jfif .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif".split()
+)
+MAX_BYTES = 64 * 2**20  # of one picture file
+MAX_PIXELS = 100_000_000  # refused before decoding: such a file can be 20 KB on disk and gigabytes in memory
+TOO_LARGE = f"larger than {MAX_BYTES // 2**20} MiB"
+TOO_MANY_PIXELS = f"more than {MAX_PIXELS // 10**6} million pixels"
+
+
+class UnreadablePicture(Exception):
+    """A picture that cannot be decoded; its text is the reason, for people."""
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this name is taken for a picture: by its ending only."""
+    return name[name.rfind(".") :].lower() in SUFFIXES if "." in name else False
+
+
+def decode(picture: bytes | Path | np.ndarray, size: int) -> tuple[np.ndarray, bool]:
+    """Return the picture as uint8 RGB (size, size, 3), and whether it had to be resized or cropped.
+
+    picture: the bytes of a file, its path, or pixels already decoded, uint8 (H, W, 3).
+    Transparency is laid over white; 16-bit values keep their high byte; of an animation the first frame is taken;
+    32-bit and float pictures name no white, so it is 1 (float), 255 or 65535, the first that no pixel exceeds, and
+    otherwise the picture is stretched from its least to its greatest value.
+
+    Raises UnreadablePicture.
+    """
+    with _opened(picture) as image:
+        as_stored = image.size
+        if image.format in ("JPEG", "MPO") and min(as_stored) >= 4 * size:
+            # The decoder itself halves the picture while it can, 3x faster; twice the wanted side keeps it sharp.
+            image.draft(None, (2 * size, 2 * size))
+        image.load()
+        if image.mode == "RGB" and image.size == (size, size) and not image.info:  # nearly all of a Kaggle archive
+            return np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(size, size, 3), False
+        pixels = _square(_rgb(ImageOps.exif_transpose(image)), size)
+        return np.asarray(pixels), as_stored != (size, size)
+
+
+def picture_size(picture: bytes | Path | np.ndarray) -> tuple[int, int]:
+    """Return (width, height) from the file's header, as it is stored (before orientation). Raises UnreadablePicture."""
+    with _opened(picture) as image:
+        return image.size
+
+
+@contextlib.contextmanager
+def _opened(picture: bytes | Path | np.ndarray) -> Iterator[Image.Image]:
+    """The picture with its header read, its pixels not yet; what goes wrong in the block is UnreadablePicture too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters is an error of ours
+        try:
+            yield _open(picture)
+        except UnreadablePicture:
+            raise
+        except Image.UnidentifiedImageError:
+            raise UnreadablePicture("no picture of a known format, or its first bytes are damaged") from None
+        except Image.DecompressionBombError:
+            raise UnreadablePicture(TOO_MANY_PIXELS) from None
+        except Exception as problem:
+            # Decoders that meet damaged bytes raise nearly anything: struct.error, SyntaxError, IndexError, zlib.error.
+            reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
+            raise UnreadablePicture(reason or type(problem).__name__) from None
+
+
+def _open(picture: bytes | Path | np.ndarray) -> Image.Image:
+    if isinstance(picture, np.ndarray):
+        return Image.fromarray(picture)
+    if isinstance(picture, Path):
+        if picture.stat().st_size > MAX_BYTES:
+            raise UnreadablePicture(TOO_LARGE)
+        picture = picture.read_bytes()
+    if not picture:
+        raise UnreadablePicture("the file is empty")
+    image = Image.open(io.BytesIO(picture), formats=_formats())
+    if image.width * image.height > MAX_PIXELS:
+        raise UnreadablePicture(TOO_MANY_PIXELS)
+    return image
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """Only these: Pillow would hand an EPS file, whatever its name, to Ghostscript, which is a programming language."""
+    Image.init()
+    known = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
+    return [name for name in known if name in Image.OPEN]
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=1e30, neginf=-1e30)
+        return Image.fromarray(_eight_bits(values, whites=(1, 255, 65535) if image.mode == "F" else (255, 65535)))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGB", image.size, "white")
+        white.paste(image, mask=image.getchannel("A"))
+        return white
+    return image.convert("RGB")
+
+
+def _eight_bits(values: np.ndarray, *, whites: tuple[int, ...]) -> np.ndarray:
+    """uint8 (H, W, 3) of float32 values (H, W) of an unknown range, by the rule in `decode`."""
+    low, high = float(values.min()), float(values.max())
+    white = next((white for white in whites if low >= 0 and high <= white), None)
+    low, high = (0.0, float(white)) if white else (low, high)
+    grey = (values - np.float32(low)) * np.float32(255 / max(high - low, 1e-30)) + np.float32(0.5)
+    return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    if side == size:
+        return image if image.size == (size, size) else image.crop(box)
+    # The box is cut out while scaling: a picture of 1x100000 never becomes one of 32x3200000.
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)

@@ -1,0 +1,78 @@
+"""model.safetensors: weights, and in its header all that using them takes. Loading runs no code from the file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from saccade import __version__, files
+from saccade.errors import RunError, SaccadeError
+from saccade.models import Classifier, build_network
+
+FORMAT = 1
+KEY = "saccade"  # one key of safetensors' metadata holds everything as JSON: several keys have no fixed order
+
+
+def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
+    """Write weights and header. `about` adds to the header: recipe, data fingerprint, scores, ... (JSON values).
+
+    The same model and `about` give the same bytes.
+    """
+    path = Path(path)
+    header = {
+        "format": FORMAT,
+        "saccade": __version__,
+        "model": model.name,
+        "classes": list(model.classes),
+        "size": list(model.size),
+        **about,
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with files.replacing(path) as file:
+        file.write(save(tensors, {KEY: json.dumps(header, ensure_ascii=False, allow_nan=False)}))
+    return path
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> Classifier:
+    """Read what `save_model` wrote (or a run folder that holds it) as a Classifier in evaluation mode.
+
+    Its header is the attribute `about`. Raises RunError for anything that is not a whole model file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    do = "check the path, or train again"
+    if not path.exists():
+        raise RunError(f'there is no model at "{path}".', expected="a run folder or a model.safetensors file", do=do)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if header["format"] != FORMAT:
+            raise RunError(
+                f"the model file has format {header['format']}.",
+                where=str(path),
+                expected=f"format {FORMAT}, which saccade {__version__} reads",
+                do="update saccade",
+            )
+        classes, size = tuple(map(str, header["classes"])), tuple(map(int, header["size"]))
+        if len(size) != 2 or not 1 <= len(classes) <= 1_000_000 or not all(0 < side <= 10_000 for side in size):
+            raise ValueError("its header has impossible classes or sizes")
+        with torch.device("meta"):  # no memory is spent on what the header claims before the tensors agree with it
+            model = Classifier(header["model"], build_network(header["model"], len(classes)), classes, size)
+        model.load_state_dict(tensors, strict=True, assign=True)
+    except SaccadeError:
+        raise
+    except KeyError as problem:
+        raise RunError(
+            f"this file is no model of saccade: its header lacks {problem}.", where=str(path), do=do
+        ) from None
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, RecursionError) as problem:
+        raise RunError(f"the model file is damaged: {str(problem).splitlines()[0]}", where=str(path), do=do) from None
+    model.about = header
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    return model.to(device).eval()

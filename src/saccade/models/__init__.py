@@ -1,0 +1,123 @@
+"""Every architecture by name, and the Classifier that makes a network usable by itself."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from saccade import runtime
+from saccade.errors import RecipeError, did_you_mean
+from saccade.imageset import ImageSet
+from saccade.models.cifar_resnet import cifar_resnet
+from saccade.models.cifar_resnext import cifar_resnext
+from saccade.models.cifar_wide_resnet import cifar_wide_resnet
+from saccade.models.resnet18 import resnet18, resnet18_bn_shortcut, resnet18_mxnet
+from saccade.models.whitened_cnn import WhitenedCNN
+from saccade.recipe import Recipe
+
+# name -> builder(num_classes) of a network that takes normalised images
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "whitened_cnn": WhitenedCNN,
+    "resnet18": resnet18,
+    "resnet18_mxnet": resnet18_mxnet,
+    "resnet18_bn_shortcut": resnet18_bn_shortcut,
+    "cifar_resnet20_v1": partial(cifar_resnet, 1, 20),
+    "cifar_resnet56_v1": partial(cifar_resnet, 1, 56),
+    "cifar_resnet110_v1": partial(cifar_resnet, 1, 110),
+    "cifar_resnet20_v2": partial(cifar_resnet, 2, 20),
+    "cifar_resnet56_v2": partial(cifar_resnet, 2, 56),
+    "cifar_resnet110_v2": partial(cifar_resnet, 2, 110),
+    "cifar_wideresnet16_10": partial(cifar_wide_resnet, 16, 10),
+    "cifar_wideresnet28_10": partial(cifar_wide_resnet, 28, 10),
+    "cifar_wideresnet40_8": partial(cifar_wide_resnet, 40, 8),
+    "cifar_resnext29_16x64d": partial(cifar_resnext, 29, 16, 64),
+    "cifar_resnext29_32x4d": partial(cifar_resnext, 29, 32, 4),
+}
+# the same families at any other depth and width
+FAMILIES: dict[str, Callable[..., nn.Module]] = {
+    r"cifar_resnet(\d+)_v(\d)": lambda depth, version, *rest, **more: cifar_resnet(version, depth, *rest, **more),
+    r"cifar_wideresnet(\d+)_(\d+)": cifar_wide_resnet,
+    r"cifar_resnext(\d+)_(\d+)x(\d+)d": cifar_resnext,
+}
+
+INITIAL_WEIGHTS, WHITENING_SAMPLE = 11, 12  # what a random draw is for; part of its key
+
+
+class Classifier(nn.Module):
+    """A network with all that using it takes: its normalisation, classes, image size and temperature.
+
+    Input: float (B, 3, H, W) in [0, 1]; nobody else normalises, so nobody can forget to. Output: logits (B, classes).
+    Probabilities are softmax(logits / temperature).
+    """
+
+    mean: Tensor  # (3, 1, 1), of the training images
+    std: Tensor  # (3, 1, 1), per pixel
+    temperature: Tensor  # ()
+
+    def __init__(self, name: str, network: nn.Module, classes: tuple[str, ...], size: tuple[int, int]):
+        super().__init__()
+        self.name, self.classes, self.size = name, classes, size
+        self.network = network
+        self.about: dict[str, Any] = {}  # the header of the file it was loaded from
+        self.register_buffer("mean", torch.full((3, 1, 1), 0.5))
+        self.register_buffer("std", torch.full((3, 1, 1), 0.25))
+        self.register_buffer("temperature", torch.ones(()))
+
+    def to_device(self, device: torch.device) -> "Classifier":
+        """Move there, filters laid out channels-last: measured faster than contiguous on processors and GPUs."""
+        return self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network((x - self.mean) / self.std)
+
+    @property
+    def num_parameters(self) -> int:
+        """Those that train."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+def build_network(name: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
+    """A fresh network by name, its weights from torch's random numbers.
+
+    Raises RecipeError for a name that is none, an impossible depth, and dropout for a network that has none.
+    """
+    builder = MODELS.get(name)
+    for pattern, family in FAMILIES.items():
+        if builder is None and (match := re.fullmatch(pattern, name)):
+            builder = partial(family, *(int(number) for number in match.groups()))
+    if builder is None:
+        raise RecipeError(
+            f'there is no model "{name}".',
+            expected="one of the names that `saccade list models` prints, or one of their families at another depth",
+            do=did_you_mean(name, MODELS, "check the spelling"),
+        )
+    if not dropout:
+        return builder(num_classes)
+    if not name.startswith("cifar_wideresnet"):
+        raise RecipeError(
+            f"the model {name} has no dropout.",
+            where=f"dropout={dropout:g}",
+            expected="0, or a wide ResNet",
+            do="set dropout=0, or for example model=cifar_wideresnet16_10",
+        )
+    return builder(num_classes, dropout=dropout)
+
+
+def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
+    """A fresh model for these training images: their normalisation is taken over; weights are f(recipe.seed)."""
+    runtime.seed_torch(recipe.seed, INITIAL_WEIGHTS)
+    network = build_network(recipe.model, len(images.classes), recipe.dropout)
+    model = Classifier(recipe.model, network, images.classes, images.size)
+    for buffer, values in ((model.mean, images.about["mean"]), (model.std, images.about["std"])):
+        # A channel that never changes (all black, say) has no spread to divide by.
+        buffer.copy_(torch.tensor(values).clamp(min=1e-3 if buffer is model.std else 0.0)[:, None, None])
+    if isinstance(network, WhitenedCNN):
+        num = min(len(images), 5000)
+        chosen = runtime.random(recipe.seed, WHITENING_SAMPLE).choice(len(images), num, replace=False)
+        pixels = torch.from_numpy(images.take(np.sort(chosen)).pixels()).permute(0, 3, 1, 2)
+        network.whitening.fit((pixels.float() / 255 - model.mean) / model.std)
+    return model

@@ -1,0 +1,18 @@
+"""The weights an MXNet network begins with after `initialize(mx.init.Xavier())`."""
+
+from torch import nn
+
+
+def xavier_(network: nn.Module) -> None:
+    """Draw every convolution and dense weight from U(-a, a), a = sqrt(6 / (fan_in + fan_out)); set biases to 0.
+
+    A fan is the channels on that side of the weight's own shape times the kernel area: for a grouped convolution that
+    is (channels / groups) inwards but all channels outwards, in MXNet and in torch alike.
+    Batch norm is left as it is made: scale 1, shift 0.
+    Source: Glorot & Bengio, AISTATS 2010; mxnet v1.9.1 python/mxnet/initializer.py (uniform, average of both fans).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -1,0 +1,123 @@
+"""Model + images -> probabilities. Every score, report and submission comes out of `probabilities` below."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saccade import runtime
+from saccade.errors import DataError, some_of
+from saccade.imageset import ImageSet
+from saccade.modelfile import load_model
+from saccade.models import Classifier
+from saccade.predictions import Predictions
+from saccade.run import Run
+
+log = logging.getLogger("saccade")
+
+Progress = Callable[[str, int, int], None]  # (stage, images done, images in all)
+
+PIECE = {"cpu": 250, "cuda": 4096, "mps": 1024}  # images at once: pieces that fit a processor's cache are fastest
+
+
+def predict(
+    model: Run | Classifier | str | Path,
+    images: ImageSet | str | Path,
+    *,
+    split: str = "test",
+    out: str | Path | None = None,
+    views: int | None = None,
+    device: str | None = None,
+    on_progress: Progress | None = None,
+) -> Predictions:
+    """Classify the images of a split; with `out`, write them as CSV too (id, label, one probability per class).
+
+    model: a Run, a Classifier, or the path of either. views: 1, 2 or 6; by default as the model's recipe says.
+    Raises DataError where model and images do not fit, or the split is empty.
+    """
+    images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    chosen = images.select(split)
+    model = opened(model)
+    check_fit(model, images)
+    place = runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), device)
+    log.info("%s", place.why)
+    guesses = Predictions(
+        chosen.ids, probabilities(model, chosen, place, views=views, on_progress=on_progress), model.classes
+    )
+    if out is not None:
+        guesses.save(out)
+    return guesses
+
+
+def opened(model: Run | Classifier | str | Path) -> Classifier:
+    """The Classifier that any of these forms means."""
+    if isinstance(model, Classifier):
+        return model
+    return load_model(model.folder if isinstance(model, Run) else model)
+
+
+def check_fit(model: Classifier, images: ImageSet) -> None:
+    """Raise DataError where this model cannot have been made for these images."""
+    if model.size != images.size:
+        raise DataError(
+            f"the images have {images.size[1]}x{images.size[0]} pixels, the model {model.size[1]}x{model.size[0]}.",
+            where=str(images.folder),
+            do=f"prepare them with --size {model.size[0]}",
+        )
+    if model.classes != images.classes:
+        raise DataError(
+            f"the images' classes are {some_of(images.classes)}; the model's {some_of(model.classes)}.",
+            where=str(images.folder),
+            expected="the classes that the model was trained on, in its order",
+            do="use the data that the model was trained on, or train on this data",
+        )
+
+
+@torch.no_grad()
+def probabilities(
+    model: Classifier,
+    images: ImageSet,
+    place: runtime.Runtime,
+    *,
+    views: int | None = None,
+    on_progress: Progress | None = None,
+) -> np.ndarray:
+    """float32 (N, classes), rows in the order of `images`; each sums to 1. Leaves the model in the mode it was in.
+
+    Memory is bounded: images are taken a piece at a time.
+    """
+    views = views or model.about.get("recipe", {}).get("views", 1)
+    was_training = model.training
+    model.to_device(place.device).eval()
+    found = np.empty((len(images), len(model.classes)), dtype=np.float32)
+    step = PIECE[place.device.type]
+    for start in range(0, len(images), step):
+        pixels = torch.from_numpy(images.pixels(start, start + step)).to(place.device)
+        x = pixels.permute(0, 3, 1, 2).float().div_(255)
+        with place.autocast():
+            logits = mean_logits(model, x, views)
+        found[start : start + step] = (logits.float() / model.temperature).softmax(dim=1).cpu().numpy()
+        if on_progress:
+            on_progress("predict", min(start + step, len(images)), len(images))
+    model.train(was_training)
+    return found
+
+
+def mean_logits(model: Classifier, x: Tensor, views: int) -> Tensor:
+    """Logits averaged over views of float (B, 3, H, W).
+
+    1: as it is. 2: and mirrored. 6: those two with weight 1/2, and the images moved by one pixel up-left and
+    down-right with reflected border, each plain and mirrored, with weight 1/2 together (arXiv:2404.00498, section 3.7).
+    """
+    if views == 1:
+        return model(x)
+    mean = (model(x) + model(x.flip(3))) / 2
+    if views == 2:
+        return mean
+    padded = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
+    height, width = x.shape[2:]
+    moved = [padded[:, :, shift : shift + height, shift : shift + width] for shift in (0, 2)]
+    return mean / 2 + sum(model(m) + model(m.flip(3)) for m in moved) / 8

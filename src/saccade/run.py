@@ -1,0 +1,162 @@
+"""Run: the folder that one training writes, and how it is saved and restored.
+
+recipe.json             every setting
+about.json              which data and splits, versions, machine, device and why
+metrics.jsonl           one line per finished epoch
+history.png             the same as a picture
+checkpoint.safetensors  while unfinished: all that going on takes; gone when the run is done
+model.safetensors       when done: the model of the last epoch
+best.safetensors        the model of the epoch with the best validation accuracy, when that is another epoch
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from saccade import files
+from saccade.errors import RunError
+from saccade.recipe import Recipe, show_value
+
+Row = dict[str, Any]  # one epoch's figures
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: its folder, recipe and facts."""
+
+    folder: Path
+    recipe: Recipe
+    about: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """Open a run, finished or not. Raises RunError where the folder holds none."""
+        folder = Path(folder)
+        if not (folder / "about.json").exists() or not (folder / "recipe.json").exists():
+            raise RunError(
+                f'"{folder}" holds no run.',
+                expected="a folder written by `saccade train` (with recipe.json and about.json)",
+                do="check the path, or train first: saccade train DATA --out RUN",
+            )
+        about = files.read_json(folder / "about.json", error=RunError, do="train again into another folder")
+        if not isinstance(about, dict) or "fingerprint" not in about:
+            raise RunError(
+                f'"{folder}" holds no run but something else.', expected="a folder written by `saccade train`"
+            )
+        return cls(folder, Recipe.open(folder / "recipe.json"), about)
+
+    @classmethod
+    def start(cls, folder: str | Path, recipe: Recipe, about: dict[str, Any]) -> "Run":
+        """Open the run in `folder` or begin one.
+
+        Raises RunError for a folder that holds something else, or a run made with another recipe, data or splits.
+        """
+        folder = Path(folder)
+        if (folder / "about.json").exists():
+            run = cls.open(folder)
+            run._refuse_if_other(recipe, about)
+            return run
+        ours = {"recipe.json", ".lock"}  # of a start that was cut short
+        if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - ours):
+            raise RunError(
+                f'"{folder}" is not empty and holds no run.',
+                expected="a new folder, or one that `saccade train` wrote",
+                do="choose another --out",
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        recipe.save(folder / "recipe.json")
+        files.write_json(folder / "about.json", about)  # last: from here on the folder is a run
+        return cls(folder, recipe, about)
+
+    def _refuse_if_other(self, recipe: Recipe, about: dict[str, Any]) -> None:
+        other = ""
+        if differing := self.recipe.differences(recipe):
+            other = "another recipe: " + ", ".join(
+                f"{name} was {show_value(mine)}, is now {show_value(new)}" for name, (mine, new) in differing.items()
+            )
+        elif self.about["fingerprint"] != about["fingerprint"]:
+            other = "other images"
+        elif self.about["on"] != about["on"]:
+            other = f"other splits: it trained on {self.about['on']}, now {about['on']}"
+        elif self.about.get("init") != about.get("init"):
+            other = "other first weights"
+        if other:
+            raise RunError(
+                f"this folder holds a run with {other}.",
+                where=str(self.folder),
+                expected="the settings and data it was started with, to continue it",
+                do="choose another --out, or repeat the settings of the first command",
+            )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process. Raises RunError when another one trains in it."""
+        with locked(self.folder):
+            yield
+
+    @property
+    def metrics(self) -> list[Row]:
+        """One row per finished epoch."""
+        try:
+            lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+            return [json.loads(line) for line in lines]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as problem:
+            raise RunError(
+                f"the metrics are damaged: {problem}.",
+                where=str(self.folder / "metrics.jsonl"),
+                do="delete the file and run the same training again: it is written anew from the checkpoint",
+            ) from None
+
+    def save_metrics(self, rows: list[Row]) -> None:
+        files.write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done and the model written."""
+        return self.model.exists() and not self.checkpoint.exists()
+
+    def __str__(self) -> str:
+        rows = self.metrics
+        text = f"{self.recipe.model} on {self.about['on']}, {len(rows)} of {self.recipe.epochs} epochs"
+        if rows:
+            shown = {"train_loss": "train loss", "train_accuracy": "train accuracy", "valid_accuracy": "valid accuracy"}
+            text += "; " + ", ".join(f"{word} {rows[-1][key]:.4f}" for key, word in shown.items() if key in rows[-1])
+        return text
+
+    def __repr__(self) -> str:
+        return f"<Run {self.folder}: {self}>"
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; the system lets go of it however the process ends.
+
+    Raises RunError when another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            for leftover in folder.glob(".*.partial"):  # of a process that was killed: the lock says nobody writes it
+                leftover.unlink(missing_ok=True)
+            yield
+    except Timeout:
+        raise RunError(
+            "another saccade command works in this folder.",
+            where=str(folder),
+            do="wait for it, or choose another --out",
+        ) from None

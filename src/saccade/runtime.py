@@ -1,0 +1,118 @@
+"""Device, precision and randomness; each choice can say why."""
+
+import platform
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from saccade.errors import RunError
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where the arithmetic happens, in which precision, and why."""
+
+    device: torch.device
+    dtype: torch.dtype  # of matrix products and convolutions
+    why: str  # one line for people
+
+    def autocast(self) -> torch.autocast:
+        """Run matrix products and convolutions in `dtype`; a no-op for float32."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def choose(precision: str = "auto", device: str | None = None) -> Runtime:
+    """The device named or the best there is, and `precision` or the best that it does fast.
+
+    Raises RunError for a device that is not there.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        why = {"cuda": "a GPU was found", "mps": "an Apple GPU was found", "cpu": "no GPU was found"}[device]
+    else:
+        why = "as asked"
+    try:
+        place = torch.device(device)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as problem:
+        raise RunError(
+            f'the device "{device}" cannot be used: {str(problem).splitlines()[0]}',
+            expected="cpu, cuda, cuda:1, mps, ...",
+            do="leave --device out to take the best there is",
+        ) from None
+    fast, reason = _fast_bfloat16(place)
+    if precision == "auto":
+        dtype = torch.bfloat16 if fast else torch.float32
+        reason = f"{_name(dtype)} ({reason})"
+    else:
+        dtype = getattr(torch, precision)
+        reason = (
+            f"{precision} (as asked{'' if fast or dtype == torch.float32 else '; ' + reason + ', so it may be slow'})"
+        )
+    name = torch.cuda.get_device_name(place) if place.type == "cuda" else f"{torch.get_num_threads()} threads"
+    return Runtime(place, dtype, f"device {place} ({why}; {name}), {reason}")
+
+
+def _fast_bfloat16(device: torch.device) -> tuple[bool, str]:
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        return major >= 8, f"compute capability {major}.{minor}, bfloat16 units from 8.0"
+    if device.type == "mps":
+        return False, "bfloat16 is not faster there"
+    if getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)():
+        return True, "the processor has AMX tiles"
+    if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
+        return True, "the processor has AVX-512 bfloat16 dot products"
+    if platform.machine().lower() in ("arm64", "aarch64") and _arm_has_bf16():
+        return True, "the processor has bfloat16 instructions"
+    return False, "the processor has no bfloat16 dot products"
+
+
+@cache
+def _arm_has_bf16() -> bool:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return " bf16" in file.read()
+    except OSError:
+        return False
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def random(*key: int) -> np.random.Generator:
+    """Random numbers as a function of `key`, for example (seed, epoch, step): no stream to save or to replay."""
+    return np.random.default_rng(key)
+
+
+def seed_torch(*key: int) -> None:
+    """Make torch's own random numbers (initial weights, dropout) a function of `key`."""
+    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+def describe() -> dict[str, Any]:
+    """What a result may depend on besides data and recipe: versions, machine, threads."""
+    from saccade import __version__
+
+    return {
+        "saccade": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@cache
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"

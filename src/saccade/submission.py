@@ -1,0 +1,148 @@
+"""Predictions + the competition's own sample -> a checked submission file."""
+
+import csv
+import io
+import logging
+from collections.abc import Set
+from pathlib import Path
+
+from saccade import files
+from saccade.errors import DataError, first_few, some_of
+from saccade.imageset import SAMPLE, ImageSet
+from saccade.predictions import Predictions
+
+log = logging.getLogger("saccade")
+
+
+def write_submission(
+    predictions: Predictions | str | Path, images: ImageSet | str | Path, out: str | Path = "submission.csv"
+) -> Path:
+    """Write the sample submission's header and ids, in its order, with the predicted labels; check every line.
+
+    A sample with one column per class gets probabilities instead. Without a sample: id,label in the order of the test
+    images. Test images that `prepare` had to leave out get the most frequent class (or the class shares), with a
+    warning. Raises DataError for missing or unknown ids; then nothing is written.
+    """
+    images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    predictions = predictions if isinstance(predictions, Predictions) else Predictions.open(predictions)
+    if predictions.classes != images.classes:
+        raise DataError(
+            f"the predictions are of the classes {some_of(predictions.classes)}.",
+            expected=f"those of {images.folder}: {some_of(images.classes)}",
+            do="predict with a model trained on this data",
+        )
+    header, sample_ids = _sample(images)
+    left_out = {entry["id"] for entry in images.about["skipped"] if entry["split"] == "test"}
+    known = dict(zip(predictions.ids.tolist(), predictions.probabilities, strict=True))
+    test_ids = known.keys() | left_out
+    if missing := [id for id in sample_ids if image_id(id, test_ids) is None]:
+        raise DataError(
+            f"{len(missing)} of {len(sample_ids)} ids have no prediction, first {first_few(missing)}.",
+            where=str(images.folder / SAMPLE),
+            expected="a prediction for every test image",
+            do="predict the test split: saccade predict RUN DATA --split test --out predictions.csv",
+        )
+    wanted = {id: own for id in sample_ids if (own := image_id(id, test_ids)) is not None}
+    if extra := sorted(known.keys() - set(wanted.values())):
+        raise DataError(
+            f"{len(extra)} predictions have ids that the submission does not ask for, first {first_few(extra)}.",
+            where=str(images.folder / SAMPLE),
+            expected="predictions of the test images and no others",
+            do="predict the test split: saccade predict RUN DATA --split test --out predictions.csv",
+        )
+    counts = images.about["class_counts"]
+    frequent = max(images.classes, key=lambda name: counts[name])
+    columns = class_columns(header, images)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for id, own in wanted.items():
+        if columns is None:
+            writer.writerow([id, predictions.label_of(own) if own in known else frequent])
+        elif own in known:
+            writer.writerow([id, *(f"{known[own][column]:.9g}" for column in columns)])
+        else:
+            shares = [counts[images.classes[column]] / sum(counts.values()) for column in columns]
+            writer.writerow([id, *(f"{share:.9g}" for share in shares)])
+    if left_out:
+        what = f'the most frequent class, "{frequent}"' if columns is None else "the shares of the classes"
+        log.warning("%d test images could not be read; their lines hold %s", len(left_out), what)
+    out = Path(out)
+    files.write_text(out, text.getvalue())
+    check_submission(out, images)
+    return out
+
+
+def check_submission(path: str | Path, images: ImageSet) -> int:
+    """Compare a submission with the sample line by line; returns the number of images in it.
+
+    Raises DataError that names the first line that differs: header, id, order, a label that is no class, a probability
+    that is none, a line too many or too few.
+    """
+    path = Path(path)
+    header, sample_ids = _sample(images)
+    columns = class_columns(header, images)
+
+    def wrong(what: str, line: int, expected: str) -> DataError:
+        again = "write it again: saccade submission predictions.csv DATA --out submission.csv"
+        return DataError(what, where=f"{path}, line {line}", expected=expected, do=again)
+
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+        raise DataError(f"the submission cannot be read: {problem}.", where=str(path), do="write it again") from None
+    if not rows or rows[0] != header:
+        raise wrong(f'the header is "{",".join(rows[0]) if rows else ""}".', 1, f'the sample\'s: "{",".join(header)}"')
+    if len(rows) - 1 != len(sample_ids):
+        raise wrong(f"there are {len(rows) - 1} lines.", len(rows), f"{len(sample_ids)}, one for each id of the sample")
+    for line, (row, id) in enumerate(zip(rows[1:], sample_ids, strict=True), start=2):
+        if len(row) != len(header) or row[0] != id:
+            raise wrong(f'the line is "{",".join(row)[:60]}".', line, f'id "{id}" and {len(header) - 1} values')
+        if columns is None and row[1] not in images.classes:
+            raise wrong(f'"{row[1]}" is no class.', line, f"one of {some_of(images.classes, 10)}")
+        if columns is not None and not all(_is_probability(value) for value in row[1:]):
+            raise wrong(f"a value of id {id} is no probability.", line, "numbers from 0 to 1")
+    return len(sample_ids)
+
+
+def class_columns(header: list[str], images: ImageSet) -> list[int] | None:
+    """For a sample with one probability column per class: the class of each column. None for id,label."""
+    if len(header) == 2 and header[1] not in images.classes:
+        return None
+    if sorted(header[1:]) == sorted(images.classes):
+        return [images.classes.index(name) for name in header[1:]]
+    raise DataError(
+        f'the sample submission has the columns "{",".join(header)[:80]}".',
+        where=str(images.folder / SAMPLE),
+        expected=f"an id and a label, or an id and one column per class ({some_of(images.classes)})",
+        do="give the right file: saccade prepare ... --sample CSV",
+    )
+
+
+def image_id(name: str, known: Set[str]) -> str | None:
+    """The id among `known` that a sample's `name` means: itself, or itself without a file extension."""
+    if name in known:
+        return name
+    stem = name.rsplit(".", 1)[0]
+    return stem if stem in known else None
+
+
+def _sample(images: ImageSet) -> tuple[list[str], list[str]]:
+    """Header and ids that the submission must have."""
+    path = images.folder / SAMPLE
+    if not path.exists():
+        test = images.select("test")
+        left_out = [entry["id"] for entry in images.about["skipped"] if entry["split"] == "test"]
+        return ["id", "label"], [*test.ids.tolist(), *left_out]
+    # Read as prepare read it when it checked the ids: UTF-8, a byte-order mark allowed.
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        rows = [row for row in csv.reader(file) if row]
+    return rows[0], [row[0] for row in rows[1:]]
+
+
+def _is_probability(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False

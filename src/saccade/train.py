@@ -1,0 +1,198 @@
+"""ImageSet + Recipe -> Run: the loop."""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from saccade import charts, runtime
+from saccade.calibrate import fit_temperature
+from saccade.checkpoint import restore_checkpoint, save_checkpoint
+from saccade.errors import DataError, RunError
+from saccade.evaluate import score
+from saccade.imageset import ImageSet
+from saccade.loader import Batches
+from saccade.modelfile import load_model, save_model
+from saccade.models import Classifier, build_model
+from saccade.optim import Optimizer, update_average
+from saccade.predict import Progress, probabilities
+from saccade.presets import DEFAULT, PRESETS
+from saccade.recipe import Recipe
+from saccade.run import Row, Run
+
+log = logging.getLogger("saccade")
+
+ON = {"train": ("train",), "train+valid": ("train", "valid")}
+STEP_NOISE = 21  # what a random draw is for; part of its key
+
+
+def train(
+    images: ImageSet | str | Path,
+    recipe: Recipe = PRESETS[DEFAULT],
+    out: str | Path = "run",
+    *,
+    on: str = "train",
+    init: Classifier | str | Path | None = None,
+    temperature: float = 1.0,
+    device: str | None = None,
+    checkpoint_seconds: float = 120.0,
+    on_epoch: Callable[[Row], None] | None = None,
+    on_progress: Progress | None = None,
+) -> Run:
+    """Fit recipe.model to the images; continue where it stopped if `out` already holds this run.
+
+    on: "train", validated after each epoch, or "train+valid", everything that has a label, with no validation.
+    init: a model whose weights to start from. temperature: of the probabilities, used where there is no validation to
+    fit it on. checkpoint_seconds: the longest that a kill can cost, about.
+    Going on after a kill gives the same bits as never having stopped, on the same machine with as many threads.
+    Raises RunError for a folder with another run or a loss that is no number, DataError where a split is missing.
+    """
+    images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    if on not in ON:
+        raise DataError(f'"{on}" is nothing to train on.', where="--on", expected=" or ".join(ON))
+    place = runtime.choose(recipe.precision, device)
+    about = {"fingerprint": images.fingerprint, "data": str(images.folder), "on": on, "runtime": place.why}
+    if init is not None:
+        init = init if isinstance(init, Classifier) else load_model(init)
+        about["init"] = init.name
+    run = Run.start(out, recipe, about | {"versions": runtime.describe()})
+    with run.locked():
+        if run.finished:
+            log.info("%s is finished: nothing to do", run.folder)
+            return run
+        log.info("%s", place.why)
+        _fit(run, images, place, init, temperature, checkpoint_seconds, on_epoch, on_progress)
+    return run
+
+
+def _fit(run, images, place, init, temperature, checkpoint_seconds, on_epoch, on_progress) -> None:
+    recipe = run.recipe
+    chosen = images.select(*ON[run.about["on"]])
+    valid = images.select("valid") if run.about["on"] == "train" else None
+    model = build_model(recipe, chosen)
+    if init is not None:
+        start_from(model, init)
+    model = model.to_device(place.device)
+    shown = copy.deepcopy(model) if recipe.ema else model  # what validation and the model file see
+    batches = Batches(chosen, recipe, place.device)
+    total_steps = recipe.epochs * batches.steps_per_epoch
+    optimizer = Optimizer(model, recipe, total_steps, batches.steps_per_epoch)
+    # Of the epoch so far: sum of losses, images right. On the device, so that no step waits for it.
+    totals = torch.zeros(2, dtype=torch.float32 if place.device.type == "mps" else torch.float64, device=place.device)
+    position = restore_checkpoint(run.checkpoint, totals, model, shown, optimizer)
+    saved_at = time.perf_counter()
+
+    for epoch in range(position.step // batches.steps_per_epoch, recipe.epochs):
+        model.train()
+        started = time.perf_counter() - position.seconds
+        start_step = position.step % batches.steps_per_epoch
+        for step, (x, target) in enumerate(batches.epoch(epoch, start_step), start=start_step + 1):
+            runtime.seed_torch(recipe.seed, STEP_NOISE, position.step)
+            piece_size = recipe.piece_size or len(x)
+            for x_piece, target_piece in zip(x.split(piece_size), target.split(piece_size), strict=True):
+                with place.autocast():
+                    logits = model(x_piece).float()
+                loss = F.cross_entropy(logits, target_piece, label_smoothing=recipe.label_smoothing)
+                (loss * (len(x_piece) / len(x))).backward()
+                label = target_piece if target_piece.ndim == 1 else target_piece.argmax(dim=1)
+                totals[0] += loss.detach() * len(x_piece)
+                totals[1] += (logits.detach().argmax(dim=1) == label).sum()
+            lr = optimizer.step(position.step)
+            if shown is not model:
+                update_average(shown, model, recipe.ema, position.step)
+            position.step += 1
+            if on_progress:
+                done = batches.num_images * step // batches.steps_per_epoch
+                on_progress(f"epoch {epoch + 1}/{recipe.epochs}", done, batches.num_images)
+            if time.perf_counter() - saved_at > checkpoint_seconds and step < batches.steps_per_epoch:
+                position.seconds = time.perf_counter() - started
+                save_checkpoint(run.checkpoint, position, totals, model, shown, optimizer)
+                saved_at = time.perf_counter()
+
+        loss_mean, train_accuracy = (totals / batches.num_images).tolist()
+        train_seconds = time.perf_counter() - started
+        row: Row = {
+            "epoch": epoch + 1,
+            "step": position.step,
+            "lr": lr,
+            "train_loss": loss_mean,
+            "train_accuracy": train_accuracy,
+            "train_seconds": round(train_seconds, 3),
+            "images_per_second": round(batches.num_images / train_seconds, 1),
+        }
+        if not math.isfinite(loss_mean):
+            raise _diverged(run, epoch + 1)
+        if valid is not None:
+            scores = score(probabilities(shown, valid, place, views=recipe.views), valid.labels)
+            row |= {"valid_loss": scores["log_loss"], "valid_accuracy": scores["accuracy"]}
+            if scores["accuracy"] > max((r["valid_accuracy"] for r in position.rows), default=-1.0):
+                position.best_epoch = epoch + 1
+                save_model(run.folder / "best.safetensors", shown, **_header(run, row))
+        row["seconds"] = round(time.perf_counter() - started, 3)
+        position.rows.append(row)
+        position.seconds = 0.0
+        totals.zero_()
+        run.save_metrics(position.rows)
+        charts.save_history(position.rows, run.folder / "history.png")
+        save_checkpoint(run.checkpoint, position, totals, model, shown, optimizer)
+        saved_at = time.perf_counter()
+        if on_epoch:
+            on_epoch(row)
+
+    shown.temperature.fill_(temperature)
+    if valid is not None:
+        shown.temperature.fill_(fit_temperature(probabilities(shown, valid, place, views=recipe.views), valid.labels))
+    save_model(run.model, shown, **_header(run, position.rows[-1]))
+    if position.best_epoch == recipe.epochs:
+        (run.folder / "best.safetensors").unlink(missing_ok=True)  # the last epoch is the best: one file says it
+    run.checkpoint.unlink()  # last: from here on the run is finished
+
+
+def start_from(model: Classifier, init: Classifier) -> None:
+    """Take over another model's network, all but a last layer that was made for other classes.
+
+    Raises RunError where the networks differ.
+    """
+    mine, other = model.network.state_dict(), init.network.state_dict()
+    fitting = {name: value for name, value in other.items() if name in mine and value.shape == mine[name].shape}
+    missing = [name for name in mine if name not in fitting]
+    head = {name for name, _ in list(model.network.named_parameters())[-2:]}
+    if model.name != init.name or not set(missing) <= head:
+        raise RunError(
+            f"the weights of {init.name} do not fit {model.name}.",
+            where="--init",
+            expected=f"a model of the same architecture ({model.name}); only its last layer may differ",
+            do=f"train with --set model={init.name}, or start from another model",
+        )
+    if missing:
+        log.info("the last layer starts fresh: %d classes here, %d there", len(model.classes), len(init.classes))
+    model.network.load_state_dict(fitting, strict=False)
+    if model.classes == init.classes:  # weights are used to the normalisation they were trained with
+        model.mean.copy_(init.mean)
+        model.std.copy_(init.std)
+
+
+def _header(run: Run, row: Row) -> dict:
+    """What the model file says of its making; no clock times, so that equal trainings write equal bytes."""
+    facts = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
+    return {
+        "recipe": run.recipe.to_dict(),
+        "on": run.about["on"],
+        "fingerprint": run.about["fingerprint"],
+        "scores": {name: row[name] for name in facts if name in row},
+    }
+
+
+def _diverged(run: Run, epoch: int) -> RunError:
+    run.checkpoint.unlink(missing_ok=True)  # going on from there would only meet the same numbers
+    return RunError(
+        f"the training loss is no number any more in epoch {epoch}.",
+        where=str(run.folder),
+        expected="a loss that falls",
+        do=f"lower the learning rate, for example: --set peak_lr={run.recipe.peak_lr / 4:g}, with another --out",
+    )

@@ -1,0 +1,107 @@
+"""The whole job through the command line, as a person types it: raw PNG files -> submission.csv."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+
+from saccade.imageset import ImageSet
+from saccade.submission import check_submission
+
+SETTINGS = ["--recipe", "smoke", "--set", "epochs=8", "--size", "16"]
+
+
+def saccade(*words, code=0):
+    """Run the command line in a process of its own; returns (stdout, stderr)."""
+    done = subprocess.run(
+        [sys.executable, "-m", "saccade", *map(str, words)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done.stdout, done.stderr
+
+
+def check_labels(world, path):
+    """Every line of the submission has the colour's label, in the sample's order."""
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))
+    with open(world.folder / "sampleSubmission.csv", newline="") as file:
+        sample = list(csv.reader(file))
+    assert [row[0] for row in rows] == [row[0] for row in sample]
+    right = [world.test_labels[id] == label for id, label in rows[1:]]
+    assert all(right), f"{sum(right)} of {len(right)}"
+
+
+def test_compete_writes_the_right_labels_in_the_samples_order(world, tmp_path):
+    out = tmp_path / "out"
+    printed, said = saccade("compete", world.folder, "--out", out, *SETTINGS)
+    check_labels(world, out / "submission.csv")
+    assert str(out / "submission.csv") in printed
+    assert "valid accuracy" in printed
+    assert "95% interval" in printed
+    for word in ("device", "epoch", "checked against"):
+        assert word in said
+    for name in ("data", "run", "refit", "evaluation.json", "predictions.csv", "submission.csv"):
+        assert (out / name).exists()
+    assert json.loads((out / "evaluation.json").read_text())["split"] == "valid"
+
+    # Again: nothing is trained or prepared twice, and the result is the same bytes.
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != ".lock"}
+    _, said = saccade("compete", world.folder, "--out", out, *SETTINGS)
+    assert said.count("is finished") == 2
+    assert before == {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_the_stages_one_by_one_give_what_compete_gives(world, tmp_path):
+    data, run, guesses, submission = (tmp_path / name for name in ("data", "run", "predictions.csv", "submission.csv"))
+    saccade("prepare", world.folder, "--out", data, "--size", 16)
+    saccade("train", data, "--out", run, "--recipe", "smoke", "--set", "epochs=8")
+    scores = json.loads(saccade("evaluate", run, data, "--json")[0])
+    assert scores["accuracy"] == 1.0
+    saccade("predict", run, data, "--out", guesses)
+    saccade("submission", guesses, data, "--out", submission)
+    check_labels(world, submission)
+    assert check_submission(submission, ImageSet.open(data)) == len(world.test_labels)
+    assert "classes" in saccade("show", data)[0]
+    assert "8 of 8 epochs" in saccade("show", run)[0]
+    saccade("compete", world.folder, "--out", tmp_path / "whole", "--no-refit", *SETTINGS)
+    assert (tmp_path / "whole" / "submission.csv").read_bytes() == submission.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "nowhere", "--out", "run"], "holds no prepared images"),
+        (["train", "nowhere", "--out", "run", "--recipe", "quik"], 'did you mean "quick"?'),
+        (["train", "nowhere", "--out", "run", "--set", "epoch=3"], 'did you mean "epochs"?'),
+        (["train", "nowhere", "--out", "run", "--set", "epochs=many"], '"many" is no value for epochs'),
+        (["train", "nowhere", "--out", "run", "--set", "epochs"], "sets nothing"),
+        (["evaluate", "nowhere", "nowhere"], "holds no prepared images"),
+        (["submission", "nowhere.csv", "nowhere", "--out", "s.csv"], "holds no prepared images"),
+        (["prepare", "nowhere", "--out", "data"], "nowhere"),
+        (["show", "nothing"], 'there is no "nothing" to show'),
+    ],
+)
+def test_wrong_words_get_a_message_and_exit_code_1(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    _, said = saccade(*words, code=1)
+    assert message in said
+    assert said.startswith("saccade: ")
+    assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
+
+
+def test_wrong_usage_has_exit_code_2():
+    saccade("train", code=2)
+    saccade("evaluate", "a", "b", "--views", "3", code=2)
+
+
+def test_lists_and_recipes_are_shown():
+    recipes, _ = saccade("list", "recipes")
+    assert "quick" in recipes
+    assert "(default)" in recipes
+    models, _ = saccade("list", "models")
+    assert "11,176,970 parameters" in models
+    shown, _ = saccade("show", "d2l")
+    assert "lr_drop_every" in shown

@@ -1,0 +1,61 @@
+"""The house has floors: imports point down or sideways, never up."""
+
+import ast
+from pathlib import Path
+
+import saccade
+
+LAYERS = [
+    {"errors", "files", "runtime"},
+    {"imageset", "recipe", "presets", "run", "predictions"},
+    {
+        "archives", "augment", "calibrate", "charts", "checkpoint", "cifar_files", "decode", "demo", "gluon",
+        "gluon_names", "loader", "modelfile", "models", "optim", "sources", "splits",
+    },
+    {"evaluate", "organize", "predict", "prepare", "submission", "train"},
+    {"compete"},
+    {"cli", "display"},
+    {"__main__"},
+]  # fmt: skip
+
+
+def saccade_imports():
+    """(module, module it imports), both without "saccade."; a package counts as one module."""
+    root = Path(saccade.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        module = path.relative_to(root).with_suffix("").parts[0]
+        if module == "__init__":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module == "saccade":
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("saccade."):
+                names = [node.module.split(".")[1]]
+            elif isinstance(node, ast.Import):
+                names = [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("saccade.")]
+            yield from ((module, name) for name in names if name not in (module, "__version__"))
+
+
+def test_every_module_has_a_floor():
+    modules = {module for module, _ in saccade_imports()}
+    assert modules <= set().union(*LAYERS)
+
+
+def test_imports_point_downwards():
+    level = {name: i for i, names in enumerate(LAYERS) for name in names}
+    pairs = set(saccade_imports())
+    assert len(pairs) > 30
+    for module, imported in pairs:
+        assert level[imported] <= level[module], f"{module} imports {imported}, which is above it"
+
+
+def test_only_the_command_line_prints():
+    root = Path(saccade.__file__).parent
+    for path in root.rglob("*.py"):
+        if path.stem in ("cli", "display"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"), (
+                path
+            )

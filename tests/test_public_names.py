@@ -1,0 +1,55 @@
+import inspect
+import subprocess
+import sys
+
+import saccade
+
+VERBS = ["compete", "prepare", "organize", "train", "evaluate", "predict", "write_submission", "load_model"]
+NOUNS = ["ImageSet", "Recipe", "PRESETS", "Run", "Predictions", "SaccadeError"]
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_public_names_are_these():
+    assert sorted(saccade.__all__) == sorted([*VERBS, *NOUNS, "__version__"])
+    assert sorted(dir(saccade)) == sorted(saccade.__all__)
+
+
+def test_verbs_are_functions_even_after_their_files_are_imported():
+    code = f"import saccade, saccade.compete, saccade.train\nprint(*(callable(getattr(saccade, v)) for v in {VERBS}))"
+    assert set(run_python(code).split()) == {"True"}
+
+
+def test_every_public_thing_is_documented():
+    for name in [*VERBS, *NOUNS]:
+        if name != "PRESETS":
+            assert len(inspect.getdoc(getattr(saccade, name))) > 20, name
+
+
+def test_importing_loads_neither_torch_nor_numpy():
+    assert run_python("import sys, saccade; print('torch' in sys.modules, 'numpy' in sys.modules)") == "False False\n"
+
+
+def test_help_loads_neither_torch_nor_numpy():
+    code = (
+        "import sys\nfrom click.testing import CliRunner\nfrom saccade.cli import main\n"
+        "for words in (['--help'], ['train', '--help'], ['compete', '--help']):\n"
+        "    result = CliRunner().invoke(main, words)\n    assert result.exit_code == 0, result.output\n"
+        "print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    assert run_python(code) == "False False\n"
+
+
+def test_arguments_have_the_same_names_on_the_command_line():
+    from saccade.cli import main
+
+    renamed = {"recipe_name": "recipe", "settings": "recipe", "as_json": None, "data": "images", "run": "model"}
+    verbs = {"compete": "compete", "prepare": "prepare", "organize": "organize", "train": "train"}
+    verbs |= {"evaluate": "evaluate", "predict": "predict", "submission": "write_submission"}
+    for command, verb in verbs.items():
+        known = set(inspect.signature(getattr(saccade, verb)).parameters)
+        for parameter in main.commands[command].params:
+            name = renamed.get(parameter.name, parameter.name)
+            assert name is None or name in known, f"{command}: {name}"

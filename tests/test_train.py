@@ -1,0 +1,213 @@
+"""The loop: it learns, says what it did, and going on after any stop gives the bits of never having stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from saccade.errors import DataError, RunError
+from saccade.imageset import ImageSet
+from saccade.modelfile import load_model
+from saccade.prepare import prepare
+from saccade.presets import PRESETS
+from saccade.run import Run, locked
+from saccade.train import train
+
+SMOKE = PRESETS["smoke"].with_settings(["epochs=2", "precision=float32"])
+
+
+@pytest.fixture(scope="module")
+def images(world, tmp_path_factory) -> ImageSet:
+    return prepare(world.folder, tmp_path_factory.mktemp("prepared") / "data", size=16)
+
+
+def without_clocks(run: Run) -> list[dict]:
+    clocks = ("seconds", "train_seconds", "images_per_second")
+    return [{k: v for k, v in row.items() if k not in clocks} for row in run.metrics]
+
+
+def stop_after(num_steps: int):
+    """An on_progress that ends the training as Ctrl-C would, after so many steps."""
+    count = 0
+
+    def on_progress(stage, done, total):
+        nonlocal count
+        count += 1
+        if count == num_steps:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+def test_a_run_says_what_it_did(images, tmp_path):
+    seen = []
+    run = train(images, SMOKE, tmp_path / "run", on_epoch=seen.append)
+    assert [row["epoch"] for row in run.metrics] == [1, 2]
+    assert run.metrics == seen
+    assert {"train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "lr", "seconds"} <= run.metrics[0].keys()
+    assert run.finished
+    names = {path.name for path in run.folder.iterdir()} - {"best.safetensors", ".lock"}
+    assert names == {"recipe.json", "about.json", "metrics.jsonl", "history.png", "model.safetensors"}
+    model = load_model(run.folder)
+    assert model.classes == images.classes
+    assert model.about["fingerprint"] == images.fingerprint
+    assert model.about["scores"]["valid_accuracy"] == run.metrics[-1]["valid_accuracy"]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(images, tmp_path):
+    first, second = (train(images, SMOKE, tmp_path / name).model.read_bytes() for name in "ab")
+    assert first == second
+    other = train(images, SMOKE.with_settings(["seed=1"]), tmp_path / "c").model.read_bytes()
+    assert first != other
+
+
+SETTINGS = [
+    [],
+    ["optimizer=muon", "muon_lr=0.2", "flip=alternating", "piece_size=7"],
+    ["ema=0.9", "mixup=1", "mix_off_epochs=1", "crop_area=0.64", "cutout=4"],
+    ["model=cifar_wideresnet10_1", "dropout=0.3", "peak_lr=0.1", "head_lr=0"],
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=["sgd", "muon", "averaged", "dropout"])
+def test_resumed_run_equals_uninterrupted_run(images, tmp_path, settings):
+    recipe = SMOKE.with_settings(settings)
+    whole = train(images, recipe, tmp_path / "whole")
+    steps = whole.metrics[-1]["step"]
+    assert steps >= 6
+    # A checkpoint after every step (0 seconds), and stops inside and between epochs.
+    for num_steps in (2, 2, 1):
+        with pytest.raises(KeyboardInterrupt):
+            train(images, recipe, tmp_path / "parts", checkpoint_seconds=0, on_progress=stop_after(num_steps))
+    parts = train(images, recipe, tmp_path / "parts", checkpoint_seconds=0)
+    assert without_clocks(parts) == without_clocks(whole)
+    assert parts.model.read_bytes() == whole.model.read_bytes()
+    for name in ("best.safetensors",):
+        assert (parts.folder / name).exists() == (whole.folder / name).exists()
+
+
+def test_resume_does_not_repeat_what_was_done(images, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(images, SMOKE, tmp_path / "run", checkpoint_seconds=0, on_progress=stop_after(2))
+    seen = []
+    train(images, SMOKE, tmp_path / "run", on_progress=lambda stage, done, total: seen.append(stage))
+    total = Run.open(tmp_path / "run").metrics[-1]["step"]
+    assert len(seen) == total - 1  # the stop came before the second step's checkpoint
+
+
+def test_killed_process_goes_on_to_the_same_bytes(images, tmp_path):
+    recipe = SMOKE.with_settings(["epochs=6"])
+    recipe.save(tmp_path / "recipe.json")
+    whole = train(images, recipe, tmp_path / "whole")
+    code = (
+        "import sys, saccade\n"
+        "recipe = saccade.Recipe.open(sys.argv[2])\n"
+        "saccade.train(sys.argv[1], recipe, sys.argv[3], checkpoint_seconds=0)\n"
+    )
+    command = [sys.executable, "-c", code, str(images.folder), str(tmp_path / "recipe.json"), str(tmp_path / "killed")]
+    environment = os.environ | {"OMP_NUM_THREADS": str(__import__("torch").get_num_threads())}
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    process = subprocess.Popen(command, env=environment)
+    deadline = time.monotonic() + 60
+    while not metrics.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert metrics.exists()
+    assert not (tmp_path / "killed" / "model.safetensors").exists(), "it was killed too late to test anything"
+    killed = train(images, recipe, tmp_path / "killed")
+    assert without_clocks(killed) == without_clocks(whole)
+    assert killed.model.read_bytes() == whole.model.read_bytes()
+    assert not list(killed.folder.glob(".*.partial")), "what the killed process left half-written is gone"
+
+
+def test_finished_run_is_left_alone(images, tmp_path):
+    run = train(images, SMOKE, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in run.folder.iterdir() if path.name != ".lock"}
+    train(images, SMOKE, tmp_path / "run")
+    assert before == {path: path.stat().st_mtime_ns for path in run.folder.iterdir() if path.name != ".lock"}
+
+
+def test_train_plus_valid_uses_every_labelled_image_and_no_validation(images, tmp_path):
+    run = train(images, SMOKE, tmp_path / "run", on="train+valid", temperature=1.5)
+    assert "valid_accuracy" not in run.metrics[0]
+    sizes = []
+    train(
+        images, SMOKE, tmp_path / "again", on="train+valid", on_progress=lambda stage, done, total: sizes.append(total)
+    )
+    assert set(sizes) == {len(images.select("train", "valid"))}
+    assert float(load_model(run.folder).temperature) == 1.5
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"recipe": SMOKE.with_settings(["epochs=3"])}, "epochs was 2, is now 3"),
+        ({"on": "train+valid"}, "other splits"),
+    ],
+)
+def test_folder_of_another_run_is_refused(images, tmp_path, change, words):
+    train(images, SMOKE, tmp_path / "run")
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    with pytest.raises(RunError, match=words):
+        train(images, **({"recipe": SMOKE, "out": tmp_path / "run"} | change))
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_folder_with_other_files_is_refused(images, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(RunError, match="not empty and holds no run"):
+        train(images, SMOKE, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_two_trainings_in_one_folder_are_refused(images, tmp_path):
+    with locked(tmp_path / "run"), pytest.raises(RunError, match="another saccade command"):
+        train(images, SMOKE, tmp_path / "run")
+
+
+def test_damaged_checkpoint_is_named(images, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(images, SMOKE, tmp_path / "run", checkpoint_seconds=0, on_progress=stop_after(2))
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    with pytest.raises(RunError, match="checkpoint is damaged"):
+        train(images, SMOKE, tmp_path / "run")
+
+
+def test_diverged_training_says_what_to_do(images, tmp_path):
+    recipe = SMOKE.with_settings(["peak_lr=1e6", "head_lr=1e6", "weight_decay=1", "decay_all=true", "epochs=4"])
+    with pytest.raises(RunError, match=r"no number any more in epoch \d[\s\S]*peak_lr=250000"):
+        train(images, recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_weights_can_be_taken_over(images, tmp_path):
+    first = train(images, SMOKE, tmp_path / "first")
+    frozen = SMOKE.with_settings(["peak_lr=0", "head_lr=0", "epochs=1"])
+    second = train(images, frozen, tmp_path / "second", init=first.folder)
+    a, b = load_model(first.folder), load_model(second.folder)
+    for (name, mine), (_, other) in zip(a.named_parameters(), b.named_parameters(), strict=True):
+        assert (mine == other).all(), name
+    with pytest.raises(RunError, match="do not fit"):
+        train(images, SMOKE.with_settings(["model=resnet18"]), tmp_path / "third", init=first.folder)
+
+
+def test_without_valid_images_the_message_says_so(images, tmp_path):
+    only = images.take((images.splits == "train").nonzero()[0])
+    with pytest.raises(DataError, match="no valid images"):
+        train(only, SMOKE, tmp_path / "run")
+
+
+def test_run_folder_that_is_none_is_refused(tmp_path):
+    with pytest.raises(RunError, match="holds no run"):
+        Run.open(tmp_path)
+    (tmp_path / "recipe.json").write_text("{}")
+    (tmp_path / "about.json").write_text(json.dumps([]))
+    with pytest.raises(RunError, match="holds no run"):
+        Run.open(Path(tmp_path))
