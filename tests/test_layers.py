@@ -9,12 +9,13 @@ LAYERS = [
     {"errors", "files", "runtime"},
     {"imageset", "recipe", "presets", "run", "predictions"},
     {
-        "archives", "augment", "calibrate", "charts", "checkpoint", "cifar_files", "decode", "demo", "gluon",
-        "gluon_names", "loader", "modelfile", "models", "optim", "sources", "splits",
+        "archives", "augment", "calibrate", "charts", "checkpoint", "cifar_files", "class_folders", "competition",
+        "decode", "demo", "downloads", "duplicates", "folders", "gluon", "gluon_names", "loader", "member_names", "modelfile", "models",
+        "optim", "rows", "seven_zip", "source_files", "sources", "splits", "tables",
     },
-    {"evaluate", "organize", "predict", "prepare", "submission", "train"},
+    {"check", "compare", "evaluate", "export", "import_gluon", "kaggle", "organize", "pictures", "predict", "prepare", "report", "serve", "submission", "tensorboard", "train", "watch"},
     {"compete"},
-    {"cli", "display"},
+    {"cli", "display", "notebook"},
     {"__main__"},
 ]  # fmt: skip
 

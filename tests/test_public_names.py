@@ -45,7 +45,7 @@ def test_help_loads_neither_torch_nor_numpy():
 def test_arguments_have_the_same_names_on_the_command_line():
     from saccade.cli import main
 
-    renamed = {"recipe_name": "recipe", "settings": "recipe", "as_json": None, "data": "images", "run": "model"}
+    renamed = {"recipe_name": "recipe", "settings": "recipe", "as_json": None, "top": None, "data": "images", "run": "model"}
     verbs = {"compete": "compete", "prepare": "prepare", "organize": "organize", "train": "train"}
     verbs |= {"evaluate": "evaluate", "predict": "predict", "submission": "write_submission"}
     for command, verb in verbs.items():

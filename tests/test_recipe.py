@@ -85,8 +85,8 @@ def test_a_number_out_of_range_is_refused_by_name(name):
         assert f"{name}=7: it must be one of" in refused(**{name: 7}).what
         return
     low, high, kind = f.metadata["low"], f.metadata["high"], type(f.default)
-    beyond = [low - 1, high + 1, -(10**400), 10**400] if kind is int else [low - 1e-9, high * 1.001, low - 10**400, 10**400]
-    for value in beyond:
+    near = (low - 1, high + 1) if kind is int else (low - 1e-9, high * 1.001)
+    for value in (*near, -(10**400), 10**400):
         what = refused(**{name: value}).what
         assert what.startswith(f"a setting cannot be used: {name}="), what
         assert f"from {low:g} to {high:g}" in what
@@ -167,7 +167,7 @@ def test_a_recipe_cannot_be_changed_only_replaced():
         replace(recipe, epochs=0)
 
 
-@many
+@some
 @given(recipe=recipes())
 def test_json_gives_the_recipe_back_exactly(recipe, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "recipe.json"
@@ -200,7 +200,7 @@ def test_what_str_shows_can_be_given_back_by_set(recipe):
         ("lr_drops=", "lr_drops", ()),
         ("model=a=b", "model", "a=b"),
         ("flip=off", "flip", "off"),
-        ("seed=9223372036854775807", "seed", 2**63 - 1),
+        ("seed=4294967295", "seed", 2**32 - 1),
     ],
 )
 def test_set_reads_each_type(text, name, value):

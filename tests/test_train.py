@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import write_world
 
 from saccade.errors import DataError, RunError
 from saccade.imageset import ImageSet
@@ -22,8 +23,9 @@ SMOKE = PRESETS["smoke"].with_settings(["epochs=2", "precision=float32"])
 
 
 @pytest.fixture(scope="module")
-def images(world, tmp_path_factory) -> ImageSet:
-    return prepare(world.folder, tmp_path_factory.mktemp("prepared") / "data", size=16)
+def images(tmp_path_factory) -> ImageSet:
+    folder = tmp_path_factory.mktemp("prepared")
+    return prepare(write_world(folder / "world").folder, folder / "data", size=16)
 
 
 def without_clocks(run: Run) -> list[dict]:
@@ -68,7 +70,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(images, tmp_pat
 
 SETTINGS = [
     [],
-    ["optimizer=muon", "muon_lr=0.2", "flip=alternating", "piece_size=7"],
+    ["optimizer=muon", "muon_lr=0.2", "flip=alternating", "piece_size=7", "precision=bfloat16"],
     ["ema=0.9", "mixup=1", "mix_off_epochs=1", "crop_area=0.64", "cutout=4"],
     ["model=cifar_wideresnet10_1", "dropout=0.3", "peak_lr=0.1", "head_lr=0"],
 ]
@@ -134,14 +136,16 @@ def test_finished_run_is_left_alone(images, tmp_path):
 
 
 def test_train_plus_valid_uses_every_labelled_image_and_no_validation(images, tmp_path):
-    run = train(images, SMOKE, tmp_path / "run", on="train+valid", temperature=1.5)
+    first = train(images, SMOKE, tmp_path / "first")
+    run = train(images, SMOKE, tmp_path / "run", on="train+valid", calibrated_by=first.folder)
     assert "valid_accuracy" not in run.metrics[0]
     sizes = []
     train(
         images, SMOKE, tmp_path / "again", on="train+valid", on_progress=lambda stage, done, total: sizes.append(total)
     )
     assert set(sizes) == {len(images.select("train", "valid"))}
-    assert float(load_model(run.folder).temperature) == 1.5
+    assert load_model(run.folder).temperature == load_model(first.folder).temperature != 1
+    assert (load_model(run.folder).energies == load_model(first.folder).energies).all()
 
 
 @pytest.mark.parametrize(

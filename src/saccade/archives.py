@@ -88,21 +88,30 @@ class Folder:
         return {name: status.st_size for name, status in self.entries()}
 
     def entries(self) -> Iterator[tuple[str, os.stat_result]]:
-        """(name, status) of each file. Links to folders are followed once; links that lead nowhere are no files."""
-        skip = self.skip and os.path.realpath(self.skip)
-        seen = {skip} if skip else set()
-        for folder, folders, names in os.walk(self.path, followlinks=True):
-            real = os.path.realpath(folder)
+        """(name, status) of each file, by name. Links to folders are followed once; links that lead nowhere, never."""
+        seen = {os.path.realpath(self.skip)} if self.skip else set()
+        todo = [""]
+        while todo:
+            prefix = todo.pop()
+            real = os.path.realpath(self.path / prefix)
             if real in seen:
-                folders.clear()
                 continue
             seen.add(real)
-            folders[:] = sorted(name for name in folders if not is_junk(name))
-            prefix = os.path.relpath(folder, self.path).replace(os.sep, "/") + "/"
-            for name in sorted(names):
-                full = os.path.join(folder, name)
-                if not is_junk(name) and os.path.isfile(full):
-                    yield checked_name(prefix + name, self.path), os.stat(full)
+            try:
+                with os.scandir(real) as listing:  # knows what is a folder without asking for each file again
+                    found = sorted(
+                        (entry for entry in listing if not is_junk(entry.name)), key=lambda entry: entry.name
+                    )
+                todo += [f"{prefix}{entry.name}/" for entry in reversed(found) if entry.is_dir()]
+                statuses = [(entry.name, entry.stat()) for entry in found if entry.is_file()]
+            except OSError as problem:
+                raise DataError(
+                    f"a folder cannot be read: {problem.strerror}.",
+                    where=str(problem.filename or real),
+                    do="check that you may read it",
+                ) from None
+            for name, status in statuses:
+                yield checked_name(prefix + name, self.path), status
 
     def read(self, names: Iterable[str], limit: int = MAX_BYTES) -> Iterator[tuple[str, Path]]:
         """Yield each name with its path: whoever wants the bytes reads them, and finds the file too large or gone."""
@@ -202,8 +211,10 @@ class Tar:
         with open(self.path, "rb") as file:
             start = file.read(6)
         opener = next((opener for magic, opener in TAR_OPENERS.items() if start.startswith(magic)), open)
-        with opener(self.path, "rb") as file, tarfile.open(fileobj=_Bounded(file), mode="r:") as archive:
-            yield archive
+        with opener(self.path, "rb") as file:
+            bounded: Any = _Bounded(file)
+            with tarfile.open(fileobj=bounded, mode="r:") as archive:
+                yield archive
 
 
 class _Bounded:

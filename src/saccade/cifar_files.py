@@ -11,10 +11,11 @@ import pickle
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from saccade.decode import is_picture
 from saccade.errors import DataError
 from saccade.rows import Row, natural_key
 
@@ -44,6 +45,7 @@ LAYOUTS = [  # kind, is_binary, train, test, meta
 
 def find_cifar(names: Sequence[str]) -> CifarFiles | None:
     """Find one of the four forms among the file names of a source; they may lie in a folder."""
+    names = [name for name in names if not is_picture(name)]
     for kind, is_binary, train, test, meta in LAYOUTS:
         for name in names:
             folder, _, base = name.rpartition("/")
@@ -173,7 +175,7 @@ STAND_INS = {
 
 class _Unpickler(pickle._Unpickler):
     # The one written in Python: the other reserves memory for any number that the file claims.
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[misc]
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in STAND_INS:

@@ -42,7 +42,7 @@ def class_rows(paths: Sequence[str]) -> list[Row] | None:
     classes = {name.partition("/")[0] for path, name in labelled.items() if path in train}
     if odd := sorted({name.partition("/")[0] for name in labelled.values()} - classes):
         raise DataError(
-            f"{len(odd)} classes have pictures in the valid folder and none in the train folder, first {first_few(odd)}.",
+            f"{len(odd)} classes of the valid folder have no pictures in the train folder, first {first_few(odd)}.",
             expected=f"the classes of train: {first_few(sorted(classes), 10)}",
             do=did_you_mean(odd[0], classes, "rename the folder, or remove it"),
         )

@@ -188,26 +188,63 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
 
 
 @main.command()
-@click.argument("run", type=PATH)
-@click.argument("data", type=PATH)
-@click.option("--split", default="test", show_default=True)
-@click.option("--out", type=PATH, required=True, metavar="CSV", help="id, label and one probability per class.")
+@click.argument("model")
+@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.option("--split", default="test", show_default=True, help="Of prepared images.")
+@click.option(
+    "--out", type=PATH, metavar="FILE", help="CSV: id, label and one probability per class; JSON for pictures."
+)
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown for each picture.")
 @the_views
 @the_device
-def predict(run: Path, data: Path, views: str | None, **arguments: Any) -> None:
-    """Classify the images of a split.
+def predict(model: str, images: tuple[Path, ...], split: str, out: Path | None, top: int, **arguments: Any) -> None:
+    """Classify a split of prepared images, or any pictures and folders of pictures.
 
     \b
-    Example:  saccade predict run data --out predictions.csv
+    Examples:  saccade predict run data --out predictions.csv
+               saccade predict cifar10-resnet20 photo.jpg folder/ --top 3
+
+    MODEL is a run, a model.safetensors file or the name of a packaged model.
     """
     from saccade.display import Display
     from saccade.predict import predict
 
+    arguments["views"] = int(arguments["views"]) if arguments["views"] else None
+    if len(images) > 1 or not (images[0] / "images.npy").exists():
+        classify_pictures(model, images, out, top, **arguments)
+        return
+    if out is None:
+        raise click.UsageError("prepared images need --out CSV")
     with Display() as display:
-        guesses = predict(run, data, views=int(views) if views else None, on_progress=display.on_progress, **arguments)
+        guesses = predict(model, images[0], split=split, out=out, on_progress=display.on_progress, **arguments)
     click.echo(guesses)
-    click.echo(arguments["out"])
-    hint(f"saccade submission {arguments['out']} {data} --out submission.csv")
+    click.echo(out)
+    hint(f"saccade submission {out} {images[0]} --out submission.csv")
+
+
+def classify_pictures(
+    model: str, paths: tuple[Path, ...], out: Path | None, top: int, views: int | None, device: str | None
+) -> None:
+    """The part of `predict` for pictures: a line for each on stdout."""
+    from saccade import runtime
+    from saccade.display import Display
+    from saccade.modelfile import load_model
+    from saccade.pictures import classify, find_pictures, write_classified
+
+    with Display() as display:
+        found = find_pictures(paths)
+        classifier = load_model(model)
+        place = runtime.choose(device=device)
+        pictures = classify(classifier, found, place, views=views, on_progress=display.on_progress)
+    for picture in pictures:
+        if picture.problem:
+            click.echo(f"{picture.name}: cannot be read: {picture.problem}")
+            continue
+        best = ", ".join(f"{name} {100 * p:.1f}%" for name, p in picture.top(classifier.classes, top))
+        warning = "  (unlike anything it was trained on)" if picture.is_strange else ""
+        click.echo(f"{picture.name}: {best}{warning}")
+    if out is not None:
+        click.echo(write_classified(pictures, classifier.classes, out))
 
 
 @main.command()
@@ -225,6 +262,25 @@ def submission(predictions: Path, data: Path, out: Path) -> None:
 
     with Display():
         click.echo(write_submission(predictions, data, out))
+
+
+@main.command("import-gluon")
+@click.argument("file", type=PATH)
+@click.option("--model", required=True, metavar="NAME", help="Its architecture: the file does not say.")
+@click.option("--out", type=PATH, required=True, metavar="MODEL", help="The model.safetensors file to write.")
+@click.option("--classes", metavar="A,B,...", help="In the order of training; CIFAR-10's for ten by default.")
+@click.option("--size", type=click.IntRange(16, 1024), default=32, show_default=True, metavar="PIXELS")
+def import_gluon(classes: str | None, **arguments: Any) -> None:
+    """Read an MXNet Gluon .params file, without MXNet.
+
+    \b
+    Example:  saccade import-gluon net.params --model cifar_resnet20_v2 --out model.safetensors
+    """
+    from saccade.import_gluon import import_gluon
+
+    out = import_gluon(classes=classes.split(",") if classes else (), **arguments)
+    click.echo(out)
+    hint(f"saccade predict {out} photo.jpg")
 
 
 @main.command()

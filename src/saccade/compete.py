@@ -10,7 +10,6 @@ from typing import Any
 from saccade import files
 from saccade.evaluate import evaluate
 from saccade.imageset import ImageSet
-from saccade.modelfile import load_model
 from saccade.predict import Progress, predict
 from saccade.prepare import prepare
 from saccade.presets import DEFAULT, PRESETS
@@ -80,8 +79,7 @@ def compete(
         final = run
         if refit:
             log.info("refit on all %d labelled images -> %s", len(images.select("train", "valid")), out / "refit")
-            temperature = float(load_model(run.folder).temperature)
-            final = fit(out / "refit", on="train+valid", temperature=temperature)
+            final = fit(out / "refit", on="train+valid", calibrated_by=run.folder)
         if "test" not in images.counts:
             log.warning("there are no test images, so there is no submission to write")
             return Entry(images, run, scores, final, None)

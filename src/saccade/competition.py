@@ -1,4 +1,4 @@
-"""Flat pictures beside a labels CSV and perhaps a sample submission, as Kaggle serves them: ids, labels, what is test."""
+"""Flat pictures with a labels CSV and perhaps a sample submission, as Kaggle serves them: ids, labels, what is test."""
 
 import logging
 import unicodedata
@@ -131,32 +131,31 @@ def find_labels(tables: Sequence[Table], paths: Sequence[str]) -> Match | None:
 
     def quality(match: Match) -> tuple[float, bool, int]:
         column = label_column(match.table, match.column)
-        return round(match.score, 2), not _is_sample_name(match.table.name), len({*match.table.column(column or 0)})
+        return round(match.score, 2), not is_sample_name(match.table.name), len({*match.table.column(column or 0)})
 
     return max(matches, key=quality, default=None)
 
 
 def find_sample(tables: Sequence[Table], paths: Sequence[str], *, is_known: bool) -> Match | None:
-    """The table that names the test pictures `paths`: one that is called a sample, or shares more than half with them."""
+    """The table that names the test pictures `paths`: called a sample, or sharing more than half with them."""
     pictures = Lookup(paths)
     matches = [match for table in tables if table.width > 1 and (match := match_ids(table, pictures, len(paths)))]
     if not is_known:
-        matches = [match for match in matches if match.score > 0.5 or _is_sample_name(match.table.name)]
-    return max(matches, key=lambda match: (_is_sample_name(match.table.name), match.score), default=None)
+        matches = [match for match in matches if match.score > 0.5 or is_sample_name(match.table.name)]
+    return max(matches, key=lambda match: (is_sample_name(match.table.name), match.score), default=None)
 
 
 def _names_nothing(table: Table, what: str, paths: Sequence[str]) -> DataError:
+    examples = ids_of([path.removeprefix(common_folder(paths)) for path in paths[:3]])
     return DataError(
         f"the {what} names none of the {len(paths)} pictures it is for.",
         where=table.name,
-        expected=f"a column of ids such as {first_few(ids_of([path.removeprefix(common_folder(paths)) for path in paths[:3]]))}"
-        if paths
-        else "pictures",
+        expected=f"a column of ids such as {first_few(examples)}",
         do="is it the right file? see --labels, --sample and --test",
     )
 
 
-def _is_sample_name(name: str) -> bool:
+def is_sample_name(name: str) -> bool:
     name = name.rpartition("/")[2].lower()
     return "submi" in name or "sample" in name
 

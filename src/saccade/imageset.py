@@ -56,12 +56,12 @@ class ImageSet:
             )
         about = files.read_json(folder / "about.json", error=DataError, do=again)
         try:
-            stored = np.load(folder / "images.npy", mmap_mode="r")
+            stored = np.lib.format.open_memmap(folder / "images.npy", mode="r")
             text = (folder / "rows.csv").read_text(encoding="utf-8")
+            table = list(csv.reader(io.StringIO(text, newline="")))
             classes = tuple(about["classes"])
-        except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as problem:
+        except Exception as problem:  # numpy reads the header with Python's own parser, which can fail in any way
             raise DataError(f"the prepared images are damaged: {problem}.", where=str(folder), do=again) from None
-        table = list(csv.reader(io.StringIO(text, newline="")))
         if not table or table[0] != COLUMNS or any(len(row) != len(COLUMNS) for row in table):
             raise DataError(
                 "rows.csv is damaged.",
@@ -75,6 +75,13 @@ class ImageSet:
                 f"images.npy holds {stored.dtype} {stored.shape}, rows.csv {len(ids)} rows.",
                 where=str(folder),
                 expected="one uint8 image (H, W, 3) for each row",
+                do=again,
+            )
+        if unknown := sorted({*splits.tolist()} - {*SPLITS}):
+            raise DataError(
+                f'rows.csv has the split "{unknown[0]}".',
+                where=str(folder / "rows.csv"),
+                expected=", ".join(SPLITS),
                 do=again,
             )
         index = {name: label for label, name in enumerate(classes)} | {"": UNLABELLED}

@@ -45,9 +45,11 @@ class Batches:
             index = torch.from_numpy(chosen).to(self.device)
             pixels = self._pixels[index].permute(0, 3, 1, 2)
             changes = runtime.random(self.recipe.seed, CHANGES, epoch, step)
-            yield self._change(pixels, self._labels[index], chosen, epoch, changes)
+            yield self._change(pixels, self._labels[index], chosen, epoch, step, changes)
 
-    def _change(self, pixels: Tensor, labels: Tensor, chosen: np.ndarray, epoch: int, draw: np.random.Generator):
+    def _change(
+        self, pixels: Tensor, labels: Tensor, chosen: np.ndarray, epoch: int, step: int, draw: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
         """Augment uint8 images as the recipe says, with numbers from `draw`."""
         recipe, num, size = self.recipe, len(labels), min(pixels.shape[2:])
 
@@ -84,4 +86,6 @@ class Batches:
             else:
                 centre = tuple(draw.random(2))
                 x, target = augment.cutmix(x, target, draw.beta(recipe.cutmix, recipe.cutmix), centre)
+        if epoch * self.steps_per_epoch + step < recipe.small_share * recipe.epochs * self.steps_per_epoch:
+            x = augment.resize(x, recipe.small_size)
         return x.contiguous(memory_format=torch.channels_last), target

@@ -9,11 +9,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from saccade import __version__, files
-from saccade.errors import RunError, SaccadeError
+from saccade.errors import RunError, SaccadeError, did_you_mean
 from saccade.models import Classifier, build_network
 
+PACKAGED = Path(__file__).parent / "weights"
 FORMAT = 1
 KEY = "saccade"  # one key of safetensors' metadata holds everything as JSON: several keys have no fixed order
+
+
+def packaged_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.stem for path in PACKAGED.glob("*.safetensors"))
 
 
 def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
@@ -36,17 +42,26 @@ def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
     return path
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu") -> Classifier:
-    """Read what `save_model` wrote (or a run folder that holds it) as a Classifier in evaluation mode.
+def load_model(name: str | Path, device: str | torch.device = "cpu") -> Classifier:
+    """A Classifier in evaluation mode, from a run folder, a model.safetensors file, or by the name of a packaged model.
 
     Its header is the attribute `about`. Raises RunError for anything that is not a whole model file.
     """
-    path = Path(path)
+    path = Path(name)
+    do = "check the path, or train again"
     if path.is_dir():
         path = path / "model.safetensors"
-    do = "check the path, or train again"
     if not path.exists():
-        raise RunError(f'there is no model at "{path}".', expected="a run folder or a model.safetensors file", do=do)
+        path = PACKAGED / f"{name}.safetensors"
+    if not path.is_file():
+        raise RunError(
+            f'there is no model "{name}".',
+            expected="a run folder, a model.safetensors file, or a model that comes with the package: "
+            + (", ".join(packaged_models()) or "none does yet"),
+            do=did_you_mean(
+                str(name), packaged_models(), "check the path; a run has its model when its last epoch is done"
+            ),
+        )
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[KEY])
@@ -71,7 +86,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Classifi
             f"this file is no model of saccade: its header lacks {problem}.", where=str(path), do=do
         ) from None
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, RecursionError) as problem:
-        raise RunError(f"the model file is damaged: {str(problem).splitlines()[0]}", where=str(path), do=do) from None
+        reason = " ".join(str(problem).split())[:200]
+        raise RunError(f"the model file is damaged: {reason}", where=str(path), do=do) from None
     model.about = header
     for parameter in model.parameters():
         parameter.requires_grad = False

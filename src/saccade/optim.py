@@ -69,17 +69,16 @@ class Optimizer:
             self.parts.append(Muon([{"params": filters, "peak": recipe.muon_lr, "share": 1.0}], recipe.muon_momentum))
 
     def step(self, step: int) -> float:
-        """Update the weights from their gradients, clear these; returns the (first group's) learning rate."""
+        """Update the weights from their gradients, clear these; returns the learning rate of those with peak_lr."""
+        share = lr_at(step, self.total_steps, self.steps_per_epoch, self.recipe)
         for part in self.parts:
             for group in part.param_groups:
+                group["lr"] = group["peak"] * share
                 if group["share"] < 1:  # its own, shorter fall to 0
-                    lr = group["peak"] * max(0.0, 1 - step / (group["share"] * self.total_steps))
-                else:
-                    lr = group["peak"] * lr_at(step, self.total_steps, self.steps_per_epoch, self.recipe)
-                group["lr"] = lr
+                    group["lr"] = group["peak"] * max(0.0, 1 - step / (group["share"] * self.total_steps))
             part.step()
             part.zero_grad(set_to_none=True)
-        return self.parts[0].param_groups[-1]["lr"]
+        return self.recipe.peak_lr * share
 
     def state(self) -> dict[str, Tensor]:
         """Momentum by parameter name: all there is to save besides the step."""
@@ -95,9 +94,8 @@ class Optimizer:
             for group in part.param_groups:
                 for name, parameter in self.named.items():
                     if name in state and any(parameter is p for p in group["params"]):
-                        part.state[parameter]["momentum_buffer"] = (
-                            state[name].to(parameter.device).clone(memory_format=torch.preserve_format)
-                        )
+                        # Laid out in memory as the weight is: the fused update walks both in the order of storage.
+                        part.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter).copy_(state[name])
 
 
 class Muon(torch.optim.Optimizer):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade import runtime
+from saccade import calibrate, runtime
 from saccade.errors import DataError, some_of
 from saccade.imageset import ImageSet
 from saccade.modelfile import load_model
@@ -76,18 +76,32 @@ def check_fit(model: Classifier, images: ImageSet) -> None:
         )
 
 
-@torch.no_grad()
 def probabilities(
     model: Classifier,
-    images: ImageSet,
+    images: ImageSet | np.ndarray,
     place: runtime.Runtime,
     *,
     views: int | None = None,
     on_progress: Progress | None = None,
 ) -> np.ndarray:
-    """float32 (N, classes), rows in the order of `images`; each sums to 1. Leaves the model in the mode it was in.
+    """float32 (N, classes), rows in the order of `images`; each sums to 1. Calibrated by the model's temperature."""
+    return calibrate.softmax(
+        logits(model, images, place, views=views, on_progress=on_progress), float(model.temperature)
+    )
 
-    Memory is bounded: images are taken a piece at a time.
+
+@torch.no_grad()
+def logits(
+    model: Classifier,
+    images: ImageSet | np.ndarray,
+    place: runtime.Runtime,
+    *,
+    views: int | None = None,
+    on_progress: Progress | None = None,
+) -> np.ndarray:
+    """float32 (N, classes), rows in the order of `images`: an ImageSet, or pixels as uint8 (N, H, W, 3).
+
+    Leaves the model in the mode it was in. Memory is bounded: images are taken a piece at a time.
     """
     views = views or model.about.get("recipe", {}).get("views", 1)
     was_training = model.training
@@ -95,13 +109,13 @@ def probabilities(
     found = np.empty((len(images), len(model.classes)), dtype=np.float32)
     step = PIECE[place.device.type]
     for start in range(0, len(images), step):
-        pixels = torch.from_numpy(images.pixels(start, start + step)).to(place.device)
-        x = pixels.permute(0, 3, 1, 2).float().div_(255)
+        stop = min(start + step, len(images))
+        pixels = images.pixels(start, stop) if isinstance(images, ImageSet) else images[start:stop]
+        x = torch.from_numpy(pixels).to(place.device).permute(0, 3, 1, 2).float().div_(255)
         with place.autocast():
-            logits = mean_logits(model, x, views)
-        found[start : start + step] = (logits.float() / model.temperature).softmax(dim=1).cpu().numpy()
+            found[start:stop] = mean_logits(model, x, views).float().cpu().numpy()
         if on_progress:
-            on_progress("predict", min(start + step, len(images)), len(images))
+            on_progress("predict", stop, len(images))
     model.train(was_training)
     return found
 

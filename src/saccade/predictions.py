@@ -69,6 +69,7 @@ class Predictions:
                 if (
                     header[:2] != ["id", "label"]
                     or len(header) < 4
+                    or len(set(header)) < len(header)
                     or not all(n.startswith(PREFIX) for n in header[2:])
                 ):
                     raise DataError(
@@ -83,6 +84,7 @@ class Predictions:
                     try:
                         probabilities = np.array(row[2:], dtype=np.float32)
                         usable = len(row) == len(header) and abs(float(probabilities.sum()) - 1) < 1e-3
+                        usable = usable and probabilities.min() >= 0
                         usable = usable and classes[int(probabilities.argmax())] == row[1]
                     except ValueError:
                         usable = False

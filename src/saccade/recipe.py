@@ -68,6 +68,9 @@ class Recipe:
     cutmix: float = setting(0.0, "alpha of the Beta distribution of the area pasted from another image; 0 = off", 0, 16)
     mix_off_epochs: int = setting(0, "last epochs without mixup and cutmix", 0, 100_000)
 
+    small_size: int = setting(0, "pixels, side to which images are scaled down early in training; 0 = off", 0, 512)
+    small_share: float = setting(0.0, "share of all steps on images of small_size", 0, 1)
+
     ema: float = setting(0.0, "share of the averaged weights kept at each step; 0 = no averaging", 0, 0.999999)
     views: int = setting(1, "views averaged by prediction: 1, 2 (mirrored) or 6 (shifted too)", choices=(1, 2, 6))
     precision: str = setting(
@@ -75,7 +78,7 @@ class Recipe:
         "of matrix products; weights stay float32. auto = bfloat16 where the processor is fast at it",
         choices=("auto", "float32", "bfloat16"),
     )
-    seed: int = setting(0, "decides weights, order, augmentation and dropout", 0, 2**63 - 1)
+    seed: int = setting(0, "decides weights, order, augmentation and dropout", 0, 2**32 - 1)
 
     def __post_init__(self) -> None:
         problems = [problem for f in fields(self) if (problem := _problem(f, getattr(self, f.name)))]
@@ -88,6 +91,9 @@ class Recipe:
                 else f"a setting cannot be used: {problems[0]}",
                 do="change it; `saccade show RECIPE` prints every setting with its meaning",
             )
+        for f in fields(self):
+            if type(f.default) is float:  # 1 may stand for 1.0; equal recipes then write equal files
+                object.__setattr__(self, f.name, float(getattr(self, f.name)))
 
     def _contradictions(self):
         if self.lr_drops and self.lr_drop_every:
@@ -100,6 +106,8 @@ class Recipe:
             yield "mixup and cutmix: give one of them"
         if self.nesterov and not self.momentum:
             yield "nesterov=true needs momentum above 0"
+        if bool(self.small_size) != bool(self.small_share):
+            yield "small_size and small_share: give both or none"
         if (self.mixup or self.cutmix) and self.mix_off_epochs >= self.epochs:
             yield f"mix_off_epochs={self.mix_off_epochs} leaves none of the {self.epochs} epochs for mixing"
 
@@ -176,19 +184,21 @@ def show_value(value: Any) -> str:
 def _problem(f: dataclasses.Field, value: Any) -> str:
     """What is wrong with a field's value, or ''."""
     wanted = type(f.default)
-    if wanted is float and type(value) is int:
-        value = float(value)
     low, high, choices = (f.metadata[key] for key in ("low", "high", "choices"))
-    if type(value) is not wanted:
+    if type(value) is not wanted and not (wanted is float and type(value) is int):
         return f"{f.name}={show_value(value) if _plain(value) else '...'}: it must be {_type_name(wanted)}"
-    if wanted is tuple and any(type(item) is not int for item in value):
+    if isinstance(value, tuple) and any(type(item) is not int for item in value):
         return f"{f.name}: it must be whole numbers"
     if choices and value not in choices:
         near = did_you_mean(str(value), map(str, choices), "")
         return f"{f.name}={value}: it must be one of {', '.join(map(str, choices))}" + (f"; {near}" if near else "")
     if wanted in (int, float) and not low <= value <= high:
-        return f"{f.name}={value:g}: it must be from {low:g} to {high:g}"
+        return f"{f.name}={_shortened(show_value(value))}: it must be from {low:g} to {high:g}"
     return ""
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 24 else text[:21] + "..."
 
 
 def _plain(value: Any) -> bool:

@@ -85,7 +85,10 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def random(*key: int) -> np.random.Generator:
-    """Random numbers as a function of `key`, for example (seed, epoch, step): no stream to save or to replay."""
+    """Random numbers as a function of `key`, for example (seed, epoch, step): no stream to save or to replay.
+
+    Each number of the key is below 2**32: numpy splits larger ones, and two keys could then be the same.
+    """
     return np.random.default_rng(key)
 
 

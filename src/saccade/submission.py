@@ -42,8 +42,8 @@ def write_submission(
             expected="a prediction for every test image",
             do="predict the test split: saccade predict RUN DATA --split test --out predictions.csv",
         )
-    wanted = {id: own for id in sample_ids if (own := image_id(id, test_ids)) is not None}
-    if extra := sorted(known.keys() - set(wanted.values())):
+    wanted = [(id, own) for id in sample_ids if (own := image_id(id, test_ids)) is not None]
+    if extra := sorted(known.keys() - {own for _, own in wanted}):
         raise DataError(
             f"{len(extra)} predictions have ids that the submission does not ask for, first {first_few(extra)}.",
             where=str(images.folder / SAMPLE),
@@ -56,7 +56,7 @@ def write_submission(
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    for id, own in wanted.items():
+    for id, own in wanted:
         if columns is None:
             writer.writerow([id, predictions.label_of(own) if own in known else frequent])
         elif own in known:
@@ -108,8 +108,8 @@ def check_submission(path: str | Path, images: ImageSet) -> int:
 
 def class_columns(header: list[str], images: ImageSet) -> list[int] | None:
     """For a sample with one probability column per class: the class of each column. None for id,label."""
-    if len(header) == 2 and header[1] not in images.classes:
-        return None
+    if len(header) == 2 and (header[1] == "label" or header[1] not in images.classes):
+        return None  # also where a class is called "label"
     if sorted(header[1:]) == sorted(images.classes):
         return [images.classes.index(name) for name in header[1:]]
     raise DataError(

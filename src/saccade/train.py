@@ -10,17 +10,16 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from saccade import charts, runtime
-from saccade.calibrate import fit_temperature
+from saccade import calibrate, charts, runtime
 from saccade.checkpoint import restore_checkpoint, save_checkpoint
 from saccade.errors import DataError, RunError
 from saccade.evaluate import score
 from saccade.imageset import ImageSet
 from saccade.loader import Batches
-from saccade.modelfile import load_model, save_model
+from saccade.modelfile import save_model
 from saccade.models import Classifier, build_model
 from saccade.optim import Optimizer, update_average
-from saccade.predict import Progress, probabilities
+from saccade.predict import Progress, logits, opened, probabilities
 from saccade.presets import DEFAULT, PRESETS
 from saccade.recipe import Recipe
 from saccade.run import Row, Run
@@ -38,7 +37,7 @@ def train(
     *,
     on: str = "train",
     init: Classifier | str | Path | None = None,
-    temperature: float = 1.0,
+    calibrated_by: Classifier | str | Path | None = None,
     device: str | None = None,
     checkpoint_seconds: float = 120.0,
     on_epoch: Callable[[Row], None] | None = None,
@@ -47,8 +46,9 @@ def train(
     """Fit recipe.model to the images; continue where it stopped if `out` already holds this run.
 
     on: "train", validated after each epoch, or "train+valid", everything that has a label, with no validation.
-    init: a model whose weights to start from. temperature: of the probabilities, used where there is no validation to
-    fit it on. checkpoint_seconds: the longest that a kill can cost, about.
+    init: a model whose weights to start from. calibrated_by: a validated model of the same recipe, whose temperature
+    and energies are taken over where there is no validation to fit them on. checkpoint_seconds: the longest that a kill
+    can cost, about.
     Going on after a kill gives the same bits as never having stopped, on the same machine with as many threads.
     Raises RunError for a folder with another run or a loss that is no number, DataError where a split is missing.
     """
@@ -58,7 +58,7 @@ def train(
     place = runtime.choose(recipe.precision, device)
     about = {"fingerprint": images.fingerprint, "data": str(images.folder), "on": on, "runtime": place.why}
     if init is not None:
-        init = init if isinstance(init, Classifier) else load_model(init)
+        init = opened(init)
         about["init"] = init.name
     run = Run.start(out, recipe, about | {"versions": runtime.describe()})
     with run.locked():
@@ -66,11 +66,11 @@ def train(
             log.info("%s is finished: nothing to do", run.folder)
             return run
         log.info("%s", place.why)
-        _fit(run, images, place, init, temperature, checkpoint_seconds, on_epoch, on_progress)
+        _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, on_progress)
     return run
 
 
-def _fit(run, images, place, init, temperature, checkpoint_seconds, on_epoch, on_progress) -> None:
+def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, on_progress) -> None:
     recipe = run.recipe
     chosen = images.select(*ON[run.about["on"]])
     valid = images.select("valid") if run.about["on"] == "train" else None
@@ -96,12 +96,12 @@ def _fit(run, images, place, init, temperature, checkpoint_seconds, on_epoch, on
             piece_size = recipe.piece_size or len(x)
             for x_piece, target_piece in zip(x.split(piece_size), target.split(piece_size), strict=True):
                 with place.autocast():
-                    logits = model(x_piece).float()
-                loss = F.cross_entropy(logits, target_piece, label_smoothing=recipe.label_smoothing)
+                    output = model(x_piece).float()
+                loss = F.cross_entropy(output, target_piece, label_smoothing=recipe.label_smoothing)
                 (loss * (len(x_piece) / len(x))).backward()
                 label = target_piece if target_piece.ndim == 1 else target_piece.argmax(dim=1)
                 totals[0] += loss.detach() * len(x_piece)
-                totals[1] += (logits.detach().argmax(dim=1) == label).sum()
+                totals[1] += (output.detach().argmax(dim=1) == label).sum()
             lr = optimizer.step(position.step)
             if shown is not model:
                 update_average(shown, model, recipe.ema, position.step)
@@ -144,9 +144,14 @@ def _fit(run, images, place, init, temperature, checkpoint_seconds, on_epoch, on
         if on_epoch:
             on_epoch(row)
 
-    shown.temperature.fill_(temperature)
     if valid is not None:
-        shown.temperature.fill_(fit_temperature(probabilities(shown, valid, place, views=recipe.views), valid.labels))
+        raw = logits(shown, valid, place, views=recipe.views)
+        shown.temperature.fill_(calibrate.fit_temperature(raw, valid.labels))
+        shown.energies.copy_(torch.tensor(calibrate.fit_energies(raw)))
+    elif calibrated_by is not None:
+        other = opened(calibrated_by)
+        shown.temperature.copy_(other.temperature)
+        shown.energies.copy_(other.energies)
     save_model(run.model, shown, **_header(run, position.rows[-1]))
     if position.best_epoch == recipe.epochs:
         (run.folder / "best.safetensors").unlink(missing_ok=True)  # the last epoch is the best: one file says it

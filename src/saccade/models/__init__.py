@@ -57,6 +57,7 @@ class Classifier(nn.Module):
     mean: Tensor  # (3, 1, 1), of the training images
     std: Tensor  # (3, 1, 1), per pixel
     temperature: Tensor  # ()
+    energies: Tensor  # (2,): the typical one and the limit, see calibrate.py; equal while unknown
 
     def __init__(self, name: str, network: nn.Module, classes: tuple[str, ...], size: tuple[int, int]):
         super().__init__()
@@ -66,6 +67,7 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.full((3, 1, 1), 0.5))
         self.register_buffer("std", torch.full((3, 1, 1), 0.25))
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("energies", torch.zeros(2))
 
     def to_device(self, device: torch.device) -> "Classifier":
         """Move there, filters laid out channels-last: measured faster than contiguous on processors and GPUs."""

@@ -1,0 +1,277 @@
+"""Raw files -> ImageSet: every picture is decoded once, into one array, beside what is known of it."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import itertools
+import logging
+import math
+import os
+import platform
+import shutil
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+
+import saccade
+from saccade import files
+from saccade.archives import Contents
+from saccade.decode import UnreadablePicture, decode, picture_size
+from saccade.errors import DataError, first_few
+from saccade.folders import replacing_folder
+from saccade.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet
+from saccade.rows import Row
+from saccade.sources import Source, identity, open_source, results_inside
+from saccade.splits import splits_of
+
+log = logging.getLogger("saccade")
+Progress = Callable[[str, int, int], None]
+Picture = Contents | np.ndarray
+
+DEFAULT_SIZE = 32  # pixels, as in CIFAR
+LARGEST_KEPT_SIZE = 96  # pixels, as in STL-10; larger pictures are scaled down to DEFAULT_SIZE unless a size is given
+NUM_LOOKED_AT = 64  # pictures whose sizes decide
+BYTES_LOOKED_AT = 64 * 2**20  # these pictures wait in memory, so not more than that
+HEADER_BYTES = 128  # of images.npy, whatever the number of images
+
+
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    test: str | Path | None = None,
+    sample: str | Path | None = None,
+    size: int | None = None,
+    valid_share: float = 0.1,
+    seed: int = 0,
+    skip_unreadable: bool = False,
+    on_progress: Progress | None = None,
+) -> ImageSet:
+    """Decode the pictures of `source` into the folder `out`, split the labelled ones, and open the result.
+
+    source: a folder, an archive, or one of the words demo, cifar10-tiny, cifar10; what it is, is found out by looking.
+    labels, test, sample: override the guess: the labels CSV, the folder of test pictures, the sample submission.
+    size: pixels of both sides. Without it: that of the first 64 pictures, if they are square, alike and at most 96
+    pixels large; otherwise 32. How pictures of another size are brought to it is told in `decode`.
+    valid_share, seed: see `choose_valid`. A source with a valid folder of its own keeps its split.
+    skip_unreadable: leave pictures out that cannot be decoded; they are listed in about.json.
+    on_progress: called with ("decode", images done, images in all), and from a download.
+
+    `out` appears whole or not at all. If it holds just this already it is opened. Raises DataError.
+    """
+    out = Path(out)
+    if size is not None and not 4 <= size <= 1024:
+        raise DataError(f"image size {size} is out of range.", where="--size", expected="4 to 1024 pixels")
+    given: dict[str, Any] = {"labels": labels, "test": test, "sample": sample, "skip": results_inside(source, out)}
+    origin = identity(source, **given)
+    options = {"size": size, "valid_share": valid_share, "seed": seed, "skip_unreadable": skip_unreadable}
+    if _is_done(out, origin, options):
+        log.info("%s holds these images already", out)
+        return ImageSet.open(out)
+    with replacing_folder(out) as work:
+        scratch = work / "scratch"
+        scratch.mkdir()
+        opened = open_source(source, scratch=scratch, on_progress=on_progress, **given)
+        splits_of(opened.rows, valid_share, seed)  # what is wrong with the labels is said before decoding
+        with open(work / "images.npy", "w+b", buffering=0) as file:
+            side, unreadable, num_resized = _decode_all(opened, file, size, on_progress)
+            rows = _readable_rows(opened.rows, unreadable, skip_unreadable)
+            _close_gaps(file, len(opened.rows), unreadable, side)
+            splits = splits_of(rows, valid_share, seed)
+            rows_csv = _rows_csv(rows, splits)
+            digest, mean, std = _measure(file, side, [split == "train" for split in splits], rows_csv)
+            os.fsync(file.fileno())
+        with files.replacing(work / "rows.csv") as csv_file:
+            csv_file.write(rows_csv)
+        if opened.sample is not None:
+            with files.replacing(work / SAMPLE) as sample_file:
+                sample_file.write(opened.sample)
+        shutil.rmtree(scratch)
+        counts, class_counts = Counter(splits), Counter(row.label for row in rows if row.split != "test")
+        if absent := [name for name in opened.classes if not class_counts[name]]:
+            log.warning("%d classes have no image, first %s", len(absent), first_few(absent))
+        about = {
+            "format": 1,
+            "classes": list(opened.classes),
+            "size": [side, side],
+            "counts": {split: counts[split] for split in SPLITS},
+            "class_counts": {name: class_counts[name] for name in opened.classes},
+            "mean": mean,
+            "std": std,
+            "skipped": [_skipped(opened.rows[index], reason) for index, reason in sorted(unreadable.items())],
+            "resized": num_resized,
+            "sample": None if opened.sample is None else SAMPLE,
+            "kind": opened.kind,
+            "source": origin,
+            "options": options,
+            "fingerprint": digest,
+            "versions": {
+                "saccade": saccade.__version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "pillow": PIL.__version__,
+            },
+        }
+        files.write_json(work / "about.json", about)
+    return ImageSet.open(out)
+
+
+def _is_done(out: Path, origin: dict[str, Any], options: dict[str, Any]) -> bool:
+    """Whether `out` holds just these images. Raises DataError where it holds anything else: nothing is overwritten."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    elsewhere = "choose another --out, or remove the folder"
+    if not (out / "about.json").is_file() or not (out / "images.npy").is_file():
+        raise DataError(f'"{out}" is there already, and holds no prepared images.', where="--out", do=elsewhere)
+    about = files.read_json(out / "about.json", error=DataError, do=elsewhere)
+    for what, wanted in (("source", origin), ("options", options)):
+        found = about.get(what) if isinstance(about, dict) else None
+        if found != wanted:
+            old = found if isinstance(found, dict) else {}
+            names = [name for name in wanted if old.get(name) != wanted[name]] or [
+                name for name in old if name not in wanted
+            ]
+            changes = ", ".join(f"{name}: {old.get(name)} there, {wanted.get(name)} now" for name in names)
+            raise DataError(
+                f'"{out}" holds images that were prepared from other files or in another way ({changes}).',
+                where=str(out / "about.json"),
+                do=elsewhere,
+            )
+    return True
+
+
+def _decode_all(
+    source: Source, file: io.FileIO, size: int | None, on_progress: Progress | None
+) -> tuple[int, dict[int, str], int]:
+    """Write each picture at its row's place. Returns the side, reasons by index of unreadable rows, num_resized."""
+    stream = source.read()
+    looked_at = list(_first_pictures(stream))
+    side = size or _choose_size([picture for _, picture in looked_at])
+    if size:
+        log.info("size: %dx%d pixels, as asked for", side, side)
+    stride = side * side * 3
+    unreadable: dict[int, str] = {}
+    num_resized = 0
+    for done, (index, picture) in enumerate(itertools.chain(looked_at, stream), start=1):
+        try:
+            if isinstance(picture, UnreadablePicture):
+                raise picture
+            pixels, is_resized = decode(picture, side)
+            num_resized += is_resized
+            # Not through a writable memory map: all that is written there would count as memory of this process.
+            file.seek(HEADER_BYTES + index * stride)
+            file.write(pixels.data if pixels.flags.c_contiguous else pixels.tobytes())
+        except UnreadablePicture as problem:
+            unreadable[index] = str(problem)
+        if on_progress and (done % 250 == 0 or done == len(source.rows)):
+            on_progress("decode", done, len(source.rows))
+    if num_resized:
+        log.info("%d of %d pictures are resized to %dx%d", num_resized, len(source.rows), side, side)
+    return side, unreadable, num_resized
+
+
+def _first_pictures(stream: Iterator[tuple[int, Picture]]) -> Iterator[tuple[int, Picture]]:
+    """The pictures whose sizes decide; labelled ones, where the source can be read in any order."""
+    in_memory = 0
+    for index, picture in itertools.islice(stream, NUM_LOOKED_AT):
+        yield index, picture
+        in_memory += len(picture) if isinstance(picture, bytes) else 0
+        if in_memory > BYTES_LOOKED_AT:
+            return
+
+
+def _choose_size(pictures: Sequence[Picture]) -> int:
+    sizes = set()
+    for picture in pictures:
+        with contextlib.suppress(UnreadablePicture):  # counted and named where it is decoded
+            if not isinstance(picture, UnreadablePicture):
+                sizes.add(picture_size(picture))
+    width, height = min(sizes, default=(0, 0))
+    if len(sizes) == 1 and width == height and 4 <= width <= LARGEST_KEPT_SIZE:
+        log.info("size: %dx%d pixels, as the first %d pictures have", width, height, len(pictures))
+        return width
+    found = "different sizes" if len(sizes) > 1 else f"{width}x{height} pixels"
+    side = DEFAULT_SIZE
+    log.info("size: %dx%d pixels (the first %d pictures have %s); see --size", side, side, len(pictures), found)
+    return side
+
+
+def _readable_rows(rows: Sequence[Row], unreadable: dict[int, str], skip_unreadable: bool) -> list[Row]:
+    if unreadable:
+        named = [f"{rows[index].path} ({reason})" for index, reason in sorted(unreadable.items())]
+        if not skip_unreadable:
+            raise DataError(
+                f"{len(unreadable)} of {len(rows)} pictures cannot be read, first {first_few(named)}.",
+                expected="whole pictures of a common format",
+                do="replace these files, or pass --skip-unreadable to leave them out",
+            )
+        log.warning("%d unreadable pictures are left out, first %s", len(unreadable), first_few(named))
+    return [row for index, row in enumerate(rows) if index not in unreadable]
+
+
+def _skipped(row: Row, reason: str) -> dict[str, str]:
+    return {"id": row.id, "split": "test" if row.split == "test" else "train", "path": row.path, "reason": reason}
+
+
+def _close_gaps(file: io.FileIO, num_rows: int, unreadable: Collection[int], side: int) -> None:
+    """Move the images up over the places of unreadable ones, and write the header."""
+    stride, place = side * side * 3, 0
+    for index in range(num_rows if unreadable else 0):
+        if index not in unreadable:
+            if place != index:
+                file.seek(HEADER_BYTES + index * stride)
+                pixels = file.read(stride)
+                file.seek(HEADER_BYTES + place * stride)
+                file.write(pixels)
+            place += 1
+    num_images = num_rows - len(unreadable)
+    file.truncate(HEADER_BYTES + num_images * stride)
+    header = io.BytesIO()
+    shape = (num_images, side, side, 3)
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    assert header.tell() == HEADER_BYTES, "numpy pads the header of any such array to 128 bytes"
+    file.seek(0)
+    file.write(header.getvalue())
+
+
+def _rows_csv(rows: Sequence[Row], splits: Sequence[str]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows((row.id, split, row.label or "", row.path) for row, split in zip(rows, splits, strict=True))
+    return text.getvalue().encode("utf-8")
+
+
+def _measure(
+    file: io.FileIO, side: int, is_train: Sequence[bool], rows_csv: bytes
+) -> tuple[str, list[float], list[float]]:
+    """Read the images once: `imageset.fingerprint`, and mean and std of each channel over the train split, 0 to 1.
+
+    The std is that of all pixels, not the mean of the stds of images. Sums are whole numbers, so nothing is lost in
+    them: float64 holds those of one part exactly, Python's integers those of all.
+    """
+    digest = hashlib.sha256(rows_csv)
+    sums, squares, num_pixels = [0, 0, 0], [0, 0, 0], 0
+    stride = side * side * 3
+    at_once = max(1, 2**22 // stride)
+    mask = np.array(is_train, dtype=bool)
+    file.seek(HEADER_BYTES)
+    for start in range(0, len(is_train), at_once):
+        data = file.read(stride * min(at_once, len(is_train) - start))
+        digest.update(data)
+        images = np.frombuffer(data, dtype=np.uint8).reshape(-1, side * side, 3)[mask[start : start + at_once]]
+        pixels = images.reshape(-1, 3).astype(np.float64)
+        num_pixels += len(pixels)
+        for channel in range(3):
+            sums[channel] += int(pixels[:, channel].sum())
+            squares[channel] += int(pixels[:, channel] @ pixels[:, channel])
+    total = max(num_pixels, 1)
+    mean = [s / (255 * total) for s in sums]
+    std = [math.sqrt(total * q - s * s) / (255 * total) for s, q in zip(sums, squares, strict=True)]
+    return digest.hexdigest(), mean, std
