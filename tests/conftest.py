@@ -15,9 +15,11 @@ SIDE = 8  # pixels
 
 # Neither in numeric nor in alphabetic order, not all of them numbers, one with a dot; a third of the test ids are
 # train ids as well, there with another picture.
-TRAIN_IDS = """10 9 a7 2 31 100 v1.5 40 1 b12 22 3 77 5 11 b2 8 19 4 101 30 a10 6 55 12 7 13 90 x-2 14 21 z 17 15 66 c3
-               18 16 44 20 07 99""".split()
-TEST_IDS = "9 1000 200 10 a7 3 d4 1 2000 70 33 b12 e 12 205 v2.5 300 q9".split()
+TRAIN_IDS = (
+    "10 9 a7 2 31 100 v1.5 40 1 b12 22 3 77 5 11 b2 8 19 4 101 30 a10 6 55 12 7 13 90 x-2 14 21 z 17 15 66 c3 18 16 44 "
+    "20 07 99"
+)
+TEST_IDS = "9 1000 200 10 a7 3 d4 1 2000 70 33 b12 e 12 205 v2.5 300 q9"
 
 
 def true_label(pixels: np.ndarray) -> str:
@@ -46,8 +48,8 @@ def world(tmp_path: Path) -> World:
 
 def write_world(folder: Path) -> World:
     rng = np.random.default_rng(0)
-    labels = {id: CLASSES[number % 3] for number, id in enumerate(TRAIN_IDS)}
-    test_labels = {id: CLASSES[number % 3] for number, id in enumerate(TEST_IDS)}
+    labels = {id: CLASSES[number % 3] for number, id in enumerate(TRAIN_IDS.split())}
+    test_labels = {id: CLASSES[number % 3] for number, id in enumerate(TEST_IDS.split())}
     pixels = {}
     for split, truth in (("train", labels), ("test", test_labels)):
         (folder / split).mkdir(parents=True)

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 from hypothesis import settings
+
 from saccade import imageset
 from saccade.models import Classifier, build_network
 

@@ -7,8 +7,8 @@ import zipfile
 
 import py7zr
 import pytest
-from conftest import pack_7z, pack_zip
 
+from conftest import pack_7z, pack_zip
 from saccade.archives import Folder, SevenZip, Tar, Zip, open_container
 from saccade.decode import UnreadablePicture
 from saccade.errors import DataError
@@ -61,6 +61,15 @@ def test_reading_an_archive_writes_no_file(folder, tmp_path, kind, monkeypatch):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_7z_of_several_blocks_is_read(folder, tmp_path):
+    path = pack_7z(folder, tmp_path / "a.7z")
+    with py7zr.SevenZipFile(path, "a") as archive:
+        archive.writestr(b"later", "later.png")
+        archive.writestr(b"", "nothing.png")
+    found = contents(SevenZip(path), [*FILES, "later.png", "nothing.png"])
+    assert found == FILES | {"later.png": b"later", "nothing.png": b""}
+
+
 def test_zip_and_folder_are_read_in_the_order_asked_for(folder, tmp_path):
     wanted = ["train/9.png", "empty.png", "train/10.png"]
     for container in (Folder(folder), Zip(pack_zip(folder, tmp_path / "a.zip"))):
@@ -75,7 +84,16 @@ def test_what_operating_systems_leave_behind_is_ignored(folder, tmp_path, kind):
     assert set(open_container(pack(kind, folder, tmp_path / "packed")).sizes) == set(FILES)
 
 
-UNSAFE = ["../x.png", "a/../../x.png", "/etc/x.png", "C:/x.png", "..\\x.png", "a\\..\\x.png", "a/\nx.png", "a/\x1bx.png"]
+UNSAFE = [
+    "../x.png",
+    "a/../../x.png",
+    "/etc/x.png",
+    "C:/x.png",
+    "..\\x.png",
+    "a\\..\\x.png",
+    "a/\nx.png",
+    "a/\x1bx.png",
+]
 
 
 def zip_with(path, names):
@@ -105,7 +123,8 @@ def test_unsafe_names_are_refused_by_name(tmp_path, packer, name):
     path = packer(tmp_path / "bad", ["good.png", name])
     with pytest.raises(DataError, match="the file name") as caught:
         _ = open_container(path).sizes
-    assert name.encode("unicode_escape").decode() in str(caught.value) or name in str(caught.value)
+    shown = name.replace("\n", "\\n").replace("\x1b", "\\x1b")
+    assert shown in str(caught.value) or shown.replace("\\", "/") in str(caught.value)  # py7zr turns slashes itself
     assert str(path) in str(caught.value)
 
 
@@ -130,7 +149,7 @@ def test_a_file_name_that_is_not_utf8_is_refused_by_name(tmp_path):
 def test_a_name_that_comes_twice_is_refused(tmp_path, packer):
     with pytest.warns(UserWarning, match="Duplicate") if packer is zip_with else pytest.MonkeyPatch.context():
         path = packer(tmp_path / "twice", ["a/1.png", "./a//1.png" if packer is seven_zip_with else "a/1.png"])
-    with pytest.raises(DataError, match='"a/1.png" is in the archive twice'):
+    with pytest.raises(DataError, match=r'"a/1\.png" is in the archive twice'):
         _ = open_container(path).sizes
 
 
@@ -183,7 +202,11 @@ def test_encrypted_archives_say_so(folder, tmp_path):
 
 
 def test_empty_archives_say_so(tmp_path):
-    for path in (zip_with(tmp_path / "a.zip", []), tar_with(tmp_path / "a.tar", []), seven_zip_with(tmp_path / "a.7z", [])):
+    (tmp_path / "raw").mkdir()
+    pack_tar(tmp_path / "raw", tmp_path / "a.tar.gz")
+    zip_with(tmp_path / "a.zip", [])
+    seven_zip_with(tmp_path / "a.7z", [])
+    for path in tmp_path.glob("a.*"):
         with pytest.raises(DataError, match="is empty: there are no files in it"):
             _ = open_container(path).sizes
     (tmp_path / "nothing").write_bytes(b"")
@@ -192,13 +215,16 @@ def test_empty_archives_say_so(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["zip", "7z", "tar"])
-def test_an_archive_cut_anywhere_is_damaged_and_nothing_else(folder, tmp_path, kind):
+def test_an_archive_cut_anywhere_is_damaged_or_still_whole(folder, tmp_path, kind):
     data = pack(kind, folder, tmp_path / "whole").read_bytes()
     path = tmp_path / "cut"
     for length in range(7, len(data) - 1, max(1, len(data) // 40)):
         path.write_bytes(data[:length])
-        with pytest.raises(DataError, match=r"cut is (damaged|empty)"):
-            contents(open_container(path), FILES)
+        try:
+            found = contents(open_container(path), FILES)
+        except DataError as problem:
+            found = str(problem)
+        assert "cut is " in found or (kind, found) == ("tar", FILES)  # a tar file ends in padding
 
 
 @pytest.mark.parametrize("kind", ["zip", "7z", "tar"])
@@ -239,7 +265,7 @@ def test_a_damaged_member_of_a_zip_spoils_only_itself(folder, tmp_path):
 def test_a_member_over_the_limit_is_not_unpacked_into_memory(tmp_path, kind):
     (tmp_path / "raw").mkdir()
     with open(tmp_path / "raw" / "bomb.png", "wb") as file:
-        file.truncate(300 * 2**20)
+        file.truncate(70 * 2**20)
     (tmp_path / "raw" / "z.png").write_bytes(b"small")
     container = open_container(pack(kind, tmp_path / "raw", tmp_path / "bomb"))
     found = contents(container, ["bomb.png", "z.png"])
@@ -251,7 +277,7 @@ def test_a_member_over_the_limit_is_not_unpacked_into_memory(tmp_path, kind):
 def test_a_tar_header_that_claims_much_is_not_believed(tmp_path):
     header = tarfile.TarInfo("x")
     header.type, header.size = tarfile.XHDTYPE, 2**33
-    (tmp_path / "a.tar").write_bytes(header.tobuf() + b"\0" * 2048)
+    (tmp_path / "a.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + b"\0" * 2048)
     with pytest.raises(DataError, match="claims to be"):
         _ = Tar(tmp_path / "a.tar").sizes
 
@@ -265,9 +291,10 @@ def test_an_inner_archive_is_copied_out_unless_the_disk_is_too_small(folder, tmp
         archive.copy_out("train/9.png", tmp_path / "second")
 
 
-def test_a_reader_that_stops_early_leaves_no_thread_behind(tmp_path):
+def test_a_reader_that_stops_early_leaves_no_thread_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("saccade.seven_zip.BATCH_MEMBERS", 10)
     (tmp_path / "raw").mkdir()
-    for number in range(4000):
+    for number in range(200):
         (tmp_path / "raw" / f"{number}.png").write_bytes(b"%d" % number)
     archive = SevenZip(pack_7z(tmp_path / "raw", tmp_path / "many.7z"))
     before = threading.active_count()
@@ -276,7 +303,7 @@ def test_a_reader_that_stops_early_leaves_no_thread_behind(tmp_path):
     assert threading.active_count() == before + 1
     stream.close()
     assert threading.active_count() == before
-    assert {name: data for name, data in archive.read(archive.sizes)} == {f"{n}.png": b"%d" % n for n in range(4000)}
+    assert dict(archive.read(archive.sizes)) == {f"{n}.png": b"%d" % n for n in range(200)}
 
 
 def test_names_of_folders_around_the_archive_do_not_matter(folder, tmp_path, monkeypatch):

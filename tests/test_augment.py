@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from made import many, some
 from PIL import Image
+
+from made import many, some
 from saccade import augment
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -13,7 +14,9 @@ LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 def drawn(seed, num, height, width, dtype=torch.float32, layout=torch.contiguous_format):
     rng = np.random.default_rng(seed)
-    values = rng.integers(0, 256, (num, 3, height, width)) if dtype == torch.uint8 else rng.random((num, 3, height, width))
+    values = (
+        rng.integers(0, 256, (num, 3, height, width)) if dtype == torch.uint8 else rng.random((num, 3, height, width))
+    )
     return torch.from_numpy(values).to(dtype).contiguous(memory_format=layout)
 
 

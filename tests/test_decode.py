@@ -152,7 +152,7 @@ def test_odd_shapes_are_scaled_up_without_much_memory(shape):
 
 def test_a_large_jpeg_is_nearly_the_same_as_decoded_in_full():
     rng = np.random.default_rng(3)
-    large = Image.fromarray(rng.integers(0, 256, size=(12, 16, 3), dtype=np.uint8)).resize((1600, 1200), 3)
+    large = Image.fromarray(rng.integers(0, 256, size=(60, 80, 3), dtype=np.uint8)).resize((1600, 1200), 3)
     data = saved(large, "JPEG", quality=95)
     full = Image.open(io.BytesIO(data)).resize((32, 32), Image.Resampling.BICUBIC, box=(200, 0, 1400, 1200))
     assert np.abs(decode(data, 32)[0].astype(int) - np.asarray(full)).mean() < 2
@@ -169,7 +169,9 @@ def png_that_claims(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(("width", "height"), [(10001, 10000), (20000, 20000), (2**31 - 1, 2**31 - 1)])
@@ -185,18 +187,20 @@ def test_truncation_anywhere_is_an_unreadable_picture_or_all_of_it(noise, kind):
     unreadable = 0
     for length in range(len(data)):
         try:
-            pixels, _ = decode(data[:length], 12)
+            assert decode(data[:length], 12)[0].shape == whole.shape
         except UnreadablePicture as problem:
-            assert str(problem)
-            unreadable += 1
-        else:
-            assert pixels.shape == whole.shape
+            unreadable += bool(str(problem))
     assert unreadable > len(data) // 2
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"", "empty"), (b"not a picture", "known format"), (b"<html>" * 100, "known format"), (b"%!PS\n", "known format")],
+    [
+        (b"", "empty"),
+        (b"not a picture", "known format"),
+        (b"<html>" * 100, "known format"),
+        (b"%!PS\n", "known format"),
+    ],
 )
 def test_what_is_no_picture_says_so(data, reason):
     with pytest.raises(UnreadablePicture, match=reason):

@@ -1,8 +1,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from made import many
-from saccade.errors import DataError, RecipeError, RunError, SaccadeError, did_you_mean, first_few
+from saccade.errors import DataError, RecipeError, RunError, SaccadeError, did_you_mean, first_few, some_of
 
 
 @pytest.mark.parametrize("kind", [DataError, RecipeError, RunError])
@@ -42,3 +43,11 @@ def test_first_few_names_three_and_says_when_there_are_more():
     assert first_few(["3", "17", "9"]) == '"3", "17", "9"'
     assert first_few(str(n) for n in range(50_000)) == '"0", "1", "2", ...'
     assert first_few(["a", "b"], most=1) == '"a", ...'
+
+
+def test_some_of_shows_the_first_and_says_when_there_are_more():
+    assert some_of([]) == ""
+    assert some_of(["cat", "deer"]) == "cat, deer"
+    assert some_of(tuple("abcde")) == "a, b, c, d, e"
+    assert some_of(tuple("abcdef")) == "a, b, c, d, e, ..."
+    assert some_of("xyz", 1) == "x, ..."

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from made import make_images, noise
 from saccade.errors import DataError
 from saccade.imageset import UNLABELLED, ImageSet, fingerprint
@@ -71,7 +72,9 @@ def test_a_part_of_a_part_is_looked_up_in_the_part(images):
     assert part.select("train").ids.tolist() == ["1", "a7"]
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [0, 2, 4], [5], [], [0, 0, 0], [2, 3, 3, 4], [1, 3, 2, 4]])
+@pytest.mark.parametrize(
+    "order", [[0, 1, 2, 3], [3, 2, 1, 0], [0, 2, 4], [5], [], [0, 0, 0], [2, 3, 3, 4], [1, 3, 2, 4]]
+)
 def test_pixels_come_in_the_order_of_the_set_from_any_piece_of_it(images, order):
     whole, part = noise(8, 4), images.take(np.array(order, dtype=np.int64))
     for start in range(len(order) + 1):
@@ -86,7 +89,7 @@ def test_counts_name_only_the_splits_there_are(images):
 
 
 def test_an_unknown_split_is_put_right_and_an_empty_one_refused(images):
-    with pytest.raises(DataError, match="did you mean \"train\"") as caught:
+    with pytest.raises(DataError, match='did you mean "train"') as caught:
         images.select("trian")
     assert caught.value.expected == "train, valid, test"
     with pytest.raises(DataError) as caught:
@@ -146,9 +149,15 @@ def npy(array):
 
 @pytest.mark.parametrize(
     "array",
-    [np.zeros((8, 4, 4, 3)), np.zeros((8, 4, 4, 1), np.uint8), np.zeros((8, 48), np.uint8), np.zeros((7, 4, 4, 3), np.uint8),
-     np.zeros((9, 4, 4, 3), np.uint8), np.uint8(3)],
-)  # fmt: skip
+    [
+        np.zeros((8, 4, 4, 3)),
+        np.zeros((8, 4, 4, 1), np.uint8),
+        np.zeros((8, 48), np.uint8),
+        np.zeros((7, 4, 4, 3), np.uint8),
+        np.zeros((9, 4, 4, 3), np.uint8),
+        np.uint8(3),
+    ],
+)
 def test_pixels_of_another_shape_or_type_are_refused(images, array):
     problem = damaged(images, "images.npy", npy(array))
     assert "one uint8 image" in problem.expected
@@ -218,5 +227,8 @@ def test_the_fingerprint_is_of_rows_and_pixels_in_order():
 
 
 def test_an_image_set_opens_without_torch(images):
-    code = "import sys; from saccade.imageset import ImageSet; ImageSet.open(sys.argv[1]); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from saccade.imageset import ImageSet\n"
+        "ImageSet.open(sys.argv[1]); assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code, images.folder], check=True)

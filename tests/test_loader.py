@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from made import make_images, noise, some
 from saccade.loader import Batches
 from saccade.recipe import Recipe
@@ -36,8 +37,13 @@ def coloured(tmp_path_factory):
     labels = np.random.default_rng(3).integers(0, 3, 60)
     pixels = np.zeros((60, 16, 16, 3), dtype=np.uint8)
     pixels[np.arange(60), :, :, labels] = 255
-    return make_images(tmp_path_factory.mktemp("coloured"), pixels, ["blue green red".split()[2 - n] for n in labels],
-                       ["train"] * 60, classes=("red", "green", "blue"))  # fmt: skip
+    return make_images(
+        tmp_path_factory.mktemp("coloured"),
+        pixels,
+        [["blue", "green", "red"][2 - n] for n in labels],
+        ["train"] * 60,
+        classes=("red", "green", "blue"),
+    )
 
 
 def numbers(x):
@@ -183,7 +189,9 @@ def test_crop_pad_shifts_by_every_amount_up_to_it_and_none_beyond(tmp_path):
     images = make_images(tmp_path, pixels, ["a", "b"] * 200, ["train"] * 400)
     ((x, _),) = batches(images, PLAIN, crop_pad=2, batch_size=400).epoch(0)
     rows, columns = x[:, 0].amax(dim=2).argmax(dim=1), x[:, 0].amax(dim=1).argmax(dim=1)
-    assert {(int(r), int(c)) for r, c in zip(rows, columns, strict=True)} == {(r, c) for r in range(6, 11) for c in range(6, 11)}
+    assert {(int(r), int(c)) for r, c in zip(rows, columns, strict=True)} == {
+        (r, c) for r in range(6, 11) for c in range(6, 11)
+    }
 
 
 AUGMENTATIONS = {

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from made import some
 from saccade.errors import DataError
 from saccade.predictions import Predictions
@@ -89,7 +90,7 @@ def test_the_file_is_plain_csv_that_a_spreadsheet_reads(tmp_path):
     path = saved.save(str(tmp_path / "deep" / "p.csv"))
     assert path.read_bytes() == b'id,label,p_cat,"p_dog, wild"\nb,"dog, wild",0.25,0.75\na,cat,1,0\n'
     with open(path, newline="") as file:
-        assert list(csv.DictReader(file))[0]["p_dog, wild"] == "0.75"
+        assert next(csv.DictReader(file))["p_dog, wild"] == "0.75"
 
 
 def test_crlf_and_a_byte_order_mark_do_no_harm(tmp_path):

@@ -145,7 +145,7 @@ def test_train_plus_valid_uses_every_labelled_image_and_no_validation(images, tm
     )
     assert set(sizes) == {len(images.select("train", "valid"))}
     assert load_model(run.folder).temperature == load_model(first.folder).temperature != 1
-    assert (load_model(run.folder).energies == load_model(first.folder).energies).all()
+    assert (load_model(run.folder).familiar == load_model(first.folder).familiar).all()
 
 
 @pytest.mark.parametrize(

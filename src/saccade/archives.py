@@ -25,6 +25,7 @@ from saccade.member_names import checked_members, checked_name, is_junk, raise_d
 from saccade.seven_zip import SevenZip
 
 SUFFIXES = (".zip", ".7z")  # of archives that are looked into where they lie inside another archive or a folder
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 TAR_OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 MAX_TAR_READ = 512 * 2**20  # bytes: the largest file of CIFAR-100 is 155 MB
 Contents = bytes | Path | UnreadablePicture
@@ -147,9 +148,10 @@ class Zip:
         )
 
     def read(self, names: Iterable[str], limit: int = MAX_BYTES) -> Iterator[tuple[str, bytes | UnreadablePicture]]:
+        members = self._members
         with zipfile.ZipFile(self.path) as archive:
             for name in names:
-                info = self._members[name]
+                info = members[name]
                 if info.file_size > limit:
                     yield name, UnreadablePicture(f"larger than {limit // 2**20} MiB")
                     continue

@@ -3,7 +3,7 @@ a picture is unlike anything it was trained on. Both are fitted on validation im
 
 import numpy as np
 
-TYPICAL, LIMIT = 0.5, 0.99  # quantiles of the validation images' energies: strangeness 0 and strangeness 1
+TYPICAL, LIMIT = 0.5, 0.05  # quantiles of the validation images' familiarity: strangeness 0 and strangeness 1
 
 
 def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
@@ -36,21 +36,35 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return 2 / (low + high)
 
 
-def fit_energies(logits: np.ndarray) -> tuple[float, float]:
-    """(typical, limit): the median energy of images that the model knows, and the one that 1% of them exceed."""
-    typical, limit = np.quantile(-_log_sum_exp(logits.astype(np.float64)), [TYPICAL, LIMIT])
+def fit_directions(features: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """(mean (D,), directions (classes, D)) of training images: from the mean of all features to that of each class.
+
+    features: float (N, D). Directions have length 1, or 0 for a class without images.
+    """
+    features = features.astype(np.float64)
+    mean = features.mean(axis=0)
+    sums = np.zeros((num_classes, features.shape[1]))
+    np.add.at(sums, labels, features - mean)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    return mean, np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
+
+
+def fit_familiar(familiarity: np.ndarray) -> tuple[float, float]:
+    """(typical, limit) of images that the model knows: the median, and the value that 5% of them fall below."""
+    typical, limit = np.quantile(familiarity, [TYPICAL, LIMIT])
     return float(typical), float(limit)
 
 
-def strangeness(logits: np.ndarray, typical: float, limit: float) -> np.ndarray:
-    """float64 (N,): 0 for an image as familiar as the median validation image, above 1 beyond 99% of them.
+def strangeness(familiarity: np.ndarray, typical: float, limit: float) -> np.ndarray:
+    """float (N,): 0 for an image as familiar as the median validation image, above 1 beyond 95% of them.
 
-    The energy -ln(sum(exp(logits))) on the scale of the two values of `fit_energies`: images unlike the training images
-    excite no class much. Source: Liu et al., "Energy-based Out-of-distribution Detection", arXiv:2010.03759, section
-    3.1. Where nothing was fitted (typical = limit) it is nan: unknown.
+    Familiarity is the cosine between an image's features, seen from the mean of all, and the nearest class direction:
+    features of images like those trained on gather around their class (Papyan et al., "Prevalence of neural collapse",
+    arXiv:2008.08186), others point elsewhere. Chosen in the lab notes over the energy score of Liu et al.,
+    arXiv:2010.03759, which takes noise for the most familiar of all.
+    Where nothing was fitted (typical = limit) it is nan: unknown.
     """
-    energy = -_log_sum_exp(logits.astype(np.float64))
-    return (energy - typical) / (limit - typical) if limit > typical else np.full(len(logits), np.nan)
+    return (typical - familiarity) / (typical - limit) if typical > limit else np.full(len(familiarity), np.nan)
 
 
 def _log_sum_exp(values: np.ndarray) -> np.ndarray:

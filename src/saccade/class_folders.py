@@ -47,6 +47,8 @@ def class_rows(paths: Sequence[str]) -> list[Row] | None:
             do=did_you_mean(odd[0], classes, "rename the folder, or remove it"),
         )
     ids = ids_of(list(labelled.values()), list(labelled))  # train/cat/1 and valid/cat/1 need their role to differ
+    if valid:
+        log.info("the source has a valid folder: its split is kept, whatever the share for validation")
     rows = [
         Row(id, name.partition("/")[0], ("valid" if path in valid else "train") if valid else None, path)
         for id, (path, name) in zip(ids, labelled.items(), strict=True)

@@ -3,7 +3,7 @@
 import logging
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from saccade.errors import DataError, first_few
 from saccade.rows import Row, common_folder, ids_of, is_in_test_folder, natural_key, without_suffix
@@ -143,6 +143,21 @@ def find_sample(tables: Sequence[Table], paths: Sequence[str], *, is_known: bool
     if not is_known:
         matches = [match for match in matches if match.score > 0.5 or is_sample_name(match.table.name)]
     return max(matches, key=lambda match: (is_sample_name(match.table.name), match.score), default=None)
+
+
+def with_sample(rows: list[Row], tables: Sequence[Table], sample: Table | None) -> tuple[list[Row], Match | None]:
+    """Rows of class folders with those of test in the order of a sample submission, where one of the tables is that.
+
+    sample: known already. Raises DataError where it and the test pictures do not fit.
+    """
+    test = {row.path: row for row in rows if row.split == "test"}
+    match = find_sample([sample] if sample else tables, list(test), is_known=sample is not None)
+    if match is None:
+        if sample:
+            raise _names_nothing(sample, "sample submission", list(test))
+        return rows, None
+    ordered = [replace(row, label=test[row.path].label) for row in test_rows(match, list(test))]
+    return [row for row in rows if row.split != "test"] + ordered, match
 
 
 def _names_nothing(table: Table, what: str, paths: Sequence[str]) -> DataError:

@@ -25,7 +25,6 @@ from saccade.run import Run
 log = logging.getLogger("saccade")
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
-OPSET = 20  # of ONNX, from 2023: the first in which GELU is one operation
 COMPARED = 128  # images, or as many as there are
 TOLERANCE = 1e-4  # of a probability; float32 in another order of additions gives about 1e-6
 FACTS = "saccade.json"  # the file inside a torch.export archive that holds what ONNX keeps in its metadata
@@ -142,7 +141,6 @@ def _onnx(program: torch.export.ExportedProgram, facts: dict[str, Any]) -> tuple
             verbose=False,
             input_names=["images"],
             output_names=["probabilities"],
-            opset_version=OPSET,
         )
     assert written is not None, "torch.onnx.export(dynamo=True) returns the program"
     proto = written.model_proto

@@ -9,8 +9,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from saccade import __version__, files
-from saccade.errors import RunError, SaccadeError, did_you_mean
+from saccade.errors import RecipeError, RunError, did_you_mean
 from saccade.models import Classifier, build_network
+from saccade.recipe import Recipe
 
 PACKAGED = Path(__file__).parent / "weights"
 FORMAT = 1
@@ -78,14 +79,19 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> Classifi
             raise ValueError("its header has impossible classes or sizes")
         with torch.device("meta"):  # no memory is spent on what the header claims before the tensors agree with it
             model = Classifier(header["model"], build_network(header["model"], len(classes)), classes, size)
+        for name, value in model.state_dict().items():
+            if tensors[name].dtype != value.dtype:
+                raise ValueError(f"{name} is {tensors[name].dtype}, not {value.dtype}")
         model.load_state_dict(tensors, strict=True, assign=True)
-    except SaccadeError:
-        raise
-    except KeyError as problem:
+        recipe = header.get("recipe", {})
+        Recipe(**{name: recipe[name] for name in recipe.keys() & {"precision", "views"}})  # what prediction goes by
+    except RecipeError as problem:
         raise RunError(
-            f"this file is no model of saccade: its header lacks {problem}.", where=str(path), do=do
+            f"the model file cannot be used: {problem.what}", where=str(path), expected=problem.expected, do=do
         ) from None
-    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, RecursionError) as problem:
+    except KeyError as problem:
+        raise RunError(f"this file is no model of saccade: it lacks {problem}.", where=str(path), do=do) from None
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise RunError(f"the model file is damaged: {reason}", where=str(path), do=do) from None
     model.about = header

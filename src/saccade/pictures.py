@@ -13,7 +13,7 @@ from saccade import calibrate, files, runtime
 from saccade.decode import UnreadablePicture, decode, is_picture
 from saccade.errors import DataError
 from saccade.models import Classifier
-from saccade.predict import Progress, logits
+from saccade.predict import Progress, familiarity, features, logits
 from saccade.predictions import PREFIX
 from saccade.rows import natural_key
 
@@ -64,9 +64,11 @@ def classify(
                 pixels.append(str(problem))
         readable = [image for image in pixels if not isinstance(image, str)]
         if readable:
-            raw = logits(model, np.stack(readable), place, views=views)
+            pixels_of = np.stack(readable)
+            raw = logits(model, pixels_of, place, views=views)
+            seen = features(model, pixels_of, place)
             guesses = calibrate.softmax(raw, float(model.temperature))
-            scores = calibrate.strangeness(raw, *model.energies.tolist())
+            scores = calibrate.strangeness(familiarity(model, seen), *model.familiar.tolist())
             rows = iter(zip(guesses, scores, strict=True))
         for (name, _), image in zip(chunk, pixels, strict=True):
             if isinstance(image, str):

@@ -1,7 +1,8 @@
 """Model + images -> probabilities. Every score, report and submission comes out of `probabilities` below."""
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -101,23 +102,55 @@ def logits(
 ) -> np.ndarray:
     """float32 (N, classes), rows in the order of `images`: an ImageSet, or pixels as uint8 (N, H, W, 3).
 
-    Leaves the model in the mode it was in. Memory is bounded: images are taken a piece at a time.
+    Leaves the model in the mode it was in.
     """
     views = views or model.about.get("recipe", {}).get("views", 1)
+    found = np.empty((len(images), len(model.classes)), dtype=np.float32)
+    with evaluating(model, place):
+        for start, stop, x in _pieces(images, place):
+            with place.autocast():
+                found[start:stop] = mean_logits(model, x, views).float().cpu().numpy()
+            if on_progress:
+                on_progress("predict", stop, len(images))
+    return found
+
+
+@torch.no_grad()
+def features(model: Classifier, images: ImageSet | np.ndarray, place: runtime.Runtime) -> np.ndarray:
+    """float32 (N, D): what the last layer sees of each image, plain view."""
+    found = np.empty((len(images), len(model.feature_mean)), dtype=np.float32)
+    with evaluating(model, place):
+        for start, stop, x in _pieces(images, place):
+            with place.autocast():
+                found[start:stop] = model.features(x).float().cpu().numpy()
+    return found
+
+
+def familiarity(model: Classifier, seen: np.ndarray) -> np.ndarray:
+    """float64 (N,) in [-1, 1], of features (N, D): the largest cosine with a class direction, see calibrate.py."""
+    centred = seen.astype(np.float64) - model.feature_mean.cpu().numpy()
+    lengths = np.maximum(np.linalg.norm(centred, axis=1), 1e-12)
+    return (centred @ model.directions.cpu().numpy().T.astype(np.float64)).max(axis=1) / lengths
+
+
+@contextlib.contextmanager
+def evaluating(model: Classifier, place: runtime.Runtime) -> Iterator[None]:
+    """In evaluation mode on its device for a while."""
     was_training = model.training
     model.to_device(place.device).eval()
-    found = np.empty((len(images), len(model.classes)), dtype=np.float32)
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def _pieces(images: ImageSet | np.ndarray, place: runtime.Runtime) -> Iterator[tuple[int, int, Tensor]]:
+    """(start, stop, float (stop - start, 3, H, W) in [0, 1] on the device): memory is bounded by a piece."""
     step = PIECE[place.device.type]
     for start in range(0, len(images), step):
         stop = min(start + step, len(images))
         pixels = images.pixels(start, stop) if isinstance(images, ImageSet) else images[start:stop]
-        x = torch.from_numpy(pixels).to(place.device).permute(0, 3, 1, 2).float().div_(255)
-        with place.autocast():
-            found[start:stop] = mean_logits(model, x, views).float().cpu().numpy()
-        if on_progress:
-            on_progress("predict", stop, len(images))
-    model.train(was_training)
-    return found
+        yield start, stop, torch.from_numpy(pixels).to(place.device).permute(0, 3, 1, 2).float().div_(255)
 
 
 def mean_logits(model: Classifier, x: Tensor, views: int) -> Tensor:

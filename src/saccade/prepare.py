@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import hashlib
 import io
 import itertools
@@ -130,20 +131,24 @@ def _is_done(out: Path, origin: dict[str, Any], options: dict[str, Any]) -> bool
     if not (out / "about.json").is_file() or not (out / "images.npy").is_file():
         raise DataError(f'"{out}" is there already, and holds no prepared images.', where="--out", do=elsewhere)
     about = files.read_json(out / "about.json", error=DataError, do=elsewhere)
-    for what, wanted in (("source", origin), ("options", options)):
-        found = about.get(what) if isinstance(about, dict) else None
-        if found != wanted:
-            old = found if isinstance(found, dict) else {}
-            names = [name for name in wanted if old.get(name) != wanted[name]] or [
-                name for name in old if name not in wanted
-            ]
-            changes = ", ".join(f"{name}: {old.get(name)} there, {wanted.get(name)} now" for name in names)
-            raise DataError(
-                f'"{out}" holds images that were prepared from other files or in another way ({changes}).',
-                where=str(out / "about.json"),
-                do=elsewhere,
-            )
-    return True
+    old = about if isinstance(about, dict) else {}
+    if old.get("source") == origin and old.get("options") == options:
+        return True
+    before: dict[str, Any] = old["options"] if isinstance(old.get("options"), dict) else {}
+    changes = [
+        f"{name}: {before.get(name)} there, {value} now" for name, value in options.items() if before.get(name) != value
+    ]
+    raise DataError(
+        f'"{out}" holds images that were prepared '
+        + (
+            f"in another way ({', '.join(changes)})."
+            if changes
+            else "from other files, or the files have changed since."
+        ),
+        where=str(out / "about.json"),
+        expected=f"{origin['source']} as it is now, with the same options",
+        do=elsewhere,
+    )
 
 
 def _decode_all(
@@ -165,8 +170,7 @@ def _decode_all(
             pixels, is_resized = decode(picture, side)
             num_resized += is_resized
             # Not through a writable memory map: all that is written there would count as memory of this process.
-            file.seek(HEADER_BYTES + index * stride)
-            file.write(pixels.data if pixels.flags.c_contiguous else pixels.tobytes())
+            _write_at(file, HEADER_BYTES + index * stride, pixels.tobytes())
         except UnreadablePicture as problem:
             unreadable[index] = str(problem)
         if on_progress and (done % 250 == 0 or done == len(source.rows)):
@@ -227,8 +231,7 @@ def _close_gaps(file: io.FileIO, num_rows: int, unreadable: Collection[int], sid
             if place != index:
                 file.seek(HEADER_BYTES + index * stride)
                 pixels = file.read(stride)
-                file.seek(HEADER_BYTES + place * stride)
-                file.write(pixels)
+                _write_at(file, HEADER_BYTES + place * stride, pixels)
             place += 1
     num_images = num_rows - len(unreadable)
     file.truncate(HEADER_BYTES + num_images * stride)
@@ -236,8 +239,13 @@ def _close_gaps(file: io.FileIO, num_rows: int, unreadable: Collection[int], sid
     shape = (num_images, side, side, 3)
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
     assert header.tell() == HEADER_BYTES, "numpy pads the header of any such array to 128 bytes"
-    file.seek(0)
-    file.write(header.getvalue())
+    _write_at(file, 0, header.getvalue())
+
+
+def _write_at(file: io.FileIO, place: int, data: bytes) -> None:
+    file.seek(place)
+    if file.write(data) != len(data):  # the last bytes that a full disk takes are no error to the system
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
 
 
 def _rows_csv(rows: Sequence[Row], splits: Sequence[str]) -> bytes:
@@ -259,7 +267,7 @@ def _measure(
     digest = hashlib.sha256(rows_csv)
     sums, squares, num_pixels = [0, 0, 0], [0, 0, 0], 0
     stride = side * side * 3
-    at_once = max(1, 2**22 // stride)
+    at_once = max(1, 2**20 // stride)
     mask = np.array(is_train, dtype=bool)
     file.seek(HEADER_BYTES)
     for start in range(0, len(is_train), at_once):

@@ -53,6 +53,11 @@ def ids_of(*spellings: Sequence[str]) -> list[str]:
     raise AssertionError("the last spelling must be unique paths")
 
 
+def words_of(text: str) -> set[str]:
+    """The runs of letters in a name, in small letters."""
+    return {*re.split("[^a-z]+", text.lower())}
+
+
 def is_in_test_folder(path: str) -> bool:
     """Whether a folder on the way says test: test/, test_images/, images-test/, test1/, but not contest/ or latest/."""
-    return any(word in ROLES["test"] for word in re.split("[^a-z]+", path.lower().rpartition("/")[0]))
+    return bool(ROLES["test"] & words_of(path.rpartition("/")[0]))

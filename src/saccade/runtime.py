@@ -36,8 +36,8 @@ def choose(precision: str = "auto", device: str | None = None) -> Runtime:
         why = "as asked"
     try:
         place = torch.device(device)
-        torch.empty(1, device=place)
-    except (RuntimeError, AssertionError, NotImplementedError) as problem:
+        torch.zeros(1, device=place).item()  # there and back: torch's "meta" device computes nothing
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as problem:
         raise RunError(
             f'the device "{device}" cannot be used: {str(problem).splitlines()[0]}',
             expected="cpu, cuda, cuda:1, mps, ...",

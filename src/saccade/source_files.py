@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from saccade.archives import SUFFIXES, Container, Contents, Folder, Zip, open_container
+from saccade.archives import SUFFIXES, TAR_SUFFIXES, Container, Contents, Folder, Zip, open_container
 from saccade.decode import UnreadablePicture, is_picture
 from saccade.errors import DataError
-from saccade.rows import ROLES, common_folder
+from saccade.rows import ROLES, common_folder, words_of
 
 log = logging.getLogger("saccade")
 ROLE_WORDS = {word for words in ROLES.values() for word in words}
@@ -31,8 +31,9 @@ def gather(path: Path, *, scratch: Path, skip: Path | None = None) -> dict[str, 
     """
     outer = open_container(path, skip=skip)
     files = {name: Place(outer, name) for name in outer.sizes}
-    if isinstance(outer, Folder) and len(files) == 1 and not is_picture(next(iter(files))):
-        return gather(path / next(iter(files)), scratch=scratch)  # nothing but the download in its folder
+    only = next(iter(files)) if isinstance(outer, Folder) and len(files) == 1 else ""
+    if only.lower().endswith((*SUFFIXES, *TAR_SUFFIXES)):
+        return gather(path / only, scratch=scratch)  # nothing but the download in its folder
     inner = [name for name in files if name.lower().endswith(SUFFIXES)]
     pictures = [name for name in files if is_picture(name)]
     folders = {"/".join(parts[:n]) for name in pictures for parts in [name.split("/")] for n in range(1, len(parts))}
@@ -41,7 +42,7 @@ def gather(path: Path, *, scratch: Path, skip: Path | None = None) -> dict[str, 
         log.info("%s is not read: the folder %s is there already", name, _stem(name))
     packed = [name for name in inner if name not in unpacked]
     # With pictures at hand only train.7z and the like are looked into: data.zip is what the pictures came from.
-    named_for_role = [name for name in packed if ROLE_WORDS & {*_stem(name).rpartition("/")[2].lower().split("_")}]
+    named_for_role = [name for name in packed if ROLE_WORDS & words_of(name.rpartition("/")[2])]
     for name in named_for_role or ([] if pictures else packed):
         files |= _inner_files(outer, name, scratch)
     top = common_folder(files)

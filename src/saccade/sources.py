@@ -13,7 +13,7 @@ from saccade import cifar_files, tables
 from saccade.archives import Contents, Folder, open_container
 from saccade.cifar_files import find_cifar, read_cifar
 from saccade.class_folders import class_rows
-from saccade.competition import find_competition, is_sample_name
+from saccade.competition import find_competition, is_sample_name, with_sample
 from saccade.decode import is_picture
 from saccade.downloads import DOWNLOADS, Progress, download
 from saccade.errors import DataError, did_you_mean, first_few
@@ -83,27 +83,24 @@ def open_source(
     # A CSV that names few of the pictures is not about the class folders that they lie in.
     folders = None if labels_table or (found and found.labels.score >= 0.5) else class_rows(paths)
     if folders is not None:
-        _refuse_options("has class folders", sample=sample)
-        rows, sample_bytes, kind = folders, None, "class folders"
+        rows, match = with_sample(folders, guesses, sample_table)
+        kind = "class folders"
     elif found:
-        for name, problem in unreadable.items():
-            if not found.sample and is_sample_name(name):
-                raise problem
-            log.warning("%s is left aside: %s", name, problem.what)
-        rows = found.rows()
-        sample_bytes = found.sample.table.data if found.sample else None
+        rows, match = found.rows(), found.sample
         kind = f"pictures with labels from {found.labels.table.name}"
     else:
-        if unreadable:
-            raise next(iter(unreadable.values()))
-        raise _no_labels(path, paths, guesses)
+        raise next(iter(unreadable.values()), _no_labels(path, paths, guesses))
+    for name, problem in unreadable.items():
+        if not match and is_sample_name(name):
+            raise problem
+        log.warning("%s is left aside: %s", name, problem.what)
     index = {row.path: i for i, row in enumerate(rows)}
 
     def read() -> Iterator[tuple[int, Contents]]:
         return ((index[name], contents) for name, contents in read_pictures(files, index))
 
     classes = tuple(sorted({row.label for row in rows if row.label is not None}))
-    return _listed(kind, rows, classes, sample_bytes, read)
+    return _listed(kind, rows, classes, match.table.data if match else None, read)
 
 
 def results_inside(source: str | Path, out: Path) -> Path | None:
@@ -168,7 +165,7 @@ def _located(source: str | Path, scratch: Path, on_progress: Progress | None) ->
         return download(DOWNLOADS[source], on_progress=on_progress)  # type: ignore[index]
     from saccade.demo import write_competition
 
-    write_competition(scratch / "demo")
+    write_competition(scratch / "demo", on_progress=on_progress)
     return scratch / "demo"
 
 
@@ -224,8 +221,9 @@ def _csv_names(files: dict[str, Place]) -> list[str]:
 def _tables(files: dict[str, Place], given: list[Table]) -> tuple[list[Table], dict[str, DataError]]:
     """The CSV files that nobody has named, and what is wrong with those that cannot be read."""
     readable, unreadable = [], {}
-    for name, data in read_whole(files, _csv_names(files), tables.MAX_BYTES).items():
+    for name in _csv_names(files):
         try:
+            data = read_whole(files, [name], tables.MAX_BYTES)[name]
             if all(data != table.data for table in given):
                 readable.append(read_table(name, data))
         except DataError as problem:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 
 from saccade.errors import DataError, first_few
@@ -46,8 +46,10 @@ def choose_valid(ids: Sequence[str], labels: Sequence[str], valid_share: float, 
     return {id for members in by_class.values() for id in sorted(members, key=rank)[:num_valid]}
 
 
-def check_classes(classes: Sequence[str] | dict[str, list[str]]) -> None:
+def check_classes(classes: Collection[str]) -> None:
     """Raise DataError unless there are at least two classes."""
+    if not classes:
+        raise DataError("there are no labelled images.", expected="images of two classes or more")
     if len(classes) < 2:
         raise DataError(
             f"all labelled images are of one class, {first_few(classes)}.",
@@ -59,8 +61,9 @@ def check_classes(classes: Sequence[str] | dict[str, list[str]]) -> None:
 def splits_of(rows: Sequence[Row], valid_share: float, seed: int) -> list[str]:
     """The split of each row: the one its source gives it, otherwise by `choose_valid`. Raises DataError."""
     undecided = [row for row in rows if row.split is None]
-    if not undecided:
-        check_classes(dict.fromkeys(row.label for row in rows if row.split != "test"))  # type: ignore[arg-type]
-        return [row.split for row in rows]  # type: ignore[misc]
-    valid = choose_valid([row.id for row in undecided], [row.label or "" for row in undecided], valid_share, seed)
+    valid = set()
+    if undecided:
+        valid = choose_valid([row.id for row in undecided], [row.label or "" for row in undecided], valid_share, seed)
+    else:
+        check_classes({row.label for row in rows if row.split != "test" and row.label is not None})
     return [row.split or ("valid" if row.id in valid else "train") for row in rows]

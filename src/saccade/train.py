@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -19,7 +20,7 @@ from saccade.loader import Batches
 from saccade.modelfile import save_model
 from saccade.models import Classifier, build_model
 from saccade.optim import Optimizer, update_average
-from saccade.predict import Progress, logits, opened, probabilities
+from saccade.predict import Progress, familiarity, features, logits, opened, probabilities
 from saccade.presets import DEFAULT, PRESETS
 from saccade.recipe import Recipe
 from saccade.run import Row, Run
@@ -144,18 +145,32 @@ def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, 
         if on_epoch:
             on_epoch(row)
 
-    if valid is not None:
-        raw = logits(shown, valid, place, views=recipe.views)
-        shown.temperature.fill_(calibrate.fit_temperature(raw, valid.labels))
-        shown.energies.copy_(torch.tensor(calibrate.fit_energies(raw)))
-    elif calibrated_by is not None:
-        other = opened(calibrated_by)
-        shown.temperature.copy_(other.temperature)
-        shown.energies.copy_(other.energies)
+    _calibrate(shown, chosen, valid, place, recipe.views, opened(calibrated_by) if calibrated_by is not None else None)
     save_model(run.model, shown, **_header(run, position.rows[-1]))
     if position.best_epoch == recipe.epochs:
         (run.folder / "best.safetensors").unlink(missing_ok=True)  # the last epoch is the best: one file says it
     run.checkpoint.unlink()  # last: from here on the run is finished
+
+
+def _calibrate(
+    model: Classifier,
+    chosen: ImageSet,
+    valid: ImageSet | None,
+    place: runtime.Runtime,
+    views: int,
+    other: Classifier | None,
+) -> None:
+    """Fit temperature and familiarity (see calibrate.py) on `valid`; without it take their values over from `other`."""
+    sample = chosen.take(np.linspace(0, len(chosen) - 1, min(len(chosen), 10_000)).astype(np.int64))
+    fitted = calibrate.fit_directions(features(model, sample, place), sample.labels, len(model.classes))
+    for buffer, values in zip((model.feature_mean, model.directions), fitted, strict=True):
+        buffer.copy_(torch.from_numpy(values))
+    if valid is not None:
+        model.temperature.fill_(calibrate.fit_temperature(logits(model, valid, place, views=views), valid.labels))
+        model.familiar.copy_(torch.tensor(calibrate.fit_familiar(familiarity(model, features(model, valid, place)))))
+    elif other is not None:
+        model.temperature.copy_(other.temperature)
+        model.familiar.copy_(other.familiar)
 
 
 def start_from(model: Classifier, init: Classifier) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,12 +16,13 @@ from saccade.models.cifar_resnet import cifar_resnet
 from saccade.models.cifar_resnext import cifar_resnext
 from saccade.models.cifar_wide_resnet import cifar_wide_resnet
 from saccade.models.resnet18 import resnet18, resnet18_bn_shortcut, resnet18_mxnet
-from saccade.models.whitened_cnn import WhitenedCNN
+from saccade.models.whitened_cnn import Whitening, whitened_cnn
 from saccade.recipe import Recipe
 
-# name -> builder(num_classes) of a network that takes normalised images
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "whitened_cnn": WhitenedCNN,
+# name -> builder(num_classes). A network is Sequential(features=..., output=...): normalised images (B, 3, H, W) to
+# features (B, D), features to logits; its output is a Linear.
+MODELS: dict[str, Callable[..., nn.Sequential]] = {
+    "whitened_cnn": whitened_cnn,
     "resnet18": resnet18,
     "resnet18_mxnet": resnet18_mxnet,
     "resnet18_bn_shortcut": resnet18_bn_shortcut,
@@ -38,7 +39,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "cifar_resnext29_32x4d": partial(cifar_resnext, 29, 32, 4),
 }
 # the same families at any other depth and width
-FAMILIES: dict[str, Callable[..., nn.Module]] = {
+FAMILIES: dict[str, Callable[..., nn.Sequential]] = {
     r"cifar_resnet(\d+)_v(\d)": lambda depth, version, *rest, **more: cifar_resnet(version, depth, *rest, **more),
     r"cifar_wideresnet(\d+)_(\d+)": cifar_wide_resnet,
     r"cifar_resnext(\d+)_(\d+)x(\d+)d": cifar_resnext,
@@ -57,9 +58,12 @@ class Classifier(nn.Module):
     mean: Tensor  # (3, 1, 1), of the training images
     std: Tensor  # (3, 1, 1), per pixel
     temperature: Tensor  # ()
-    energies: Tensor  # (2,): the typical one and the limit, see calibrate.py; equal while unknown
+    # What the training images look like to the features, see calibrate.py; zero while unknown.
+    feature_mean: Tensor  # (D,)
+    directions: Tensor  # (classes, D), of length 1
+    familiar: Tensor  # (2,): the typical familiarity and the limit
 
-    def __init__(self, name: str, network: nn.Module, classes: tuple[str, ...], size: tuple[int, int]):
+    def __init__(self, name: str, network: nn.Sequential, classes: tuple[str, ...], size: tuple[int, int]):
         super().__init__()
         self.name, self.classes, self.size = name, classes, size
         self.network = network
@@ -67,14 +71,21 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.full((3, 1, 1), 0.5))
         self.register_buffer("std", torch.full((3, 1, 1), 0.25))
         self.register_buffer("temperature", torch.ones(()))
-        self.register_buffer("energies", torch.zeros(2))
+        num_features = cast(nn.Linear, network[1]).in_features
+        self.register_buffer("feature_mean", torch.zeros(num_features))
+        self.register_buffer("directions", torch.zeros(len(classes), num_features))
+        self.register_buffer("familiar", torch.zeros(2))
 
     def to_device(self, device: torch.device) -> "Classifier":
         """Move there, filters laid out channels-last: measured faster than contiguous on processors and GPUs."""
         return self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network((x - self.mean) / self.std)
+        return self.network[1](self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer sees: (B, D)."""
+        return self.network[0]((x - self.mean) / self.std)
 
     @property
     def num_parameters(self) -> int:
@@ -82,7 +93,7 @@ class Classifier(nn.Module):
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
-def build_network(name: str, num_classes: int, dropout: float = 0.0) -> nn.Module:
+def build_network(name: str, num_classes: int, dropout: float = 0.0) -> nn.Sequential:
     """A fresh network by name, its weights from torch's random numbers.
 
     Raises RecipeError for a name that is none, an impossible depth, and dropout for a network that has none.
@@ -117,9 +128,9 @@ def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
     for buffer, values in ((model.mean, images.about["mean"]), (model.std, images.about["std"])):
         # A channel that never changes (all black, say) has no spread to divide by.
         buffer.copy_(torch.tensor(values).clamp(min=1e-3 if buffer is model.std else 0.0)[:, None, None])
-    if isinstance(network, WhitenedCNN):
+    for whitening in (layer for layer in network.modules() if isinstance(layer, Whitening)):
         num = min(len(images), 5000)
         chosen = runtime.random(recipe.seed, WHITENING_SAMPLE).choice(len(images), num, replace=False)
         pixels = torch.from_numpy(images.take(np.sort(chosen)).pixels()).permute(0, 3, 1, 2)
-        network.whitening.fit((pixels.float() / 255 - model.mean) / model.std)
+        whitening.fit((pixels.float() / 255 - model.mean) / model.std)
     return model

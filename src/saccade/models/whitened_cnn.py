@@ -7,6 +7,8 @@ What differs from the paper: the last pooling takes the maximum over the whole m
 pixels), so that other image sizes work. Measured by the recipe `record`.
 """
 
+from collections import OrderedDict
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -38,20 +40,23 @@ class Whitening(nn.Conv2d):
         self.weight.copy_(torch.cat([filters, -filters]))
 
 
-class WhitenedCNN(nn.Module):
-    """Takes normalised float (B, 3, H, W), H and W at least 16; returns logits (B, num_classes)."""
+def whitened_cnn(num_classes: int) -> nn.Sequential:
+    """Build it: normalised float (B, 3, H, W), H and W at least 16, to logits (B, num_classes)."""
+    groups = [Group(a, b) for a, b in zip((24, *WIDTHS), WIDTHS, strict=False)]
+    features = nn.Sequential(Whitening(), nn.GELU(), *groups, nn.AdaptiveMaxPool2d(1), nn.Flatten())
+    return nn.Sequential(OrderedDict(features=features, output=Head(WIDTHS[-1], num_classes)))
 
-    def __init__(self, num_classes: int):
-        super().__init__()
-        self.whitening = Whitening()
-        self.groups = nn.Sequential(*(Group(a, b) for a, b in zip((24, *WIDTHS), WIDTHS, strict=False)))
-        self.head = nn.Linear(WIDTHS[-1], num_classes, bias=False)
+
+class Head(nn.Linear):
+    """Linear without bias, divided by 256: large weights that move slowly, small logits at the start."""
+
+    def __init__(self, num_in: int, num_classes: int):
+        super().__init__(num_in, num_classes, bias=False)
         with torch.no_grad():
-            self.head.weight /= self.head.weight.std()
+            self.weight /= self.weight.std()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.groups(F.gelu(self.whitening(x)))
-        return self.head(x.amax(dim=(2, 3))) / 256
+        return super().forward(x) / 256
 
 
 class Group(nn.Module):

@@ -1,0 +1,97 @@
+"""Images per second of training and prediction: ours, and the book's own functions in the same run.
+
+    python benchmarks/speed.py DATA FOLDER [--model resnet18] [--batches 12] [--rounds 3]
+
+DATA is what `saccade prepare` made of FOLDER (train/ test/ trainLabels.csv). Rounds alternate between the two; medians
+and the ratio of each round are printed.
+"""
+
+import argparse
+import csv
+import statistics
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+import seeds
+from saccade import runtime
+from saccade.imageset import ImageSet
+from saccade.loader import Batches
+from saccade.models import build_model
+from saccade.optim import Optimizer
+from saccade.predict import probabilities
+from saccade.presets import PRESETS
+from saccade.recipe import Recipe
+
+
+def train_rate(images: ImageSet, recipe: Recipe, num_batches: int) -> float:
+    """Images per second of the steps of train.py, loading and augmentation included."""
+    place = runtime.choose(recipe.precision)
+    model = build_model(recipe, images).to_device(place.device).train()
+    batches = Batches(images, recipe, place.device)
+    optimizer = Optimizer(model, recipe, 1000, 1000)
+    started, done, seen = 0.0, -1, 0
+    for x, target in batches.epoch(0):
+        piece_size = recipe.piece_size or len(x)
+        for x_piece, target_piece in zip(x.split(piece_size), target.split(piece_size), strict=True):
+            with place.autocast():
+                output = model(x_piece).float()
+            loss = F.cross_entropy(output, target_piece, label_smoothing=recipe.label_smoothing)
+            (loss * (len(x_piece) / len(x))).backward()
+        optimizer.step(done + 1)
+        done += 1
+        seen += len(x)
+        if done == 0:  # the first batch warms up
+            started, seen = time.perf_counter(), 0
+        if done == num_batches:
+            break
+    return seen / (time.perf_counter() - started)
+
+
+def predict_rate(images: ImageSet, recipe: Recipe, num_images: int) -> float:
+    """Images per second of the one path to a prediction."""
+    place = runtime.choose(recipe.precision)
+    model = build_model(recipe, images)
+    few = images.take(range(min(num_images, len(images))))
+    probabilities(model, few.take(range(min(500, len(few)))), place)  # warms up
+    started = time.perf_counter()
+    probabilities(model, few, place)
+    return len(few) / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--batches", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+
+    images = ImageSet.open(arguments.data)
+    with open(arguments.folder / "trainLabels.csv", newline="") as file:
+        rows = list(csv.reader(file))[1:5001]
+    files = [arguments.folder / "train" / f"{id}.png" for id, _ in rows]
+    labels = [images.classes.index(label) for _, label in rows]
+    recipe = PRESETS["d2l"].with_settings([f"model={arguments.model}", "batch_size=128", "precision=auto"])
+    print(runtime.choose().why, f"torch {torch.__version__}", sep="; ")
+
+    pairs = {"train": [], "predict": []}
+    for _ in range(arguments.rounds):
+        theirs = seeds.train_rate(files, labels, 128, max(3, arguments.batches // 2))
+        pairs["train"].append((train_rate(images.select("train"), recipe, arguments.batches), theirs))
+        theirs = seeds.predict_rate(files, 128, max(3, arguments.batches // 2))
+        pairs["predict"].append((predict_rate(images.select("train"), recipe, 128 * arguments.batches), theirs))
+    for what, rates in pairs.items():
+        mine, theirs = (statistics.median(column) for column in zip(*rates, strict=True))
+        ratios = sorted(a / b for a, b in rates)
+        print(
+            f"{what}: {arguments.model} {mine:.0f} images/s, the book's resnet18 {theirs:.0f} images/s, "
+            f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f} over {len(ratios)} rounds)"
+        )
+
+
+if __name__ == "__main__":
+    main()

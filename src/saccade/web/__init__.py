@@ -1,0 +1,1 @@
+"""What `serve` serves: one page, and the JSON interface that it uses."""

@@ -1,0 +1,237 @@
+// One page: pictures in by drop, paste, choice or camera; each is sent to /api/classify and shown with its answer.
+
+const AT_ONCE = 2; // requests under way; the server classifies one picture at a time anyway
+const SHOWN = 5; // classes of each picture
+const RETRIES = 30; // of a picture that the server has no room for yet
+
+const $ = (id) => document.getElementById(id);
+const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const whole = new Intl.NumberFormat("en");
+
+const waiting = []; // pictures not yet sent: {file, item}
+let running = 0;
+let total = 0; // pictures since the page was last at rest, and what became of them
+let done = 0;
+let strange = 0;
+let failed = 0;
+let last = "";
+
+const model = fetch("/api/model").then((answer) => answer.json());
+model.then(introduce, () => say("The server does not answer. Load the page again."));
+
+function introduce({ classes, model, size }) {
+  const some = classes.slice(0, 12).join(", ") + (classes.length > 12 ? ", …" : "");
+  $("model").textContent =
+    `${model}, which looks at ${size.width}×${size.height} pixels, knows ${classes.length} classes: ${some}.`;
+}
+
+function say(text) {
+  $("status").textContent = text;
+}
+
+// Pictures come in
+
+function add(files) {
+  if (!files.length) return;
+  const before = $("results").firstElementChild; // the newest on top, each lot in its own order
+  for (const file of files) {
+    const item = show(file);
+    $("results").insertBefore(item, before);
+    waiting.push({ file, item });
+    total += 1;
+  }
+  say(total === 1 ? `Classifying ${files[0].name} …` : `Classifying ${total} pictures …`);
+  refresh();
+  while (running < AT_ONCE && waiting.length) work();
+}
+
+async function work() {
+  running += 1;
+  while (waiting.length) {
+    const { file, item } = waiting.shift();
+    if (!item.isConnected) {
+      total -= 1; // removed while it waited
+      continue;
+    }
+    try {
+      answered(item, file, await classified(file));
+    } catch (problem) {
+      refused(item, file, problem.message);
+    }
+    done += 1;
+    refresh();
+  }
+  running -= 1;
+  if (!running) rest();
+}
+
+async function classified(file) {
+  const { limits } = await model;
+  if (file.size > limits.bytes) {
+    throw Error(`The file is larger than ${whole.format(Math.floor(limits.bytes / 1024))} KiB. Scale it down.`);
+  }
+  for (let retry = 0; ; retry += 1) {
+    let answer;
+    try {
+      answer = await fetch(`/api/classify?top=${SHOWN}`, { method: "POST", body: file });
+    } catch {
+      throw Error("The server could not be reached.");
+    }
+    const content = await answer.json().catch(() => ({ error: { what: `the server answered ${answer.status}.` } }));
+    if (answer.ok) return content;
+    if (answer.status !== 503 || retry >= RETRIES) throw Error(sentence(content.error.what));
+    await new Promise((resolve) => setTimeout(resolve, 1000 * Number(answer.headers.get("retry-after") ?? 1)));
+  }
+}
+
+function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+// Answers are shown
+
+function show(file) {
+  const item = $("result").content.cloneNode(true).firstElementChild;
+  item.querySelector("h2").textContent = file.name;
+  item.querySelector(".remove").ariaLabel = `Remove ${file.name}`;
+  const image = item.querySelector("img");
+  image.onload = () => image.classList.toggle("tiny", image.naturalWidth < 160);
+  image.onerror = () => image.replaceWith("no preview");
+  image.src = URL.createObjectURL(file);
+  return item;
+}
+
+function answered(item, file, { classes, is_strange }) {
+  const [best] = classes;
+  const text = `${best.name}, ${percent.format(best.probability)}`;
+  item.querySelector(".answer").replaceChildren(strong(best.name), ` ${percent.format(best.probability)}`);
+  item.classList.toggle("is-strange", Boolean(is_strange));
+  if (is_strange) {
+    strange += 1;
+    item.querySelector(".strange").hidden = false;
+    model.then(({ false_alarm_rate }) => {
+      item.querySelector(".strange span").textContent =
+        `The answer may mean nothing. (${percent.format(false_alarm_rate)} of pictures like them get this warning too.)`;
+    });
+  }
+  item.querySelector(".classes").replaceChildren(...classes.map(row));
+  last = `${file.name}: ${text}${is_strange ? "; unlike the training pictures" : ""}`;
+}
+
+function strong(text) {
+  return Object.assign(document.createElement("strong"), { textContent: text });
+}
+
+function row({ name, probability }) {
+  const line = document.createElement("li");
+  const [label, bar, value] = ["name", "bar", "value"].map((part) =>
+    line.appendChild(Object.assign(document.createElement("span"), { className: part })),
+  );
+  label.textContent = name;
+  bar.ariaHidden = "true"; // the number says the same
+  bar.appendChild(document.createElement("span")).style.width = `${100 * probability}%`;
+  value.textContent = percent.format(probability);
+  return line;
+}
+
+function refused(item, file, text) {
+  failed += 1;
+  item.classList.add("is-failed");
+  item.querySelector(".answer").textContent = text;
+  last = `${file.name}: ${text}`;
+}
+
+function refresh() {
+  const shown = $("results").childElementCount;
+  $("progress").hidden = total < 2 || done >= total;
+  $("progress").max = total;
+  $("progress").value = done;
+  $("clear").hidden = !shown;
+  document.body.classList.toggle("has-results", shown > 0);
+}
+
+function rest() {
+  const parts = [total === 1 ? last : `${whole.format(done - failed)} of ${whole.format(done)} pictures classified`];
+  if (done > 1 && strange) parts.push(`${strange} unlike the training pictures`);
+  if (done > 1 && failed) parts.push(`${failed} could not be read`);
+  say(done ? parts.join("; ") + "." : "");
+  [total, done, strange, failed] = [0, 0, 0, 0];
+  refresh();
+}
+
+function remove(item) {
+  URL.revokeObjectURL(item.querySelector("img")?.src);
+  item.remove();
+}
+
+$("results").addEventListener("click", (event) => {
+  const item = event.target.closest(".remove")?.closest("li");
+  if (!item) return;
+  const next = item.nextElementSibling ?? item.previousElementSibling;
+  remove(item);
+  refresh();
+  (next?.querySelector(".remove") ?? $("choose")).focus(); // whoever uses the keyboard stays where they were
+});
+
+$("clear").addEventListener("click", () => {
+  [...$("results").children].forEach(remove);
+  say("");
+  refresh();
+  $("choose").focus();
+});
+
+// The ways in
+
+$("choose").addEventListener("click", () => $("files").click());
+$("files").addEventListener("change", () => {
+  add([...$("files").files]);
+  $("files").value = ""; // the same file may be chosen again
+});
+
+addEventListener("paste", (event) => add([...event.clipboardData.files]));
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("is-over");
+});
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("is-over");
+});
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("is-over");
+  add([...event.dataTransfer.files]);
+});
+
+// The camera: browsers offer it to pages of this machine and of https only
+
+$("use-camera").hidden = !navigator.mediaDevices?.getUserMedia;
+$("use-camera").addEventListener("click", async () => {
+  $("camera").showModal();
+  $("camera-problem").textContent = "";
+  $("shoot").disabled = true;
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    $("video").srcObject = stream;
+    await $("video").play();
+    if (!$("camera").open) return stopCamera(); // closed while the browser asked
+    $("shoot").disabled = false;
+    $("shoot").focus();
+  } catch (problem) {
+    $("camera-problem").textContent = `The camera cannot be used: ${problem.message || problem.name}.`;
+  }
+});
+$("shoot").addEventListener("click", () => {
+  const video = $("video");
+  const canvas = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  const name = `camera ${new Date().toLocaleTimeString()}`;
+  canvas.toBlob((blob) => add([new File([blob], name, { type: blob.type })]), "image/jpeg", 0.95);
+  $("camera").close();
+});
+$("close-camera").addEventListener("click", () => $("camera").close());
+$("camera").addEventListener("close", stopCamera);
+
+function stopCamera() {
+  $("video").srcObject?.getTracks().forEach((track) => track.stop());
+  $("video").srcObject = null;
+}

@@ -1,0 +1,394 @@
+import csv
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import pack_7z, pack_as_kaggle, pack_zip, write_csv
+from saccade.errors import DataError
+from saccade.imageset import ImageSet, fingerprint
+from saccade.prepare import prepare
+from saccade.splits import choose_valid
+
+SIDE = 8
+
+
+def check(world, images):
+    """Every row has the pixels and the label of its own id."""
+    for row, id in enumerate(images.ids.tolist()):
+        split = "test" if images.splits[row] == "test" else "train"
+        assert (images.stored[row] == world.pixels[split, id]).all(), (split, id)
+        if split == "train":
+            assert images.classes[images.labels[row]] == world.labels[id] == world.true_label(images.stored[row])
+        else:
+            assert images.labels[row] == -1
+
+
+def test_every_row_has_the_pixels_and_the_label_of_its_id(world, tmp_path):
+    images = prepare(world.folder, tmp_path / "data")
+    check(world, images)
+    assert images.ids.tolist() == [*world.labels, *world.test_labels], "labels' order, then the sample's"
+    assert images.classes == ("cherry", "leaf", "sky")
+    assert images.paths[0] == f"train/{images.ids[0]}.png"
+    assert images.size == (SIDE, SIDE)
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [
+        "about.json",
+        "images.npy",
+        "rows.csv",
+        "sample_submission.csv",
+    ]
+    assert (tmp_path / "data" / "sample_submission.csv").read_bytes() == (
+        world.folder / "sampleSubmission.csv"
+    ).read_bytes()
+
+
+def test_every_form_prepares_to_the_same_fingerprint(world, tmp_path):
+    forms = [
+        world.folder,
+        pack_zip(world.folder, tmp_path / "a.zip", below="above/"),
+        pack_7z(world.folder, tmp_path / "a.7z"),
+        pack_as_kaggle(world, tmp_path / "kaggle.zip"),
+    ]
+    made = [prepare(form, tmp_path / f"data{n}") for n, form in enumerate(forms)]
+    assert len({images.fingerprint for images in made}) == 1
+    for images in made:
+        check(world, images)
+        assert images.fingerprint == fingerprint(images.stored, (images.folder / "rows.csv").read_bytes())
+
+
+def test_the_split_is_that_of_choose_valid_and_changes_with_its_options_only(world, tmp_path):
+    images = prepare(world.folder, tmp_path / "data", valid_share=0.3, seed=5)
+    expected = choose_valid(list(world.labels), list(world.labels.values()), 0.3, 5)
+    assert set(images.select("valid").ids.tolist()) == expected
+    assert images.counts == {"train": 30, "valid": 12, "test": 18}
+    other = prepare(world.folder, tmp_path / "other", valid_share=0.3, seed=6)
+    assert set(other.select("valid").ids.tolist()) != expected
+
+
+def test_split_ignores_the_order_of_the_labels(world, tmp_path):
+    first = prepare(world.folder, tmp_path / "first")
+    lines = list(world.labels.items())
+    random.Random(1).shuffle(lines)
+    write_csv(world.folder / "trainLabels.csv", [("id", "label"), *lines])
+    second = prepare(world.folder, tmp_path / "second")
+    assert set(first.select("valid").ids) == set(second.select("valid").ids)
+    assert second.ids.tolist()[: len(lines)] == [id for id, _ in lines]
+
+
+def test_about_tells_how_the_data_was_made(world, tmp_path):
+    images = prepare(world.folder, tmp_path / "data", seed=3)
+    about = images.about
+    assert about["format"] == 1
+    assert about["classes"] == ["cherry", "leaf", "sky"]
+    assert about["size"] == [8, 8]
+    assert about["counts"] == {"train": 39, "valid": 3, "test": 18}
+    assert about["class_counts"] == {"cherry": 14, "leaf": 14, "sky": 14}
+    assert about["skipped"] == []
+    assert about["resized"] == 0
+    assert about["sample"] == "sample_submission.csv"
+    assert about["source"]["source"] == str(world.folder)
+    assert about["options"] == {"size": None, "valid_share": 0.1, "seed": 3, "skip_unreadable": False}
+    assert set(about["versions"]) == {"saccade", "python", "numpy", "pillow"}
+
+
+def test_mean_and_std_are_those_of_all_pixels_of_the_train_split(world, tmp_path):
+    images = prepare(world.folder, tmp_path / "data")
+    pixels = images.select("train").pixels().reshape(-1, 3).astype(np.float64) / 255
+    assert images.about["mean"] == pytest.approx(pixels.mean(axis=0), rel=1e-12)
+    assert images.about["std"] == pytest.approx(pixels.std(axis=0), rel=1e-12)
+
+
+def test_without_a_sample_there_is_none_and_test_is_in_natural_order(world, tmp_path):
+    (world.folder / "sampleSubmission.csv").unlink()
+    images = prepare(world.folder, tmp_path / "data")
+    assert images.about["sample"] is None
+    assert not (tmp_path / "data" / "sample_submission.csv").exists()
+    assert " ".join(images.select("test").ids) == "1 3 9 10 12 33 70 200 205 300 1000 2000 a7 b12 d4 e q9 v2.5"
+
+
+def test_without_test_pictures_there_is_no_test_split(world, tmp_path):
+    shutil.rmtree(world.folder / "test")
+    (world.folder / "sampleSubmission.csv").unlink()
+    assert prepare(world.folder, tmp_path / "data").counts == {"train": 39, "valid": 3}
+
+
+@pytest.mark.parametrize("form", ["folder", "zip", "kaggle"])
+def test_unreadable_pictures_are_all_counted_and_named_and_nothing_is_written(world, tmp_path, form):
+    for name in ("train/9.png", "train/a7.png", "test/1000.png", "test/3.png"):
+        path = world.folder / name
+        path.write_bytes(path.read_bytes()[:60])
+    (world.folder / "train" / "31.png").write_bytes(b"")
+    source = {
+        "folder": lambda: world.folder,
+        "zip": lambda: pack_zip(world.folder, tmp_path / "a.zip"),
+        "kaggle": lambda: pack_as_kaggle(world, tmp_path / "a.zip"),
+    }[form]()
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(DataError, match="5 of 60 pictures cannot be read") as caught:
+        prepare(source, tmp_path / "data")
+    assert '"train/9.png (' in str(caught.value)
+    assert "--skip-unreadable" in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+    images = prepare(source, tmp_path / "data", skip_unreadable=True)
+    check(world, images)
+    assert len(images) == 55
+    skipped = images.about["skipped"]
+    assert [(entry["split"], entry["id"]) for entry in skipped] == [
+        ("train", "9"), ("train", "a7"), ("train", "31"), ("test", "1000"), ("test", "3"),
+    ]  # fmt: skip
+    assert skipped[2] == {"id": "31", "split": "train", "path": "train/31.png", "reason": "the file is empty"}
+    left = {id: label for id, label in world.labels.items() if id not in ("9", "a7", "31")}
+    assert set(images.select("valid").ids.tolist()) == choose_valid(list(left), list(left.values()), 0.1, 0)
+    assert images.fingerprint == fingerprint(images.stored, (images.folder / "rows.csv").read_bytes())
+
+
+def test_what_is_left_out_is_said(world, tmp_path, caplog):
+    (world.folder / "train" / "31.png").write_bytes(b"")
+    prepare(world.folder, tmp_path / "data", skip_unreadable=True)
+    assert '1 unreadable pictures are left out, first "train/31.png (the file is empty)"' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected", "why"),
+    [
+        ([(8, 8)], 8, "as the first 60 pictures have"),
+        ([(96, 96)], 96, "as the first 60 pictures have"),
+        ([(97, 97)], 32, "have 97x97 pixels"),
+        ([(8, 9)], 32, "have 8x9 pixels"),
+        ([(8, 8), (10, 10)], 32, "have different sizes"),
+        ([(2, 2)], 32, "have 2x2 pixels"),
+    ],
+)
+def test_the_size_is_that_of_the_pictures_or_32_and_says_why(world, tmp_path, caplog, sizes, expected, why):
+    caplog.set_level("INFO", "saccade")
+    for number, path in enumerate(sorted(world.folder.rglob("*.png"))):
+        Image.open(path).resize(sizes[number % len(sizes)]).save(path)
+    images = prepare(world.folder, tmp_path / "data")
+    assert images.size == (expected, expected)
+    assert f"size: {expected}x{expected} pixels" in caplog.text
+    assert why in caplog.text
+    resized = 0 if sizes == [(expected, expected)] else 60
+    assert images.about["resized"] == resized
+    assert (f"{resized} of 60 pictures are resized" in caplog.text) == bool(resized)
+
+
+def test_a_size_that_is_asked_for_is_used(world, tmp_path):
+    images = prepare(world.folder, tmp_path / "data", size=16)
+    assert images.size == (16, 16)
+    assert images.about["resized"] == 60
+    assert [world.true_label(image) for image in images.select("test").pixels()] == list(world.test_labels.values())
+    with pytest.raises(DataError, match="image size 3 is out of range"):
+        prepare(world.folder, tmp_path / "other", size=3)
+
+
+def test_the_same_again_is_opened_and_not_made_again(world, tmp_path, caplog):
+    caplog.set_level("INFO", "saccade")
+    first = prepare(world.folder, tmp_path / "data")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").iterdir()}
+    second = prepare(str(world.folder), str(tmp_path / "data"))
+    assert second.fingerprint == first.fingerprint
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "data").iterdir()} == before
+    assert "holds these images already" in caplog.text
+
+
+def test_nothing_is_overwritten(world, tmp_path):
+    out = tmp_path / "data"
+    prepare(world.folder, out)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    for options in ({"seed": 1}, {"valid_share": 0.2}, {"size": 16}, {"skip_unreadable": True}):
+        name, value = next(iter(options.items()))
+        with pytest.raises(DataError, match="in another way") as caught:
+            prepare(world.folder, out, **options)
+        assert f"{name}: " in str(caught.value)
+        assert f", {name}: " not in str(caught.value)
+        assert f"{value} now" in str(caught.value)
+    (world.folder / "test" / "3.png").touch()
+    os.utime(world.folder / "test" / "3.png", (1, 1))
+    with pytest.raises(DataError, match="prepared from other files, or the files have changed since"):
+        prepare(world.folder, out)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "novel.txt").write_text("once upon a time")
+    with pytest.raises(DataError, match="is there already, and holds no prepared images"):
+        prepare(world.folder, tmp_path / "mine")
+    with pytest.raises(DataError, match="is there already"):
+        prepare(world.folder, tmp_path / "mine" / "novel.txt")
+    assert (tmp_path / "mine" / "novel.txt").read_text() == "once upon a time"
+
+
+def test_an_empty_folder_may_be_written(world, tmp_path):
+    (tmp_path / "data").mkdir()
+    check(world, prepare(world.folder, tmp_path / "data"))
+
+
+def test_the_result_may_lie_in_the_source_folder(world, monkeypatch):
+    monkeypatch.chdir(world.folder)
+    images = prepare(".", "out/data")
+    check(world, images)
+    assert prepare(".", "out/data").fingerprint == images.fingerprint
+
+
+@pytest.mark.parametrize(
+    "bad", [("nowhere", "cannot be read: No such file"), ("labels.csv", "neither a folder nor an")]
+)
+def test_a_source_that_is_none_leaves_nothing_behind(tmp_path, bad):
+    (tmp_path / "labels.csv").write_text("id,label\n1,a\n")
+    name, message = bad
+    with pytest.raises(DataError, match=message):
+        prepare(tmp_path / name, tmp_path / "deep" / "data")
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.csv"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"9": "cherry"}, "one class"),
+        ({"1": "owl"}, '1 of 4 classes have a single image, first "owl"'),
+    ],
+)
+def test_labels_that_cannot_be_split_are_refused_before_decoding(world, tmp_path, labels, message):
+    (world.folder / "train" / "9.png").write_bytes(b"broken")
+    truth = dict.fromkeys(world.labels, "cherry") if "9" in labels else world.labels | labels
+    write_csv(world.folder / "trainLabels.csv", [("id", "label"), *truth.items()])
+    with pytest.raises(DataError, match=message):
+        prepare(world.folder, tmp_path / "data")
+
+
+def test_progress_counts_every_picture(world, tmp_path):
+    news = []
+    prepare(world.folder, tmp_path / "data", on_progress=lambda *words: news.append(words))
+    assert news == [("decode", 60, 60)]
+
+
+def test_classes_without_pictures_are_said(world, tmp_path, caplog):
+    for id, label in world.labels.items():
+        if label == "sky":
+            (world.folder / "train" / f"{id}.png").write_bytes(b"")
+    images = prepare(world.folder, tmp_path / "data", skip_unreadable=True)
+    assert images.about["class_counts"] == {"cherry": 14, "leaf": 14, "sky": 0}
+    assert '1 classes have no image, first "sky"' in caplog.text
+
+
+def test_commas_quotes_and_letters_of_all_kinds_survive_in_names(tmp_path):
+    names = ["a,b", 'say "hi"', "Zürich", "日本", " space", "semi;colon"]
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "raw" / "train"
+    folder.mkdir(parents=True)
+    images = {}
+    for name in names:
+        images[name.strip()] = rng.integers(0, 256, size=(4, 4, 3), dtype=np.uint8)
+        Image.fromarray(images[name.strip()]).save(folder / f"{name.strip()}.png")
+    labels = ["one, two", 'the "other"']
+    lines = [(name, labels[n % 2]) for n, name in enumerate(names)]
+    write_csv(tmp_path / "raw" / "labels.csv", [("file", "kind of thing"), *lines])
+    made = prepare(tmp_path / "raw", tmp_path / "data")
+    assert set(made.classes) == set(labels)
+    for row, id in enumerate(made.ids.tolist()):
+        assert (made.stored[row] == images[id]).all()
+        assert made.classes[made.labels[row]] == {name.strip(): label for name, label in lines}[id]
+    with open(tmp_path / "data" / "rows.csv", newline="", encoding="utf-8") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == [name.strip() for name in names]
+
+
+def test_it_is_repeated_bit_for_bit(world, tmp_path):
+    first = prepare(world.folder, tmp_path / "a")
+    second = prepare(world.folder, tmp_path / "b")
+    for name in ("images.npy", "rows.csv", "about.json", "sample_submission.csv"):
+        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
+
+
+KILL_AT = """
+import os, signal, sys
+from saccade.prepare import prepare
+def kill(stage, done, total):
+    os.kill(os.getpid(), signal.SIGKILL)
+prepare(sys.argv[1], sys.argv[2], on_progress=kill)
+"""
+
+
+def test_a_killed_prepare_leaves_no_half_of_it_and_the_next_cleans_up(world, tmp_path):
+    undisturbed = prepare(world.folder, tmp_path / "undisturbed")
+    out = tmp_path / "there" / "data"
+    done = subprocess.run([sys.executable, "-c", KILL_AT, str(world.folder), str(out)])
+    assert done.returncode == -signal.SIGKILL
+    assert not out.exists()
+    assert len(list(out.parent.iterdir())) == 1
+    images = prepare(world.folder, out)
+    assert [path.name for path in out.parent.iterdir()] == ["data"]
+    assert images.fingerprint == undisturbed.fingerprint
+
+
+FULL_DISK = """
+import resource, sys
+from saccade.errors import DataError
+from saccade.prepare import prepare
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    prepare(sys.argv[1], sys.argv[2])
+except DataError as problem:
+    print(problem)
+"""
+
+
+@pytest.mark.parametrize("missing", [1, 100, 5000])
+def test_a_disk_that_fills_is_a_clear_message_and_leaves_nothing(world, tmp_path, missing):
+    space = 128 + 60 * SIDE * SIDE * 3 - missing
+    run = [sys.executable, "-c", FULL_DISK, str(world.folder), str(tmp_path / "data"), str(space)]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert "the folder cannot be written" in done.stdout
+    assert "free some space" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["world"]
+
+
+def test_damaged_results_are_not_taken_for_done(world, tmp_path):
+    out = tmp_path / "data"
+    prepare(world.folder, out)
+    about = json.loads((out / "about.json").read_text())
+    (out / "about.json").write_text("{")
+    with pytest.raises(DataError, match=r"about\.json is damaged"):
+        prepare(world.folder, out)
+    (out / "about.json").write_text(json.dumps(about))
+    with open(out / "images.npy", "r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(DataError, match="damaged"):
+        prepare(world.folder, out)
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
+    # 96x96x3 pixels are 27 KB; 4,000 of them 110 MB. What a process needs for itself is measured in the same way.
+    code = """
+import resource, sys
+import numpy as np
+from saccade.prepare import prepare
+prepare(sys.argv[1], sys.argv[2])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+    def peak(num):
+        folder = tmp_path / f"raw{num}"
+        for label in ("a", "b"):
+            (folder / label).mkdir(parents=True)
+        Image.new("RGB", (96, 96), "red").save(folder / "0.png")
+        for n in range(num):
+            os.link(folder / "0.png", folder / "ab"[n % 2] / f"{n}.png")
+        (folder / "0.png").unlink()
+        run = [sys.executable, "-c", code, str(folder), str(tmp_path / f"data{num}")]
+        return int(subprocess.run(run, capture_output=True, text=True, check=True).stdout) / 1024
+
+    assert peak(4000) - peak(10) < 30, "MB"
+
+
+def test_an_imageset_opens_what_was_written(world, tmp_path):
+    prepare(world.folder, tmp_path / "data")
+    opened = ImageSet.open(tmp_path / "data")
+    assert str(opened).startswith("60 images of 8x8 pixels (39 train, 3 valid, 18 test); 3 classes: cherry, leaf, sky")
+    assert not math.isnan(sum(opened.about["std"]))

@@ -1,0 +1,88 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from saccade import runtime
+from saccade.errors import RunError
+
+
+def test_random_numbers_are_a_function_of_their_key_alone():
+    first = runtime.random(5, 1, 2).random(4).tolist()
+    np.random.default_rng(0).random(9)
+    runtime.random(5, 1, 3).random(9)
+    assert runtime.random(5, 1, 2).random(4).tolist() == first
+
+
+def test_another_key_gives_other_numbers():
+    keys = [(0,), (1,), (0, 1), (1, 0, 1), (1, 1), (2, 1), (1, 1, 1), (1, 1, 2), (1, 2, 1), (2**32 - 1, 1, 1)]
+    assert len({runtime.random(*key).random() for key in keys}) == len(keys)
+
+
+def test_random_numbers_are_the_same_in_every_process():
+    code = "from saccade import runtime; print(runtime.random(7, 1, 3).permutation(1000).tolist())"
+    elsewhere = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert elsewhere == f"{runtime.random(7, 1, 3).permutation(1000).tolist()}\n"
+
+
+def test_torchs_own_numbers_become_a_function_of_the_key():
+    def drawn(*key):
+        runtime.seed_torch(*key)
+        return torch.rand(3).tolist()
+
+    first = drawn(0, 21, 5)
+    torch.rand(100)
+    assert drawn(0, 21, 5) == first
+    assert len({tuple(drawn(seed, 21, step)) for seed in range(5) for step in range(5)}) == 25
+
+
+def test_the_processor_and_the_asked_for_precision_are_taken_with_the_reason():
+    place = runtime.choose("float32", "cpu")
+    assert (place.device.type, place.dtype) == ("cpu", torch.float32)
+    assert "cpu (as asked" in place.why
+    assert "float32 (as asked)" in place.why
+    assert "threads" in place.why
+    place = runtime.choose("bfloat16", "cpu")
+    assert place.dtype == torch.bfloat16
+    assert "bfloat16 (as asked" in place.why
+
+
+def test_auto_says_what_it_chose_and_why():
+    place = runtime.choose()
+    name = str(place.dtype).removeprefix("torch.")
+    assert place.dtype in (torch.float32, torch.bfloat16)
+    assert f"{name} (" in place.why
+    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        assert "cpu (no GPU was found" in place.why
+
+
+@pytest.mark.parametrize(
+    "device", ["nonsense", "", "cpu:x", "CPU", "meta", "cuda:99", "vulkan", "hpu", "xla", "opengl", "privateuseone"]
+)
+def test_a_device_that_cannot_be_used_is_refused_by_name(device):
+    with pytest.raises(RunError) as caught:
+        runtime.choose("auto", device)
+    assert f'the device "{device}" cannot be used: ' in caught.value.what
+    assert "\n" not in caught.value.what
+    assert "cpu" in caught.value.expected
+    assert "--device" in caught.value.do
+
+
+def test_autocast_runs_products_in_the_chosen_precision_and_leaves_float32_alone():
+    x = torch.rand(4, 4)
+    for precision in ("float32", "bfloat16"):
+        place = runtime.choose(precision, "cpu")
+        with place.autocast():
+            assert (x @ x).dtype == place.dtype
+
+
+def test_the_description_is_json_and_names_the_versions():
+    facts = runtime.describe()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["torch"] == torch.__version__
+    assert facts["numpy"] == np.__version__
+    assert facts["threads"] == torch.get_num_threads()
+    assert all(facts.values())
