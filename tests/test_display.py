@@ -58,7 +58,8 @@ print("result")
 
 
 def environment(**changes):
-    kept = {k: v for k, v in os.environ.items() if k not in ("CI", "FORCE_COLOR", "NO_COLOR", "JPY_PARENT_PID")}
+    ours = ("CI", "FORCE_COLOR", "NO_COLOR", "JPY_PARENT_PID", "COLUMNS", "LINES")
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
     return kept | {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"} | changes
 
 

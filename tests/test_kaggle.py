@@ -45,6 +45,9 @@ class Kaggle(http.server.ThreadingHTTPServer):
         self.cut_after: int | None = None  # bytes of the archive, then the connection ends
         self.ranges: list[str | None] = []
 
+    def handle_error(self, request, client_address):
+        """A client may leave before the end."""
+
 
 class Handler(http.server.BaseHTTPRequestHandler):
     server: Kaggle

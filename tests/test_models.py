@@ -88,7 +88,8 @@ def test_the_number_of_parameters_is_that_of_the_paper_and_the_docstring():
     model = small_model(classes=tuple("abcdefghij"))
     assert model.num_parameters == expected == 1_971_352
     assert round(expected / 1e6, 2) == 1.97  # as arXiv:2404.00498 has it
-    assert re.search(r"([\d,]+) trainable parameters", importlib.import_module("saccade.models.whitened_cnn").__doc__)[1] == f"{expected:,}"
+    docstring = importlib.import_module("saccade.models.whitened_cnn").__doc__
+    assert re.search(r"([\d,]+) trainable parameters", docstring)[1] == f"{expected:,}"
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (24, 24), (32, 32), (48, 64)])

@@ -194,7 +194,11 @@ def test_weights_that_do_not_train_are_never_touched():
             some_gradients(model, step)
             optimizer.step(step)
         frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
-        assert frozen == {"network.features.0.weight", "network.features.2.norm1.weight", "network.features.2.norm2.weight"}
+        assert frozen == {
+            "network.features.0.weight",
+            "network.features.2.norm1.weight",
+            "network.features.2.norm2.weight",
+        }
         for name, p in model.named_parameters():
             assert torch.equal(p, before[name]) == (name in frozen), name
 

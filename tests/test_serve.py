@@ -336,7 +336,7 @@ def test_endless_heads_are_cut_off(server):
 
 
 def taken(sock: socket.socket, pieces) -> int:
-    """Bytes that the server lets through before it hangs up (or all). A server that waits for ever is a TimeoutError."""
+    """Bytes that the server lets through before it hangs up, or all. A server that waits for ever: TimeoutError."""
     sent = 0
     with contextlib.suppress(ConnectionError):
         for piece in pieces:
@@ -360,7 +360,7 @@ def test_huge_bodies_are_refused_before_they_are_read(server):
     # Without a length, and from a client that reads nothing until it has sent all it can.
     with server.connect() as sock:
         sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
-        assert taken(sock, chunked(4_000_000_000)) < 4_000_000_000
+        assert taken(sock, chunked(2_000_000_000)) < 200e6
     with server.connect() as sock:  # a little too much: the answer must arrive even though the client reads it late
         sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(chunked(3_000_000)))
         assert answer_of(sock)[0] == 413
@@ -388,7 +388,10 @@ def test_slow_clients_are_cut_off_while_others_are_served(server):
         silent, half_head, half_body, drop_by_drop = (
             [stack.enter_context(server.connect()) for _ in range(20)] for _ in range(4)
         )
-        for sock in half_head:
+        for number, sock in enumerate(half_head):
+            if number % 2:  # a whole request before
+                sock.sendall(b"GET /api/model HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert answer_of(sock)[0] == 200
             sock.sendall(b"GET / HTTP/1.1\r\nHost: local")
         for sock in half_body + drop_by_drop:
             sock.sendall(head + NOISE[:100])

@@ -91,7 +91,7 @@ def _closed(client: Any, competition: str) -> KaggleError | None:
     try:
         found = api.get_competition(request)
     except HTTPError as problem:
-        if problem.response.status_code not in (403, 404):
+        if problem.response is None or problem.response.status_code not in (403, 404):
             raise
         search = ApiListCompetitionsRequest()
         search.search = competition

@@ -8,8 +8,9 @@ import h11
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 MOST = 256  # connections at once; a system's default limit of open files is often 1024
-LINGER = 2.0  # seconds that a refused upload is still read, and forgotten: cut off at once, a browser would show
-# "connection reset" instead of the answer that says why
+# A refused upload is still read, and forgotten, for so many seconds and bytes: cut off at once, a browser would show
+# "connection reset" instead of the answer that says why.
+LINGER, MOST_FORGOTTEN = 2.0, 64 * 2**20
 TICK = 0.5  # seconds between looks at the clock
 
 
@@ -27,9 +28,16 @@ class Connection(H11Protocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._state: tuple[str, object] = ("", None)
         self._since = self.loop.time()
+        self._forgotten = 0
         self._watch()
         if len(self.connections) > MOST:
             self._refuse(503, "too many connections.", "try again in a moment")
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._forgotten = self._forgotten + len(data) if self._waits_for() == "rest" else 0
+        if self._forgotten > MOST_FORGOTTEN:
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
@@ -59,7 +67,7 @@ class Connection(H11Protocol):
         self._timer = self.loop.call_later(min(TICK, limit / 4), self._watch)
 
     def _waits_for(self) -> str:
-        """What the client owes: the first byte, a head, the rest of a refused body, reading the answer; or nothing: ""."""
+        """What the client owes: "first byte", "head", "rest" of a refused body, "reading" the answer; nothing is ""."""
         if self.transport.is_closing() or self.flow.write_paused:
             return "reading"
         if self.cycle is not None and not self.cycle.response_complete:
@@ -71,7 +79,7 @@ class Connection(H11Protocol):
 
     def _refuse(self, status: int, what: str, do: str) -> None:
         """Answer without the application, and close."""
-        if not self.transport.is_closing() and (self.cycle is None or not self.cycle.response_started):
+        if not self.transport.is_closing() and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = error_json(status, what, do=do)
             self.transport.write(_head(status, len(body), self.server_state.default_headers) + body)
         self.transport.close()
