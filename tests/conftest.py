@@ -1,6 +1,7 @@
 """The world that most tests live in: a tiny image competition whose right answers can be read off the pixels."""
 
 import csv
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,13 @@ from pathlib import Path
 import numpy as np
 import py7zr
 import pytest
+import torch
 from PIL import Image
+
+# One thread a process: pytest-xdist runs as many processes as there are cores, and threads that wait for each other on
+# a busy core are many times slower than one.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 CLASSES = ("cherry", "leaf", "sky")  # red, green, blue
 SIDE = 8  # pixels

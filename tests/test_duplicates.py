@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from made import noise, some
-from saccade.duplicates import MOST_NEIGHBOURS, exact_copies, groups, joined, near_pairs
+from saccade.duplicates import MOST_COMPARED, exact_copies, groups, joined, near_pairs
 
 
 def scenes(num, size=32, seed=0, shape=None):
@@ -134,7 +134,7 @@ def test_few_images_are_enough(num):
 
 
 def test_more_alike_images_than_a_table_compares_stay_in_one_group_but_for_a_few():
-    num = 3 * MOST_NEIGHBOURS
+    num = 20 * MOST_COMPARED
     draw = np.random.default_rng(0)
     pixels = np.clip(scenes(1).astype(int) + draw.integers(-3, 4, (num, 32, 32, 3)), 0, 255).astype(np.uint8)
     assert (groups(pixels) == 0).mean() > 0.98

@@ -2,11 +2,14 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
+from saccade.cli import main
 from saccade.imageset import ImageSet
 from saccade.submission import check_submission
 
@@ -86,22 +89,42 @@ def test_the_stages_one_by_one_give_what_compete_gives(world, tmp_path):
 )
 def test_wrong_words_get_a_message_and_exit_code_1(tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
-    _, said = saccade(*words, code=1)
-    assert message in said
-    assert said.startswith("saccade: ")
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1, done.exception
+    assert message in done.stderr
+    assert done.stderr.startswith("saccade: ")
     assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
 
 
-def test_wrong_usage_has_exit_code_2():
-    saccade("train", code=2)
-    saccade("evaluate", "a", "b", "--views", "3", code=2)
+def test_message_of_a_process_goes_to_stderr_with_exit_code_1():
+    printed, said = saccade("show", "nothing", code=1)
+    assert printed == ""
+    assert said.startswith('saccade: there is no "nothing" to show')
+
+
+@pytest.mark.parametrize("words", [["train"], ["evaluate", "a", "b", "--views", "3"], ["prepare", "x", "--size", "3"]])
+def test_wrong_usage_has_exit_code_2(words):
+    assert CliRunner().invoke(main, words).exit_code == 2
+
+
+def test_interrupting_has_exit_code_130(world, tmp_path):
+    command = [sys.executable, "-m", "saccade", "compete", world.folder, "--out", tmp_path / "out", *SETTINGS]
+    process = subprocess.Popen([*map(str, command), "--set", "epochs=10000"], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "epoch" in line and "loss" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on from the last checkpoint" in said
+    assert "Traceback" not in said
 
 
 def test_lists_and_recipes_are_shown():
-    recipes, _ = saccade("list", "recipes")
-    assert "quick" in recipes
-    assert "(default)" in recipes
-    models, _ = saccade("list", "models")
-    assert "11,176,970 parameters" in models
-    shown, _ = saccade("show", "d2l")
-    assert "lr_drop_every" in shown
+    def printed(*words):
+        return CliRunner().invoke(main, words).stdout
+
+    assert "quick" in printed("list", "recipes")
+    assert "(default)" in printed("list", "recipes")
+    assert "11,176,970 parameters" in printed("list", "models")
+    assert "lr_drop_every" in printed("show", "d2l")

@@ -115,10 +115,9 @@ def test_files_hold_no_path_of_this_machine(written, to):
     assert not any(here in part or b"site-packages" in part or b".py" in part for part in parts)
 
 
-@pytest.mark.parametrize("to", ["onnx", "torch"])
-def test_the_same_model_gives_the_same_bytes(written, tmp_path, to):
-    again = export(tiny_network(), tmp_path / f"model.{to}", to=to, views=6)
-    assert again.path.read_bytes() == written[to].path.read_bytes()
+def test_the_same_model_gives_the_same_bytes(written, tmp_path):
+    again = export(tiny_network(), tmp_path / "model.pt2", to="torch", views=6)
+    assert again.path.read_bytes() == written["torch"].path.read_bytes()
 
 
 @pytest.mark.slow
@@ -131,7 +130,7 @@ def test_the_same_model_gives_the_same_bytes_in_other_processes(tmp_path, to):
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["whitened_cnn", "cifar_resnet8_v2", "cifar_wideresnet10_1", "cifar_resnext11_2x8d"])
+@pytest.mark.parametrize("name", ["whitened_cnn", "cifar_resnext11_2x8d"])
 def test_every_kind_of_network_can_be_exported(tmp_path, name):
     model = network_of_the_zoo(name, size=(18, 20)).train()
     assert export(model, tmp_path / "model.pt2", to="torch").difference < 1e-5
@@ -198,15 +197,11 @@ def test_without_its_packages_it_names_the_command_that_installs_them(tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_written_beside_a_run_by_default(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_file_is_written_beside_a_run_by_default(tmp_path):
     (tmp_path / "run").mkdir()
     save_model(tmp_path / "run" / "model.safetensors", network_of_the_zoo("cifar_resnet8_v1"))
     assert export(tmp_path / "run", to="torch").path == tmp_path / "run" / "model.pt2"
-    (tmp_path / "tiny.pt2").write_bytes(b"older")
-    assert export(tiny_network(), to="torch").path == Path("tiny.pt2")
-    assert torch.export.load("tiny.pt2")
-    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["model.pt2", "model.safetensors", "tiny.pt2"]
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["model.pt2", "model.safetensors"]
 
 
 def test_other_input_than_raw_images_is_refused(written):

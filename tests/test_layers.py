@@ -6,18 +6,17 @@ from pathlib import Path
 import saccade
 
 LAYERS = [
-    {"errors", "files", "runtime"},
-    {"imageset", "recipe", "presets", "run", "predictions"},
-    {
-        "archives", "augment", "calibrate", "charts", "checkpoint", "cifar_files", "class_folders", "competition",
-        "decode", "demo", "downloads", "duplicates", "folders", "gluon", "gluon_names", "loader", "member_names", "modelfile", "models",
-        "optim", "rows", "seven_zip", "source_files", "sources", "splits", "tables",
-    },
-    {"check", "compare", "evaluate", "export", "import_gluon", "kaggle", "organize", "pictures", "predict", "prepare", "report", "serve", "submission", "tensorboard", "train", "watch"},
-    {"compete"},
-    {"cli", "display", "notebook"},
-    {"__main__"},
-]  # fmt: skip
+    "errors files runtime",
+    "imageset predictions presets recipe run",
+    """archives augment braille calibrate charts checkpoint cifar_files class_folders competition decode demo downloads
+       duplicates folders gluon gluon_names kaggle_client loader member_names modelfile models optim rows seven_zip
+       source_files sources splits tables""",
+    """check compare evaluate export import_gluon kaggle organize pictures predict prepare report serve submission train
+       watch""",
+    "compete",
+    "cli display notebook tensorboard",
+    "__main__",
+]
 
 
 def saccade_imports():
@@ -40,11 +39,11 @@ def saccade_imports():
 
 def test_every_module_has_a_floor():
     modules = {module for module, _ in saccade_imports()}
-    assert modules <= set().union(*LAYERS)
+    assert modules <= set(" ".join(LAYERS).split())
 
 
 def test_imports_point_downwards():
-    level = {name: i for i, names in enumerate(LAYERS) for name in names}
+    level = {name: i for i, names in enumerate(LAYERS) for name in names.split()}
     pairs = set(saccade_imports())
     assert len(pairs) > 30
     for module, imported in pairs:

@@ -125,12 +125,10 @@ def test_pictures_can_be_dropped_and_pasted(open_page, event):
 
 def test_the_keyboard_alone_is_enough(open_page):
     page = open_page()
+    page.on("filechooser", lambda chooser: chooser.set_files([*FILES, as_file("third.png", NOISE)]))
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Choose pictures")).to_be_focused()
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    assert chooser.value.is_multiple()
-    chooser.value.set_files([*FILES, as_file("third.png", NOISE)])
+    page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_contain_text("3 of 3 pictures classified")
     focused = []
     for _ in range(5):
@@ -170,12 +168,12 @@ def test_the_camera_takes_a_picture(open_page):
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.get_by_role("status")).to_contain_text(re.compile(r"camera .*: \w+, [\d.]+%"))
-    assert page.evaluate("document.getElementById('video').srcObject") is None, "the camera is off again"
+    expect(page.locator("#video")).to_have_js_property("srcObject", None)  # the camera is off again
     opener.click()
     expect(shoot).to_be_enabled()
     page.keyboard.press("Escape")
     expect(opener).to_be_focused()
-    assert page.evaluate("document.getElementById('video').srcObject") is None
+    expect(page.locator("#video")).to_have_js_property("srcObject", None)
 
 
 def test_many_pictures_are_all_answered(open_page):

@@ -23,6 +23,10 @@ _HOMES = {
     "predict": "predict",
     "write_submission": "submission",
     "load_model": "modelfile",
+    "submit": "kaggle",
+    "download": "kaggle",
+    "watch": "watch",
+    "import_gluon": "import_gluon",
 }
 __all__ = [*_HOMES, "__version__"]
 
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
     from saccade.errors import SaccadeError as SaccadeError
     from saccade.evaluate import evaluate as evaluate
     from saccade.imageset import ImageSet as ImageSet
+    from saccade.import_gluon import import_gluon as import_gluon
+    from saccade.kaggle import download as download
+    from saccade.kaggle import submit as submit
     from saccade.modelfile import load_model as load_model
     from saccade.organize import organize as organize
     from saccade.predict import predict as predict
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
     from saccade.run import Run as Run
     from saccade.submission import write_submission as write_submission
     from saccade.train import train as train
+    from saccade.watch import watch as watch
 
 
 class _Package(types.ModuleType):

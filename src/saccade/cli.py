@@ -1,5 +1,6 @@
 """The command line: arguments in, one verb called, errors out. numpy and torch are imported inside the commands."""
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable
@@ -88,7 +89,7 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
     from saccade.display import Display
 
     recipe = chosen_recipe(recipe_name, settings)
-    with Display() as display:
+    with Display(out / "run", out / "refit") as display:
         entry = compete(out=out, recipe=recipe, on_epoch=display.on_epoch, on_progress=display.on_progress, **arguments)
     click.echo(describe_accuracy(entry.scores))
     click.echo(entry.submission or entry.final.folder)
@@ -140,8 +141,9 @@ def organize(**arguments: Any) -> None:
 @the_recipe
 @click.option("--on", type=click.Choice(["train", "train+valid"]), default="train", show_default=True)
 @click.option("--init", type=PATH, metavar="MODEL", help="Start from this model's weights.")
+@click.option("--tensorboard", is_flag=True, help="Also write for TensorBoard, into RUN/tensorboard.")
 @the_device
-def train(data: Path, recipe_name: str | None, settings: tuple[str, ...], **arguments: Any) -> None:
+def train(data: Path, recipe_name: str | None, settings: tuple[str, ...], tensorboard: bool, **arguments: Any) -> None:
     """Train a recipe on prepared images; run again, it goes on where it stopped.
 
     \b
@@ -151,8 +153,25 @@ def train(data: Path, recipe_name: str | None, settings: tuple[str, ...], **argu
     from saccade.train import train
 
     recipe = chosen_recipe(recipe_name, settings)
-    with Display() as display:
-        run = train(data, recipe, on_epoch=display.on_epoch, on_progress=display.on_progress, **arguments)
+    with contextlib.ExitStack() as stack:
+        display = stack.enter_context(Display(arguments["out"]))
+        told = [display.on_epoch]
+        if tensorboard:
+            from saccade.tensorboard import TensorBoard
+
+            told.append(stack.enter_context(TensorBoard(arguments["out"])))
+
+        def tell_all(row: dict[str, Any]) -> None:
+            for tell in told:
+                tell(row)
+
+        run = train(
+            data,
+            recipe,
+            on_epoch=tell_all,
+            on_progress=display.on_progress,
+            **arguments,
+        )
     click.echo(run)
     click.echo(run.model)
     hint(f"saccade evaluate {run.folder} {data}")
@@ -262,6 +281,63 @@ def submission(predictions: Path, data: Path, out: Path) -> None:
 
     with Display():
         click.echo(write_submission(predictions, data, out))
+
+
+@main.command()
+@click.argument("run", type=PATH)
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes any that is free.")
+@click.option("--open/--no-open", "browser", default=True, show_default=True, help="Open the browser.")
+def watch(run: Path, port: int, browser: bool) -> None:
+    """Show a run's curves in the browser, live.
+
+    \b
+    Example:  saccade watch run
+    """
+    from saccade.display import Display
+    from saccade.watch import watch
+
+    with Display():
+        watch(run, port=port, browser=browser)
+
+
+@main.command()
+@click.argument("submission", type=PATH)
+@click.option("--competition", required=True, metavar="NAME", help="As in its address: kaggle.com/c/NAME.")
+@click.option("--message", required=True, metavar="TEXT", help="What Kaggle shows beside the score.")
+@click.option("--data", "images", type=PATH, metavar="DATA", help="Prepared images or a sample CSV to check against.")
+@click.option("--run", type=PATH, metavar="RUN", help="Where the score is recorded.")
+@click.option("--wait", "wait_seconds", type=float, default=300.0, show_default=True, metavar="SECONDS")
+def submit(**arguments: Any) -> None:
+    """Check a submission and send it to Kaggle; wait for the score.
+
+    \b
+    Example:  saccade submit cifar/submission.csv --competition cifar-10 --message "quick"
+    """
+    from saccade.display import Display
+    from saccade.kaggle import submit
+
+    with Display():
+        result = submit(**arguments)
+    score = result["public_score"]
+    click.echo("the score is not there yet" if score is None else f"public score {score}")
+
+
+@main.command()
+@click.argument("competition")
+@click.option("--out", type=PATH, metavar="FOLDER", help="Where the zip goes; here by default.")
+def download(**arguments: Any) -> None:
+    """Download a Kaggle competition's files.
+
+    \b
+    Example:  saccade download cifar-10
+    """
+    from saccade.display import Display
+    from saccade.kaggle import download
+
+    with Display() as display:
+        path = download(on_progress=display.on_progress, **arguments)
+    click.echo(path)
+    hint(f"saccade compete {path} --out {path.stem}")
 
 
 @main.command("import-gluon")

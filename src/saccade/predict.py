@@ -146,7 +146,7 @@ def evaluating(model: Classifier, place: runtime.Runtime) -> Iterator[None]:
 
 def _pieces(images: ImageSet | np.ndarray, place: runtime.Runtime) -> Iterator[tuple[int, int, Tensor]]:
     """(start, stop, float (stop - start, 3, H, W) in [0, 1] on the device): memory is bounded by a piece."""
-    step = PIECE[place.device.type]
+    step = PIECE.get(place.device.type, 1024)
     for start in range(0, len(images), step):
         stop = min(start + step, len(images))
         pixels = images.pixels(start, stop) if isinstance(images, ImageSet) else images[start:stop]

@@ -29,6 +29,7 @@ from saccade.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet
 from saccade.rows import Row
 from saccade.sources import Source, identity, open_source, results_inside
 from saccade.splits import splits_of
+from saccade.submission import check_sample
 
 log = logging.getLogger("saccade")
 Progress = Callable[[str, int, int], None]
@@ -120,6 +121,8 @@ def prepare(
             },
         }
         files.write_json(work / "about.json", about)
+        if opened.sample is not None:
+            check_sample(ImageSet.open(work))
     return ImageSet.open(out)
 
 

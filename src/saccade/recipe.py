@@ -106,6 +106,8 @@ class Recipe:
             yield "mixup and cutmix: give one of them"
         if self.nesterov and not self.momentum:
             yield "nesterov=true needs momentum above 0"
+        if 0 < self.small_size < 16:
+            yield f"small_size={self.small_size}: no model takes images under 16 pixels"
         if bool(self.small_size) != bool(self.small_share):
             yield "small_size and small_share: give both or none"
         if (self.mixup or self.cutmix) and self.mix_off_epochs >= self.epochs:

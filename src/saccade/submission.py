@@ -32,7 +32,7 @@ def write_submission(
             do="predict with a model trained on this data",
         )
     header, sample_ids = _sample(images)
-    left_out = {entry["id"] for entry in images.about["skipped"] if entry["split"] == "test"}
+    left_out = set(_left_out(images))
     known = dict(zip(predictions.ids.tolist(), predictions.probabilities, strict=True))
     test_ids = known.keys() | left_out
     if missing := [id for id in sample_ids if image_id(id, test_ids) is None]:
@@ -71,6 +71,21 @@ def write_submission(
     files.write_text(out, text.getvalue())
     check_submission(out, images)
     return out
+
+
+def check_sample(images: ImageSet) -> None:
+    """Raise DataError now for a sample that no submission could follow, not after hours of training."""
+    header, sample_ids = _sample(images)
+    class_columns(header, images)
+    known = {*images.ids[images.splits == "test"].tolist(), *_left_out(images)}
+    if missing := [id for id in sample_ids if image_id(id, known) is None]:
+        raise DataError(
+            f"{len(missing)} of {len(sample_ids)} lines of the sample submission do not begin with the id of a test "
+            f"image, first {first_few(missing)}.",
+            where=SAMPLE,
+            expected="comma-separated lines: a header, then one line for each test image that begins with its id",
+            do="give the competition's own file: --sample CSV",
+        )
 
 
 def check_submission(path: str | Path, images: ImageSet) -> int:
@@ -133,12 +148,16 @@ def _sample(images: ImageSet) -> tuple[list[str], list[str]]:
     path = images.folder / SAMPLE
     if not path.exists():
         test = images.select("test")
-        left_out = [entry["id"] for entry in images.about["skipped"] if entry["split"] == "test"]
-        return ["id", "label"], [*test.ids.tolist(), *left_out]
+        return ["id", "label"], [*test.ids.tolist(), *_left_out(images)]
     # Read as prepare read it when it checked the ids: UTF-8, a byte-order mark allowed.
     with open(path, newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row]
     return rows[0], [row[0] for row in rows[1:]]
+
+
+def _left_out(images: ImageSet) -> list[str]:
+    """Ids of the test images that could not be read."""
+    return [entry["id"] for entry in images.about["skipped"] if entry["split"] == "test"]
 
 
 def _is_probability(text: str) -> bool:

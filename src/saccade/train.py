@@ -86,6 +86,8 @@ def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, 
     # Of the epoch so far: sum of losses, images right. On the device, so that no step waits for it.
     totals = torch.zeros(2, dtype=torch.float32 if place.device.type == "mps" else torch.float64, device=place.device)
     position = restore_checkpoint(run.checkpoint, totals, model, shown, optimizer)
+    if position.step:
+        log.info("going on after step %d of %d", position.step, total_steps)
     saved_at = time.perf_counter()
 
     for epoch in range(position.step // batches.steps_per_epoch, recipe.epochs):

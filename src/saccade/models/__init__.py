@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade import runtime
-from saccade.errors import RecipeError, did_you_mean
+from saccade.errors import DataError, RecipeError, did_you_mean
 from saccade.imageset import ImageSet
 from saccade.models.cifar_resnet import cifar_resnet
 from saccade.models.cifar_resnext import cifar_resnext
@@ -45,6 +45,7 @@ FAMILIES: dict[str, Callable[..., nn.Sequential]] = {
     r"cifar_resnext(\d+)_(\d+)x(\d+)d": cifar_resnext,
 }
 
+SMALLEST = 16  # pixels, side of the smallest images that every network takes
 INITIAL_WEIGHTS, WHITENING_SAMPLE = 11, 12  # what a random draw is for; part of its key
 
 
@@ -122,6 +123,13 @@ def build_network(name: str, num_classes: int, dropout: float = 0.0) -> nn.Seque
 
 def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
     """A fresh model for these training images: their normalisation is taken over; weights are f(recipe.seed)."""
+    if min(images.size) < SMALLEST:
+        raise DataError(
+            f"the images have {images.size[1]}x{images.size[0]} pixels.",
+            where=str(images.folder),
+            expected=f"{SMALLEST} pixels or more: the networks halve them two to four times",
+            do=f"prepare them with --size {SMALLEST} or more",
+        )
     runtime.seed_torch(recipe.seed, INITIAL_WEIGHTS)
     network = build_network(recipe.model, len(images.classes), recipe.dropout)
     model = Classifier(recipe.model, network, images.classes, images.size)

@@ -34,8 +34,12 @@ class Whitening(nn.Conv2d):
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
         """Set the weights from normalised images, float (N, 3, H, W)."""
-        patches = x.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12).double()
-        variances, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        products, num_patches = torch.zeros(12, 12, dtype=torch.float64), 0
+        for piece in x.split(250):  # all patches at once would be 24 times the images
+            patches = piece.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12).double()
+            products += patches.T @ patches
+            num_patches += len(patches)
+        variances, vectors = torch.linalg.eigh(products / num_patches)
         filters = (vectors / torch.sqrt(variances + WHITENING_EPS)).T.flip(0).reshape(12, 3, 2, 2)
         self.weight.copy_(torch.cat([filters, -filters]))
 
