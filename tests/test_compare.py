@@ -16,7 +16,7 @@ from saccade.predict import predict
 from saccade.presets import PRESETS
 from saccade.train import train
 
-BRIEF = PRESETS["smoke"].with_settings(["epochs=2", "precision=float32"])
+BRIEF = PRESETS["smoke"].with_settings(["epochs=2", "batch_size=8", "precision=float32"])
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def two_classes(folder, num=96, seed=0):
     """Images told apart by how bright they are, not without doubt."""
     pixels = noise(num, 16, seed) // 2
     bright = np.arange(num) % 2 == 1
-    pixels[bright] += 25
+    pixels[bright] += 60
     splits = ["valid" if n // 2 % 3 == 2 else "train" for n in range(num)]
     return make_images(folder, pixels, ["bright" if one else "dark" for one in bright], splits)
 
@@ -103,7 +103,8 @@ def test_page_stands_alone_and_agrees(comparison, place):
 
 
 def test_figure_and_json_are_written(comparison, place):
-    assert Image.open(comparison.save(place / "figure.png")).size[0] > 500
+    with Image.open(comparison.save(place / "figure.png")) as figure:
+        assert figure.size[0] > 500
     found = json.loads(comparison.save(place / "figures.json").read_text())
     assert found == json.loads(json.dumps(comparison.to_dict()))
     assert [one["name"] for one in found["runs"]] == [one.name for one in comparison.runs]
@@ -126,8 +127,11 @@ def test_a_run_does_not_differ_from_itself(runs, images):
 
 
 def test_other_first_weights_are_said(runs, images, place):
-    taught = train(images, BRIEF, place / "taught", init=runs[0].folder)
-    assert compare([runs[0], taught], images).settings == {"(first weights)": ("random", "whitened_cnn")}
+    taught = train(images, BRIEF.with_settings(["epochs=1"]), place / "taught", init=runs[0].folder)
+    assert compare([runs[0], taught], images).settings == {
+        "epochs": ("2", "1"),
+        "(first weights)": ("random", "whitened_cnn"),
+    }
 
 
 def test_images_are_found_where_the_run_had_them(runs):
@@ -136,7 +140,7 @@ def test_images_are_found_where_the_run_had_them(runs):
 
 def test_images_that_have_moved_are_asked_for(images, place):
     moved = two_classes(place / "moving", num=24)
-    run = train(moved, BRIEF, place / "of moved")
+    run = train(moved, BRIEF.with_settings(["epochs=1"]), place / "of moved")
     moved.folder.rename(place / "moved")
     with pytest.raises(DataError, match=r"(?s)moving.*--data DATA"):
         compare([run, run])

@@ -69,7 +69,7 @@ def test_changed_copies_are_found_and_nothing_else(name):
 
 
 def test_different_scenes_are_no_duplicates():
-    assert not len(near_pairs(scenes(2000, seed=9)))
+    assert not len(near_pairs(scenes(800, seed=9)))
 
 
 def test_noise_is_no_duplicate_of_noise():

@@ -8,11 +8,11 @@ import saccade
 LAYERS = [
     "errors files runtime",
     "imageset predictions presets recipe run",
-    """archives augment braille calibrate charts checkpoint cifar_files class_folders competition decode demo downloads
-       duplicates folders gluon gluon_names kaggle_client loader member_names modelfile models optim rows seven_zip
-       source_files sources splits tables""",
+    """archives augment braille calibrate charts checkpoint cifar_files class_folders competition confusion decode demo
+       downloads duplicates folders gluon gluon_names kaggle_client label_errors loader member_names modelfile models
+       oddities optim pages repeat rows seven_zip source_files sources splits tables""",
     """check compare evaluate export import_gluon kaggle organize pictures predict prepare report serve submission train
-       watch""",
+       watch web""",
     "compete",
     "cli display notebook tensorboard",
     "__main__",

@@ -5,7 +5,7 @@ import sys
 import saccade
 
 VERBS = ["compete", "prepare", "organize", "train", "evaluate", "predict", "write_submission", "load_model"]
-VERBS += ["submit", "download", "watch", "import_gluon"]
+VERBS += ["submit", "download", "watch", "serve", "export", "import_gluon"]
 NOUNS = ["ImageSet", "Recipe", "PRESETS", "Run", "Predictions", "SaccadeError"]
 
 

@@ -369,6 +369,19 @@ def test_huge_bodies_are_refused_before_they_are_read(server):
     assert server.memory - before < 50e6
 
 
+def test_all_pictures_together_have_a_bound(server):
+    head = b"POST /api/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % MAX_BYTES
+    before = server.memory
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(server.connect()) for _ in range(24)]
+        for sock in socks:
+            sock.sendall(head + bytes(MAX_BYTES - 1))  # one byte is missing: none of them is done
+        statuses = [answer_of(sock)[0] for sock in socks]
+    assert statuses.count(503) == 24 - 16, "no more than 16 times max_bytes are held"
+    assert statuses.count(408) == 16
+    assert server.memory - before < 40e6
+
+
 def test_a_length_that_lies_is_not_trusted(server):
     head = b"POST /api/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
     for end in (socket.SHUT_WR, socket.SHUT_RDWR):  # says 1000 bytes, sends fewer, and hangs up
@@ -488,9 +501,11 @@ def test_what_was_begun_is_finished_at_a_stop_and_unknown_strangeness_is_null(tm
 
 
 def test_without_its_packages_it_names_the_command_that_installs_them(model, monkeypatch):
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(SaccadeError, match=r"pip install 'saccade\[serve\]'"):
-        serve(model)
+    for package in ("uvicorn", "starlette"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, package, None)
+            with pytest.raises(SaccadeError, match=rf"not installed: {package}\.[\s\S]*pip install 'saccade\[serve\]'"):
+                serve(model)
 
 
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", None), ("no.such.host.invalid", 0), ("127.0.0.1", 70_000)])

@@ -26,6 +26,8 @@ _HOMES = {
     "submit": "kaggle",
     "download": "kaggle",
     "watch": "watch",
+    "serve": "serve",
+    "export": "export",
     "import_gluon": "import_gluon",
 }
 __all__ = [*_HOMES, "__version__"]
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from saccade.compete import compete as compete
     from saccade.errors import SaccadeError as SaccadeError
     from saccade.evaluate import evaluate as evaluate
+    from saccade.export import export as export
     from saccade.imageset import ImageSet as ImageSet
     from saccade.import_gluon import import_gluon as import_gluon
     from saccade.kaggle import download as download
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from saccade.presets import PRESETS as PRESETS
     from saccade.recipe import Recipe as Recipe
     from saccade.run import Run as Run
+    from saccade.serve import serve as serve
     from saccade.submission import write_submission as write_submission
     from saccade.train import train as train
     from saccade.watch import watch as watch

@@ -153,7 +153,7 @@ def _svg(name: str, what: str, width: float, height: float, draw: Callable[[Any]
     settings: dict[str, Any] = dict.fromkeys(inked, INK)
     # Text stays text: it can be searched, selected and read out.
     settings |= {"svg.fonttype": "none", "svg.hashsalt": "saccade", "legend.frameon": False, "grid.color": INK}
-    settings |= {"font.family": ["sans-serif"], "axes.spines.top": False, "axes.spines.right": False, "grid.linewidth": 0.4}
+    settings |= {"axes.spines.top": False, "axes.spines.right": False, "grid.linewidth": 0.4}
     with _style(**settings):
         figure = _new_figure(width, height)
         draw(figure)

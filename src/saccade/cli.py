@@ -284,6 +284,47 @@ def submission(predictions: Path, data: Path, out: Path) -> None:
 
 
 @main.command()
+@click.argument("model")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes any free one.")
+@click.option("--max-bytes", type=click.IntRange(1), default=16 * 2**20, show_default=True, help="Of one picture.")
+@click.option("--max-pixels", type=click.IntRange(1), default=50_000_000, show_default=True, help="Of one picture.")
+@the_views
+@the_device
+def serve(views: str | None, **arguments: Any) -> None:
+    """A web page and a JSON API that classify pictures.
+
+    \b
+    Example:  saccade serve run
+    """
+    from saccade.display import Display
+    from saccade.serve import serve
+
+    with Display():
+        serve(views=int(views) if views else None, on_ready=click.echo, **arguments)
+
+
+@main.command()
+@click.argument("model")
+@click.option("--to", type=click.Choice(["onnx", "torch", "gluon"]), default="onnx", show_default=True)
+@click.option("--out", type=PATH, metavar="FILE", help="By default beside the model.")
+@click.option("--data", "images", type=PATH, help="Prepared images to compare on; by default noise.")
+@the_views
+def export(views: str | None, **arguments: Any) -> None:
+    """Write a model for other programs: raw uint8 images in, probabilities out; or MXNet's .params.
+
+    \b
+    Example:  saccade export run --to onnx --data data
+    """
+    from saccade.display import Display
+    from saccade.export import export
+
+    with Display() as display:
+        exported = export(views=int(views) if views else None, on_progress=display.on_progress, **arguments)
+    click.echo(exported.path)
+
+
+@main.command()
 @click.argument("run", type=PATH)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes any that is free.")
 @click.option("--open/--no-open", "browser", default=True, show_default=True, help="Open the browser.")

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from saccade import __version__, files, runtime
 from saccade.errors import RunError, SaccadeError, did_you_mean
+from saccade.gluon import read_params, write_params
+from saccade.gluon_names import to_gluon
 from saccade.imageset import ImageSet
 from saccade.models import Classifier
 from saccade.predict import Progress, check_fit, mean_logits, opened, probabilities
@@ -24,7 +26,7 @@ from saccade.run import Run
 
 log = logging.getLogger("saccade")
 
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "gluon": ".params"}
 COMPARED = 128  # images, or as many as there are
 TOLERANCE = 1e-4  # of a probability; float32 in another order of additions gives about 1e-6
 FACTS = "saccade.json"  # the file inside a torch.export archive that holds what ONNX keeps in its metadata
@@ -41,6 +43,8 @@ class Exported:
     num_images: int
 
     def __str__(self) -> str:
+        if not self.num_images:
+            return f"{self.path}: read back, the same bits"
         return f"{self.path}: probabilities differ by {self.difference:.1e} at most, on {self.num_images} images"
 
 
@@ -55,9 +59,11 @@ def export(
 ) -> Exported:
     """Write a float32 program: uint8 (N, H, W, 3) RGB "images" to float32 (N, K) "probabilities", any N.
 
+    Or, to="gluon", the weights alone in MXNet's format; reading them back gives the same bits.
+
     Normalisation, views and temperature are inside; classes and preprocessing in the metadata (ONNX), or in the
     archive's extra file saccade.json (torch).
-    out: by default model.onnx or model.pt2 beside the model. to: "onnx", or "torch" for a torch.export program.
+    out: by default model.onnx, model.pt2 or model.params beside the model. to: "torch" is a torch.export program.
     views: 1, 2 or 6; by default as the model's recipe says. images: to compare on; noise where none are given.
 
     The bytes are loaded again and compared with `predict` on the same images before they get their name.
@@ -71,6 +77,8 @@ def export(
         )
     path = Path(out) if out is not None else _beside(model, SUFFIXES[to])
     model = copy.deepcopy(opened(model)).cpu().eval()  # the caller's keeps its device and mode
+    if to == "gluon":
+        return _gluon(model, path)
     views = views or model.about.get("recipe", {}).get("views", 1)
     pixels = _some_pixels(model, images)
     if on_progress:
@@ -96,6 +104,19 @@ def export(
     exported = Exported(path, difference, len(pixels))
     log.info("%s", exported)
     return exported
+
+
+def _gluon(model: Classifier, path: Path) -> Exported:
+    """Weights only: classes, normalisation and temperature have no place in that format, so they are said."""
+    params = to_gluon(model.network, model.name)
+    write_params(path, params)
+    back = read_params(path)
+    assert back.keys() == params.keys(), "the file names other arrays than were written"
+    assert all(np.array_equal(back[name], params[name]) for name in params), "the file holds other values"
+    mean, std = (", ".join(f"{value:.4f}" for value in buffer.flatten().tolist()) for buffer in (model.mean, model.std))
+    log.info("%s: %d arrays; divide images by 255, then normalise: mean %s, std %s", path, len(params), mean, std)
+    log.info("classes: %s", ", ".join(model.classes))
+    return Exported(path, 0.0, 0)
 
 
 class _FromPixels(nn.Module):

@@ -95,6 +95,4 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> Classifi
         reason = " ".join(str(problem).split())[:200]
         raise RunError(f"the model file is damaged: {reason}", where=str(path), do=do) from None
     model.about = header
-    for parameter in model.parameters():
-        parameter.requires_grad = False
     return model.to(device).eval()

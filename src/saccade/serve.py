@@ -46,15 +46,16 @@ def serve(
     Raises SaccadeError where the packages are missing or the address cannot be used.
     """
     try:
+        import starlette  # noqa: F401 (app.py uses it)
         import uvicorn
-
-        from saccade.web.app import HEADERS, Service, application
-        from saccade.web.connection import Connection
     except ImportError as problem:
         raise SaccadeError(
             f"the web page needs a package that is not installed: {problem.name}.",
             do="pip install 'saccade[serve]'",
         ) from None
+    from saccade.web.app import HEADERS, Service, application
+    from saccade.web.connection import Connection
+
     model = opened(model)
     place = runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), device)
     log.info("%s", place.why)
@@ -83,9 +84,11 @@ def serve(
             h11_max_incomplete_event_size=LONGEST_HEAD,
         )
         url = _url(address, sock.getsockname()[1])
-        log.info("%s is served at %s (stop with Ctrl-C)", model.name, url)
+        log.info("%s is served until Ctrl-C", model.name)
         if on_ready:
             on_ready(url)
+        else:
+            log.info("open %s", url)
         server = uvicorn.Server(config)
         with _outliving_the_signal(server.handle_exit):
             server.run(sockets=[sock])

@@ -17,7 +17,6 @@ on Kaggle": one graph, begun with different weights. The third follows the paper
 PyTorch code for CIFAR means by ResNet-18.
 """
 
-import re
 from collections import OrderedDict
 
 import torch.nn.functional as F
@@ -41,17 +40,6 @@ def resnet18_mxnet(num_classes: int) -> nn.Sequential:
 def resnet18_bn_shortcut(num_classes: int) -> nn.Sequential:
     """Build the form without biases and with batch norm on its shortcuts."""
     return _build(num_classes, bias=False, norm_shortcut=True)
-
-
-def from_d2l_torch(key: str) -> str:
-    """Return our name for a name in the state_dict of the book's PyTorch network.
-
-    "0.weight" is features.0.weight, "resnet_block2.0.conv3.weight" features.4.0.conv3.weight, "fc.1.bias" output.bias.
-    Names of other networks come back unchanged.
-    """
-    key = re.sub(r"^(?=[01]\.)", "features.", key)
-    key = re.sub(r"^resnet_block([1-4])(?=\.)", lambda stage: f"features.{int(stage[1]) + 2}", key)
-    return re.sub(r"^fc\.1(?=\.)", "output", key)
 
 
 class Residual(nn.Module):

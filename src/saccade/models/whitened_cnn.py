@@ -56,8 +56,9 @@ class Head(nn.Linear):
 
     def __init__(self, num_in: int, num_classes: int):
         super().__init__(num_in, num_classes, bias=False)
-        with torch.no_grad():
-            self.weight /= self.weight.std()
+        if not self.weight.is_meta:  # without values; and its std would import a second's worth of torch
+            with torch.no_grad():
+                self.weight /= self.weight.std()
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) / 256

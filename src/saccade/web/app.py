@@ -189,7 +189,7 @@ def application(service: Service, hosts: frozenset[str] | None) -> ASGIApp:
         name = re.sub(r":\d*$", "", host.lower()).strip("[]")
         if hosts is not None and name not in hosts:
             # A page of another site whose name was made to point at this machine (DNS rebinding).
-            await _error(421, f'this server is not "{host}".', expected="localhost")(scope, receive, send)
+            await _error(421, f'this server is not "{host[:100]}".', expected="localhost")(scope, receive, send)
         elif origin is not None and origin.partition("://")[2] != host:
             await _error(403, "pages of other sites may not use this server.")(scope, receive, send)
         else:

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import socket
+from http import HTTPStatus
 
 import h11
-from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST = 256  # connections at once; a system's default limit of open files is often 1024
 # A refused upload is still read, and forgotten, for so many seconds and bytes: cut off at once, a browser would show
@@ -92,7 +93,7 @@ def error_json(status: int, what: str, *, expected: str = "", do: str = "") -> b
 
 
 def _head(status: int, length: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-    lines = [b"HTTP/1.1 %d %s" % (status, STATUS_PHRASES[status])]
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
     lines += [name + b": " + value for name, value in headers]
     lines += [b"content-type: application/json", b"content-length: %d" % length, b"connection: close"]
     return b"\r\n".join(lines) + b"\r\n\r\n"
