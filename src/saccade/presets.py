@@ -70,7 +70,9 @@ PRESETS = {
     # Seconds on any machine. For tests and a first look; the accuracy means nothing.
     "smoke": Recipe(model="whitened_cnn", epochs=1, batch_size=16, peak_lr=20, head_lr=20, weight_decay=0, flip="off"),
     # The default.
-    "quick": replace(RECORD, batch_size=500, muon_lr=0.12, peak_lr=53, head_lr=670, step_decay=0.002, views=2),
+    "quick": replace(
+        RECORD, epochs=5, batch_size=500, muon_lr=0.12, peak_lr=53, head_lr=670, step_decay=0.002, views=2
+    ),
     # The CIFAR-10 speed record (Muon variant), in pieces that fit a processor's cache. lab-notes 2026-11-20.
     "record": RECORD,
     # The chapter "Image Classification (CIFAR-10) on Kaggle", PyTorch tab.
