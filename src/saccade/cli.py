@@ -408,6 +408,7 @@ def show(thing: str) -> None:
     \b
     Example:  saccade show quick
     """
+    from saccade.modelfile import packaged_models
     from saccade.presets import PRESETS
 
     if thing in PRESETS:
@@ -423,7 +424,7 @@ def show(thing: str) -> None:
 
         run = Run.open(path)
         click.echo(f"{run}\n{run.about['runtime']}\n{run.recipe}")
-    elif path.suffix == ".safetensors" and path.exists():
+    elif (path.suffix == ".safetensors" and path.exists()) or thing in packaged_models():
         from saccade.modelfile import load_model
 
         model = load_model(path)
@@ -457,12 +458,20 @@ def list_(what: str) -> None:
     else:
         import torch
 
-        from saccade.models import MODELS, build_network
+        from saccade.compete import describe_accuracy
+        from saccade.modelfile import load_model, packaged_models
+        from saccade.models import MODELS, SOURCES, build_network
 
+        click.echo("Architectures, with their parameters for 10 classes (published accuracies: the original images)")
         for name in MODELS:
             with torch.device("meta"):
                 num = sum(p.numel() for p in build_network(name, 10).parameters() if p.requires_grad)
-            click.echo(f"{name:28}{num:>12,} parameters")
+            click.echo(f"  {name:24}{num:>12,} parameters  {SOURCES[name]}")
+        click.echo("Models that come with the package, trained")
+        for name in packaged_models():
+            model = load_model(name)
+            click.echo(f"  {name:24}{model.num_parameters:>12,} parameters  {model.name}")
+            click.echo(f"  {'':24}{describe_accuracy(model.about['evaluation'])}")
 
 
 def chosen_recipe(name: str | None, settings: tuple[str, ...]):

@@ -38,6 +38,24 @@ MODELS: dict[str, Callable[..., nn.Sequential]] = {
     "cifar_resnext29_16x64d": partial(cifar_resnext, 29, 16, 64),
     "cifar_resnext29_32x4d": partial(cifar_resnext, 29, 32, 4),
 }
+# name -> where it comes from, and an accuracy: published by others (on the original images), or measured here
+SOURCES: dict[str, str] = {
+    "whitened_cnn": "arXiv:2404.00498, Muon variant; recipes quick and record",
+    "resnet18": "Dive into Deep Learning, PyTorch tab",
+    "resnet18_mxnet": "Dive into Deep Learning, MXNet tab",
+    "resnet18_bn_shortcut": "arXiv:1512.03385, as most PyTorch code for CIFAR has it",
+    "cifar_resnet20_v1": "GluonCV, published 92.1%",
+    "cifar_resnet56_v1": "GluonCV, published 93.6%",
+    "cifar_resnet110_v1": "GluonCV, published 93.0%",
+    "cifar_resnet20_v2": "GluonCV, published 92.1%",
+    "cifar_resnet56_v2": "GluonCV, published 93.7%",
+    "cifar_resnet110_v2": "GluonCV, published 94.3%",
+    "cifar_wideresnet16_10": "GluonCV, published 95.1%",
+    "cifar_wideresnet28_10": "GluonCV, published 95.6%",
+    "cifar_wideresnet40_8": "GluonCV, published 95.9%",
+    "cifar_resnext29_16x64d": "GluonCV, published 96.3%",
+    "cifar_resnext29_32x4d": "GluonCV, nothing published",
+}
 # the same families at any other depth and width
 FAMILIES: dict[str, Callable[..., nn.Sequential]] = {
     r"cifar_resnet(\d+)_v(\d)": lambda depth, version, *rest, **more: cifar_resnet(version, depth, *rest, **more),
