@@ -408,14 +408,12 @@ def show(thing: str) -> None:
     \b
     Example:  saccade show quick
     """
-    from saccade.modelfile import packaged_models
     from saccade.presets import PRESETS
 
+    path = Path(thing)
     if thing in PRESETS:
         click.echo(f"{thing}\n{PRESETS[thing]}")
-        return
-    path = Path(thing)
-    if (path / "images.npy").exists():
+    elif (path / "images.npy").exists():
         from saccade.imageset import ImageSet
 
         click.echo(ImageSet.open(path))
@@ -424,21 +422,21 @@ def show(thing: str) -> None:
 
         run = Run.open(path)
         click.echo(f"{run}\n{run.about['runtime']}\n{run.recipe}")
-    elif (path.suffix == ".safetensors" and path.exists()) or thing in packaged_models():
-        from saccade.modelfile import load_model
-
-        model = load_model(path)
-        click.echo(f"{model.name}, {model.num_parameters:,} parameters\n{json.dumps(model.about, indent=2)}")
     elif path.suffix == ".json" and path.exists():
         from saccade.recipe import Recipe
 
         click.echo(Recipe.open(path))
     else:
-        raise SaccadeError(
-            f'there is no "{thing}" to show.',
-            expected="prepared images, a run, a model.safetensors file, a recipe.json file or a recipe's name",
-            do=f"check the path; the recipes are {', '.join(PRESETS)}",
-        )
+        from saccade.modelfile import load_model, packaged_models
+
+        if not path.is_file() and thing not in packaged_models():
+            raise SaccadeError(
+                f'there is no "{thing}" to show.',
+                expected="prepared images, a run, a model, a recipe.json file or a recipe's name",
+                do=f"check the path; the recipes are {', '.join(PRESETS)}",
+            )
+        model = load_model(thing)
+        click.echo(f"{model.name}, {model.num_parameters:,} parameters\n{json.dumps(model.about, indent=2)}")
 
 
 @main.command("list")
