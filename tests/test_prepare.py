@@ -95,7 +95,13 @@ def test_about_tells_how_the_data_was_made(world, tmp_path):
     assert about["resized"] == 0
     assert about["sample"] == "sample_submission.csv"
     assert about["source"]["source"] == str(world.folder)
-    assert about["options"] == {"size": None, "valid_share": 0.1, "seed": 3, "skip_unreadable": False}
+    assert about["options"] == {
+        "size": None,
+        "valid_share": 0.1,
+        "seed": 3,
+        "skip_unreadable": False,
+        "group_duplicates": False,
+    }
     assert set(about["versions"]) == {"saccade", "python", "numpy", "pillow"}
 
 
@@ -392,3 +398,20 @@ def test_an_imageset_opens_what_was_written(world, tmp_path):
     opened = ImageSet.open(tmp_path / "data")
     assert str(opened).startswith("60 images of 8x8 pixels (39 train, 3 valid, 18 test); 3 classes: cherry, leaf, sky")
     assert not math.isnan(sum(opened.about["std"]))
+
+
+def test_duplicates_stay_on_one_side_of_the_split(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "raw"
+    (folder / "a").mkdir(parents=True)
+    (folder / "b").mkdir()
+    pictures = rng.integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    for number in range(40):
+        twin = pictures[number - number % 2] if number < 20 else pictures[number]  # 0 = 1, 2 = 3, ... up to 19
+        Image.fromarray(twin).save(folder / "ab"[number // 2 % 2] / f"{number}.png")
+    plain = prepare(folder, tmp_path / "plain", valid_share=0.3)
+    grouped = prepare(folder, tmp_path / "grouped", valid_share=0.3, group_duplicates=True)
+    has_twin = np.array([int(id.rpartition("/")[2]) < 20 for id in grouped.ids])
+    assert (plain.splits[has_twin] == "valid").any(), "else this shows nothing"
+    assert not (grouped.splits[has_twin] == "valid").any()
+    assert grouped.counts == plain.counts

@@ -6,6 +6,7 @@ import saccade
 
 VERBS = ["compete", "prepare", "organize", "train", "evaluate", "predict", "write_submission", "load_model"]
 VERBS += ["submit", "download", "watch", "serve", "export", "import_gluon"]
+VERBS += ["report", "compare", "check"]
 NOUNS = ["ImageSet", "Recipe", "PRESETS", "Run", "Predictions", "SaccadeError"]
 
 

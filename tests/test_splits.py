@@ -115,3 +115,19 @@ def test_only_labelled_images_are_split():
     assert {row.id for row, split in zip(rows, splits, strict=True) if split == "valid"} == choose_valid(
         IDS, LABELS, 0.1, 0
     )
+
+
+def test_ids_that_are_for_training_are_never_chosen_and_the_count_stays():
+    ids, labels = [str(i) for i in range(60)], ["a", "b", "c"] * 20
+    plain = choose_valid(ids, labels, 0.2, 0)
+    barred = set(sorted(plain)[:5])
+    chosen = choose_valid(ids, labels, 0.2, 0, barred)
+    assert not chosen & barred
+    assert len(chosen) == len(plain) == 12
+    assert plain - barred <= chosen, "the others stay where they were"
+
+
+def test_too_few_images_without_duplicates_are_named():
+    ids, labels = [str(i) for i in range(20)], ["a", "b"] * 10
+    with pytest.raises(DataError, match="only 1 of the 10 images"):
+        choose_valid(ids, labels, 0.2, 0, set(ids[::2]) - {"0"})

@@ -27,12 +27,17 @@ _HOMES = {
     "download": "kaggle",
     "watch": "watch",
     "serve": "serve",
+    "report": "report",
+    "compare": "compare",
+    "check": "check",
     "export": "export",
     "import_gluon": "import_gluon",
 }
 __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
+    from saccade.check import check as check
+    from saccade.compare import compare as compare
     from saccade.compete import compete as compete
     from saccade.errors import SaccadeError as SaccadeError
     from saccade.evaluate import evaluate as evaluate
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
     from saccade.prepare import prepare as prepare
     from saccade.presets import PRESETS as PRESETS
     from saccade.recipe import Recipe as Recipe
+    from saccade.report import report as report
     from saccade.run import Run as Run
     from saccade.serve import serve as serve
     from saccade.submission import write_submission as write_submission

@@ -53,6 +53,7 @@ raw_files = options(
     click.option("--sample", type=PATH, help="The sample submission CSV, where the guess is wrong."),
     click.option("--size", type=click.IntRange(4, 1024), metavar="PIXELS", help="Side of the prepared images."),
     click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out instead of stopping."),
+    click.option("--group-duplicates", is_flag=True, help="Keep duplicates on one side of the split."),
 )
 the_split = options(
     click.option(
@@ -322,6 +323,64 @@ def export(views: str | None, **arguments: Any) -> None:
     with Display() as display:
         exported = export(views=int(views) if views else None, on_progress=display.on_progress, **arguments)
     click.echo(exported.path)
+
+
+@main.command()
+@click.argument("run", type=PATH)
+@click.option("--data", "images", type=PATH, required=True, metavar="DATA", help="The images it was trained on.")
+@click.option("--out", type=PATH, default="report.html", show_default=True, metavar="FILE")
+@click.option("--split", default="valid", show_default=True, help="A labelled split.")
+@the_views
+@the_device
+def report(views: str | None, **arguments: Any) -> None:
+    """Write one page about a run: scores, curves, mistakes with their pictures, the recipe.
+
+    \b
+    Example:  saccade report run --data data --out report.html
+    """
+    from saccade.display import Display
+    from saccade.report import report
+
+    with Display() as display:
+        path = report(views=int(views) if views else None, on_progress=display.on_progress, **arguments)
+    click.echo(path)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--data", "images", type=PATH, metavar="DATA", help="By default where the first run had them.")
+@click.option("--out", type=PATH, metavar="FILE", help="Also a page (.html), a figure (.png) or the figures (.json).")
+@click.option("--split", default="valid", show_default=True, help="A labelled split.")
+@the_device
+def compare(**arguments: Any) -> None:
+    """Compare runs on the same images: which differences are beyond noise, at what cost.
+
+    \b
+    Example:  saccade compare runs/a runs/b --out compare.html
+    """
+    from saccade.compare import compare
+    from saccade.display import Display
+
+    with Display() as display:
+        click.echo(compare(on_progress=display.on_progress, **arguments))
+
+
+@main.command()
+@click.argument("data", type=PATH)
+@click.option("--run", type=PATH, metavar="RUN", help="A run, or out-of-fold predictions: asked for label errors.")
+@click.option("--out", type=PATH, metavar="FILE", help="Also a page (.html), everything (.json) or the summary (.txt).")
+@the_device
+def check(data: Path, **arguments: Any) -> None:
+    """Find duplicates, leaks between splits, contradicting labels, odd images, likely label errors.
+
+    \b
+    Example:  saccade check data --out check.html
+    """
+    from saccade.check import check
+    from saccade.display import Display
+
+    with Display() as display:
+        click.echo(check(data, on_progress=display.on_progress, **arguments))
 
 
 @main.command()

@@ -14,6 +14,7 @@ from saccade.predict import Progress, predict
 from saccade.prepare import prepare
 from saccade.presets import DEFAULT, PRESETS
 from saccade.recipe import Recipe
+from saccade.report import report
 from saccade.run import Row, Run, locked
 from saccade.submission import write_submission
 from saccade.train import train
@@ -45,14 +46,15 @@ def compete(
     sample: str | Path | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
+    group_duplicates: bool = False,
     device: str | None = None,
     on_epoch: Callable[[Row], None] | None = None,
     on_progress: Progress | None = None,
 ) -> Entry:
     """Prepare, train and validate, train again on all labelled images, classify the test images, write the submission.
 
-    `out` gets data/, run/, refit/, evaluation.json, predictions.csv and submission.csv. Run again, it goes on where it
-    stopped. seed decides the split; the recipe's own seed the training. Raises what the verbs raise.
+    `out` gets data/, run/, refit/, evaluation.json, report.html, predictions.csv and submission.csv. Run again,
+    it goes on where it stopped. seed decides the split; the recipe's own seed the training. Raises what the verbs raise.
     """
     out = Path(out)
     with locked(out):
@@ -67,6 +69,7 @@ def compete(
             valid_share=valid_share,
             seed=seed,
             skip_unreadable=skip_unreadable,
+            group_duplicates=group_duplicates,
             on_progress=on_progress,
         )
         log.info("%s", images)
@@ -76,6 +79,7 @@ def compete(
         scores = evaluate(run, images, device=device)
         files.write_json(out / "evaluation.json", scores)
         log.info("evaluate: %s", describe_accuracy(scores))
+        report(run, images, out=out / "report.html", device=device)
         final = run
         if refit:
             log.info("refit on all %d labelled images -> %s", len(images.select("train", "valid")), out / "refit")

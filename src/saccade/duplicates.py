@@ -182,7 +182,7 @@ def _alike_hashes(steps: np.ndarray, on_progress: Progress | None) -> tuple[np.n
             found.append(((differing[near].astype(np.int64) * num**2 + pair) * 2 + mirrored)[one != other])
         found = [np.unique(np.concatenate(found))[: MOST_CANDIDATES * num]]
         if on_progress:
-            on_progress("compare hashes", table + 1, NUM_TABLES)
+            on_progress("compare hashes", num * (table + 1) // NUM_TABLES, num)
     pair, mirrored = np.divmod(found[0], 2)
     first, second = np.divmod(pair % max(num**2, 1), max(num, 1))
     return first, second, mirrored.astype(bool)

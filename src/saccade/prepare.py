@@ -23,6 +23,7 @@ import saccade
 from saccade import files
 from saccade.archives import Contents
 from saccade.decode import UnreadablePicture, decode, picture_size
+from saccade.duplicates import groups
 from saccade.errors import DataError, first_few
 from saccade.folders import replacing_folder
 from saccade.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet
@@ -53,6 +54,7 @@ def prepare(
     valid_share: float = 0.1,
     seed: int = 0,
     skip_unreadable: bool = False,
+    group_duplicates: bool = False,
     on_progress: Progress | None = None,
 ) -> ImageSet:
     """Decode the pictures of `source` into the folder `out`, split the labelled ones, and open the result.
@@ -63,6 +65,7 @@ def prepare(
     pixels large; otherwise 32. How pictures of another size are brought to it is told in `decode`.
     valid_share, seed: see `choose_valid`. A source with a valid folder of its own keeps its split.
     skip_unreadable: leave pictures out that cannot be decoded; they are listed in about.json.
+    group_duplicates: keep duplicates on one side of the split: a labelled picture that has one is for training.
     on_progress: called with ("decode", images done, images in all), and from a download.
 
     `out` appears whole or not at all. If it holds just this already it is opened. Raises DataError.
@@ -72,7 +75,8 @@ def prepare(
         raise DataError(f"image size {size} is out of range.", where="--size", expected="4 to 1024 pixels")
     given: dict[str, Any] = {"labels": labels, "test": test, "sample": sample, "skip": results_inside(source, out)}
     origin = identity(source, **given)
-    options = {"size": size, "valid_share": valid_share, "seed": seed, "skip_unreadable": skip_unreadable}
+    options = {"size": size, "valid_share": valid_share, "seed": seed}
+    options |= {"skip_unreadable": skip_unreadable, "group_duplicates": group_duplicates}
     if _is_done(out, origin, options):
         log.info("%s holds these images already", out)
         return ImageSet.open(out)
@@ -85,7 +89,8 @@ def prepare(
             side, unreadable, num_resized = _decode_all(opened, file, size, on_progress)
             rows = _readable_rows(opened.rows, unreadable, skip_unreadable)
             _close_gaps(file, len(opened.rows), unreadable, side)
-            splits = splits_of(rows, valid_share, seed)
+            only_train = _duplicates(work / "images.npy", rows, on_progress) if group_duplicates else set()
+            splits = splits_of(rows, valid_share, seed, only_train)
             rows_csv = _rows_csv(rows, splits)
             digest, mean, std = _measure(file, side, [split == "train" for split in splits], rows_csv)
             os.fsync(file.fileno())
@@ -249,6 +254,19 @@ def _write_at(file: io.FileIO, place: int, data: bytes) -> None:
     file.seek(place)
     if file.write(data) != len(data):  # the last bytes that a full disk takes are no error to the system
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+
+
+def _duplicates(path: Path, rows: Sequence[Row], on_progress: Progress | None) -> set[str]:
+    """Ids of the labelled pictures that have a duplicate among the labelled."""
+    ids = [row.id for row in rows if row.split is None]
+    if not ids:
+        log.warning("the source has a split of its own: --group-duplicates changes nothing")
+        return set()
+    first = groups(np.load(path, mmap_mode="r")[: len(ids)], on_progress=on_progress)
+    sizes = np.bincount(first, minlength=len(ids))
+    found = {id for id, group in zip(ids, first.tolist(), strict=True) if sizes[group] > 1}
+    log.info("%d of %d labelled pictures have a duplicate among them; they are for training", len(found), len(ids))
+    return found
 
 
 def _rows_csv(rows: Sequence[Row], splits: Sequence[str]) -> bytes:

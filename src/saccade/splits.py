@@ -10,14 +10,17 @@ from saccade.errors import DataError, first_few
 from saccade.rows import Row
 
 
-def choose_valid(ids: Sequence[str], labels: Sequence[str], valid_share: float, seed: int) -> set[str]:
+def choose_valid(
+    ids: Sequence[str], labels: Sequence[str], valid_share: float, seed: int, only_train: Collection[str] = ()
+) -> set[str]:
     """Choose, for each class, max(1, floor(n * valid_share)) ids, where n is the size of the smallest class.
 
-    ids: of the labelled images, each once; labels: their classes, by position.
+    ids: of the labelled images, each once; labels: their classes, by position. only_train: ids that are not chosen.
     The ids of a class are ranked by SHA-256 of "seed:id", so neither the order of files nor the machine matters, and
     adding images moves few of the others. The share is taken as the decimal it is written as: 0.29 of 100 are 29.
 
-    Raises DataError for a share outside (0, 1), for fewer than two classes and for a class with one image.
+    Raises DataError for a share outside (0, 1), for fewer than two classes, for a class with one image and for one
+    that is left with too few to choose from.
     Source of the count: the d2l chapter on Kaggle's CIFAR-10, function reorg_train_valid.
     """
     if not 0 < valid_share < 1:
@@ -43,7 +46,18 @@ def choose_valid(ids: Sequence[str], labels: Sequence[str], valid_share: float, 
     def rank(id: str) -> bytes:
         return hashlib.sha256(f"{seed}:{id}".encode()).digest()
 
-    return {id for members in by_class.values() for id in sorted(members, key=rank)[:num_valid]}
+    chosen = set()
+    for label, members in by_class.items():
+        ranked = [id for id in sorted(members, key=rank) if id not in only_train]
+        if len(ranked) < num_valid:
+            raise DataError(
+                f'only {len(ranked)} of the {len(members)} images of "{label}" have no duplicate.',
+                where="--group-duplicates",
+                expected=f"{num_valid} or more, for validation",
+                do="give a smaller --valid-share, or leave --group-duplicates out",
+            )
+        chosen.update(ranked[:num_valid])
+    return chosen
 
 
 def check_classes(classes: Collection[str]) -> None:
@@ -58,12 +72,13 @@ def check_classes(classes: Collection[str]) -> None:
         )
 
 
-def splits_of(rows: Sequence[Row], valid_share: float, seed: int) -> list[str]:
+def splits_of(rows: Sequence[Row], valid_share: float, seed: int, only_train: Collection[str] = ()) -> list[str]:
     """The split of each row: the one its source gives it, otherwise by `choose_valid`. Raises DataError."""
     undecided = [row for row in rows if row.split is None]
     valid = set()
     if undecided:
-        valid = choose_valid([row.id for row in undecided], [row.label or "" for row in undecided], valid_share, seed)
+        ids, labels = [row.id for row in undecided], [row.label or "" for row in undecided]
+        valid = choose_valid(ids, labels, valid_share, seed, only_train)
     else:
         check_classes({row.label for row in rows if row.split != "test" and row.label is not None})
     return [row.split or ("valid" if row.id in valid else "train") for row in rows]
