@@ -15,8 +15,6 @@ import saccade  # noqa: E402
 
 project = "saccade"
 release = version = saccade.__version__
-author = "the saccade authors"
-copyright = "the saccade authors, MIT licence"
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "_executed"]
@@ -32,6 +30,9 @@ html_theme = "furo"
 html_title = "saccade"
 html_show_sourcelink = False
 html_copy_source = False
+html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["style.css"]
 
 # Pages whose blocks are run, top to bottom, when the pages are built.
 EXECUTED = ("chapter", "gluoncv", "your-own-data")

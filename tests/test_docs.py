@@ -1,11 +1,13 @@
 """README and docs: every command line parses, every Python block compiles, and the guides' blocks are run for real."""
 
 import ast
+import contextlib
 import importlib
 import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,15 +32,15 @@ def read(page):
     return (ROOT / page).read_text(encoding="utf-8")
 
 
-def all_command_lines(page):
-    """Those of blocks, and those inside of sentences that have arguments."""
+def command_lines(page):
     for block in executed.blocks(read(page)):
         if block.language in executed.COMMANDS:
             yield from executed.command_lines(block.code)
-    prose = executed.BLOCK.sub("", read(page))
-    for line in re.findall(r"`(saccade \w[^`]*)`", prose):
-        if len(line.split()) > 2:
-            yield " ".join(line.split())
+
+
+def commands_in_sentences(page):
+    for line in re.findall(r"`(saccade \w[^`]*)`", executed.BLOCK.sub("", read(page))):
+        yield " ".join(line.split())
 
 
 def parse(line):
@@ -56,18 +58,17 @@ def parse(line):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_line_parses(page):
-    for line in all_command_lines(page):
+    for line in command_lines(page):
         words = shlex.split(line)
-        line = line.removeprefix("python3 -m venv .venv && ")
         if words[0] == "saccade":
-            try:
-                parse(line.replace("field=value", "epochs=1"))
-            except (click.UsageError, saccade.SaccadeError) as problem:
-                pytest.fail(f"{page}: {line}\n{problem}")
+            parse(line)
         elif words[0] == "python":
             assert (ROOT / words[1]).is_file(), line
-        elif "venv" not in line and "sphinx" not in line:
-            assert words[0] in ("ls", "head", "source") or "/.venv/" in line or line.startswith(".venv/"), line
+        else:  # the setup, which continuous integration runs as it stands, or plain tools
+            assert ".venv" in line or words[0] in ("ls", "head"), line
+    for line in commands_in_sentences(page):  # there, what everybody knows may be left out
+        with contextlib.suppress(click.MissingParameter):
+            parse(line)
 
 
 def test_a_line_that_does_not_parse_is_found():
@@ -160,10 +161,11 @@ def site(tmp_path_factory):
     """The built pages, without what executing them prints: the tests above run their blocks."""
     for package in ("sphinx", "furo", "myst_parser"):
         pytest.importorskip(package)
-    from sphinx.cmd.build import build_main
-
     out = tmp_path_factory.mktemp("site")
-    assert build_main(["-W", "-q", "-E", "-D", "execute_pages=0", str(DOCS), str(out)]) == 0
+    # In a process of its own: these packages warn of one another's future.
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-E", "-D", "execute_pages=0", str(DOCS), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
     return out
 
 
