@@ -148,7 +148,7 @@ def test_images_that_have_moved_are_asked_for(images, place):
 
 
 def test_one_run_is_nothing_to_compare(runs):
-    with pytest.raises(RunError, match="1 runs are nothing to compare"):
+    with pytest.raises(RunError, match="one run is nothing to compare"):
         compare(runs[:1])
 
 

@@ -247,7 +247,7 @@ def _guesses(
         run = Predictions.open(run)
     if isinstance(run, Predictions):
         index = _positions(images, run)
-        return run.probabilities, index, f"From predictions for {len(index):,} labelled images."
+        return run.probabilities, index, f"Asked were predictions for {len(index):,} labelled images."
     from saccade.predict import predict  # here, so that looking for duplicates loads no torch
     from saccade.report import check_finished
 
@@ -269,7 +269,9 @@ def _guesses(
         )
     guesses = predict(run, images, split="valid", device=device, on_progress=on_progress)
     index = np.flatnonzero(images.splits == "valid")
-    basis = f"{run.folder.name} was asked about the {len(index):,} valid images only: on the others it was trained."
+    agrees = percent(float((guesses.labels == images.labels[index]).mean()), 1)
+    basis = f"{run.folder.name} was asked about the {len(index):,} valid images only, as it was trained on the others; "
+    basis += f"it agrees with {agrees} of their labels."
     return guesses.probabilities, index, basis
 
 

@@ -126,9 +126,8 @@ def compare(
     """
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     if len(opened) < 2:
-        raise RunError(
-            f"{len(opened)} runs are nothing to compare.", expected="two runs or more", do="name another run"
-        )
+        num = "one run is" if opened else "no run is"
+        raise RunError(f"{num} nothing to compare.", expected="two runs or more", do="name another run")
     images = _images_of(opened, images)
     names = _names(opened)
     _check(opened, names, images, split)
