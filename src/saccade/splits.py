@@ -39,11 +39,13 @@ def choose_valid(ids: Sequence[str], labels: Sequence[str], valid_share: float, 
         )
     smallest = min(len(members) for members in by_class.values())
     num_valid = max(1, math.floor(smallest * Fraction(str(valid_share))))
+    ranked = (sorted(members, key=lambda id: rank(id, seed)) for members in by_class.values())
+    return {id for members in ranked for id in members[:num_valid]}
 
-    def rank(id: str) -> bytes:
-        return hashlib.sha256(f"{seed}:{id}".encode()).digest()
 
-    return {id for members in by_class.values() for id in sorted(members, key=rank)[:num_valid]}
+def rank(id: str, seed: int) -> bytes:
+    """What ids are ordered by where chance should choose among them: SHA-256 of "seed:id"."""
+    return hashlib.sha256(f"{seed}:{id}".encode()).digest()
 
 
 def check_classes(classes: Collection[str]) -> None:
