@@ -76,9 +76,9 @@ def compete(
         log.info("%s", images)
         fit = partial(train, images, recipe, device=device, on_epoch=on_epoch, on_progress=on_progress)
         run: Run | CrossValidation
-        folder = out / ("folds" if folds else "run")
+        folder = out / ("run" if folds is None else "folds")
         log.info("train: %s for %d epochs -> %s", recipe.model, recipe.epochs, folder)
-        if folds:
+        if folds is not None:
             run = train(images, recipe, folder, folds=folds, device=device, on_epoch=on_epoch, on_progress=on_progress)
             scores = run.scores or {}
         else:
@@ -87,7 +87,7 @@ def compete(
         files.write_json(out / "evaluation.json", scores)
         log.info("evaluate: %s", describe_accuracy(scores))
         final = run
-        if refit and not folds:
+        if refit and folds is None:
             log.info("refit on all %d labelled images -> %s", len(images.select("train", "valid")), out / "refit")
             final = fit(out / "refit", on="train+valid", calibrated_by=run.folder)
         if "test" not in images.counts:

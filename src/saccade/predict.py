@@ -44,17 +44,17 @@ def predict(
     Raises DataError where models and images do not fit, or the split is empty.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
-    images.select(split)  # an unknown split is said before models are opened
     models = members(model)
     first = models[0][1]
+    if len(models) == 1:
+        images = as_trained(images, first.about)
+    chosen = images.select(split)
     check_fit(first, images)
     if len(models) > 1:
         from saccade.ensemble import average  # here: it scores, and scores come from this file
 
-        chosen = images.select(split)
         found = average(models, images, split, views=views, device=device, on_progress=on_progress)
     else:
-        chosen = as_trained(images, first.about).select(split)
         place = runtime.choose(first.about.get("recipe", {}).get("precision", "auto"), device)
         log.info("%s", place.why)
         found = probabilities(first, chosen, place, views=views, on_progress=on_progress)
