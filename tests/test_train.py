@@ -168,6 +168,13 @@ def test_folder_with_other_files_is_refused(images, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_start_that_was_cut_short_is_begun_again(images, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".recipe.json.abc.partial").write_text("{")
+    run = train(images, SMOKE.with_settings(["epochs=1"]), tmp_path / "run")
+    assert not list(run.folder.glob(".*.partial"))
+
+
 def test_two_trainings_in_one_folder_are_refused(images, tmp_path):
     with locked(tmp_path / "run"), pytest.raises(RunError, match="another saccade command"):
         train(images, SMOKE, tmp_path / "run")

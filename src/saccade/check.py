@@ -11,6 +11,7 @@ import numpy as np
 from saccade import files, oddities, pages
 from saccade.duplicates import SMALLEST, Pairs, Progress, exact_copies, joined, near_pairs
 from saccade.errors import DataError, RunError, SaccadeError, first_few
+from saccade.folds import as_trained
 from saccade.imageset import SPLITS, UNLABELLED, ImageSet
 from saccade.label_errors import Suspects, label_errors
 from saccade.pages import Card, cards, percent
@@ -253,6 +254,7 @@ def _guesses(
 
     run = run if isinstance(run, Run) else Run.open(run)
     check_finished(run)
+    images = as_trained(images, run.about)
     if run.about["fingerprint"] != images.fingerprint:
         raise RunError(
             "the run was made with other images, so it may have been trained on any of these.",

@@ -55,6 +55,9 @@ raw_files = options(
     click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out instead of stopping."),
     click.option("--group-duplicates", is_flag=True, help="Keep duplicates on one side of the split."),
 )
+the_folds = click.option(
+    "--folds", type=click.IntRange(2), metavar="K", help="K models, each validated on another part of all labels."
+)
 the_split = options(
     click.option(
         "--valid-share", type=float, default=0.1, show_default=True, help="Share of each class to validate on."
@@ -76,6 +79,7 @@ the_views = click.option("--views", type=click.Choice(["1", "2", "6"]), help="Vi
 @the_split
 @raw_files
 @click.option("--refit/--no-refit", default=True, show_default=True, help="Train again on all labelled images.")
+@the_folds
 @the_device
 def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arguments: Any) -> None:
     """Raw files to a checked submission.csv, in one go.
@@ -90,11 +94,13 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
     from saccade.display import Display
 
     recipe = chosen_recipe(recipe_name, settings)
-    with Display(out / "run", out / "refit") as display:
+    folds = arguments["folds"]
+    runs = fold_folders(out / "folds", folds) if folds else [out / "run", out / "refit"]
+    with Display(*runs) as display:
         entry = compete(out=out, recipe=recipe, on_epoch=display.on_epoch, on_progress=display.on_progress, **arguments)
     click.echo(describe_accuracy(entry.scores))
     click.echo(entry.submission or entry.final.folder)
-    hint(f"saccade evaluate {out / 'run'} {out / 'data'}")
+    hint(f"saccade show {out / 'folds'}" if folds else f"saccade evaluate {out / 'run'} {out / 'data'}")
 
 
 @main.command()
@@ -141,6 +147,7 @@ def organize(**arguments: Any) -> None:
 @click.option("--out", type=PATH, required=True, metavar="RUN", help="The run's folder.")
 @the_recipe
 @click.option("--on", type=click.Choice(["train", "train+valid"]), default="train", show_default=True)
+@the_folds
 @click.option("--init", type=PATH, metavar="MODEL", help="Start from this model's weights.")
 @click.option("--tensorboard", is_flag=True, help="Also write for TensorBoard, into RUN/tensorboard.")
 @the_device
@@ -154,13 +161,16 @@ def train(data: Path, recipe_name: str | None, settings: tuple[str, ...], tensor
     from saccade.train import train
 
     recipe = chosen_recipe(recipe_name, settings)
+    out, folds = arguments["out"], arguments["folds"]
+    if folds and tensorboard:
+        raise click.UsageError("--tensorboard is for one run: leave it out with --folds")
     with contextlib.ExitStack() as stack:
-        display = stack.enter_context(Display(arguments["out"]))
+        display = stack.enter_context(Display(*fold_folders(out, folds) if folds else [out]))
         told = [display.on_epoch]
         if tensorboard:
             from saccade.tensorboard import TensorBoard
 
-            told.append(stack.enter_context(TensorBoard(arguments["out"])))
+            told.append(stack.enter_context(TensorBoard(out)))
 
         def tell_all(row: dict[str, Any]) -> None:
             for tell in told:
@@ -174,6 +184,10 @@ def train(data: Path, recipe_name: str | None, settings: tuple[str, ...], tensor
             **arguments,
         )
     click.echo(run)
+    if folds:
+        click.echo(run.predictions)
+        hint(f"saccade predict {run.folder} {data} --out predictions.csv")
+        return
     click.echo(run.model)
     hint(f"saccade evaluate {run.folder} {data}")
 
@@ -208,8 +222,7 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
 
 
 @main.command()
-@click.argument("model")
-@click.argument("images", nargs=-1, required=True, type=PATH)
+@click.argument("things", nargs=-1, required=True, metavar="MODEL... IMAGES...")
 @click.option("--split", default="test", show_default=True, help="Of prepared images.")
 @click.option(
     "--out", type=PATH, metavar="FILE", help="CSV: id, label and one probability per class; JSON for pictures."
@@ -217,54 +230,63 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown for each picture.")
 @the_views
 @the_device
-def predict(model: str, images: tuple[Path, ...], split: str, out: Path | None, top: int, **arguments: Any) -> None:
+def predict(things: tuple[str, ...], split: str, out: Path | None, top: int, **arguments: Any) -> None:
     """Classify a split of prepared images, or any pictures and folders of pictures.
 
     \b
     Examples:  saccade predict run data --out predictions.csv
+               saccade predict run1 run2 data --out predictions.csv
                saccade predict cifar10-resnet20 photo.jpg folder/ --top 3
 
-    MODEL is a run, a model.safetensors file or the name of a packaged model.
+    MODEL is a run, what `train --folds` wrote, a model.safetensors file or the name of a packaged model. The
+    probabilities of several are averaged.
     """
     from saccade.display import Display
-    from saccade.predict import predict
+    from saccade.predict import is_model, predict
 
+    # The first is a model whatever it is, the last one is not: what is wrong with either is said by the verb.
+    num_models = 1
+    while num_models < len(things) - 1 and is_model(things[num_models]):
+        num_models += 1
+    models, images = list(things[:num_models]), [Path(path) for path in things[num_models:]]
+    if not images or is_model(things[-1]):
+        raise click.UsageError("after the models name the images to classify")
     arguments["views"] = int(arguments["views"]) if arguments["views"] else None
     if len(images) > 1 or not (images[0] / "images.npy").exists():
-        classify_pictures(model, images, out, top, **arguments)
+        classify_pictures(models, images, out, top, **arguments)
         return
     if out is None:
         raise click.UsageError("prepared images need --out CSV")
     with Display() as display:
-        guesses = predict(model, images[0], split=split, out=out, on_progress=display.on_progress, **arguments)
+        guesses = predict(models, images[0], split=split, out=out, on_progress=display.on_progress, **arguments)
     click.echo(guesses)
     click.echo(out)
     hint(f"saccade submission {out} {images[0]} --out submission.csv")
 
 
 def classify_pictures(
-    model: str, paths: tuple[Path, ...], out: Path | None, top: int, views: int | None, device: str | None
+    models: list[str], paths: list[Path], out: Path | None, top: int, views: int | None, device: str | None
 ) -> None:
     """The part of `predict` for pictures: a line for each on stdout."""
-    from saccade import runtime
     from saccade.display import Display
-    from saccade.modelfile import load_model
-    from saccade.pictures import classify, find_pictures, write_classified
+    from saccade.ensemble import classify_by_all
+    from saccade.pictures import find_pictures, write_classified
+    from saccade.predict import members
 
     with Display() as display:
         found = find_pictures(paths)
-        classifier = load_model(model)
-        place = runtime.choose(device=device)
-        pictures = classify(classifier, found, place, views=views, on_progress=display.on_progress)
+        named = members(models)
+        classes = named[0][1].classes
+        pictures = classify_by_all(named, found, views=views, device=device, on_progress=display.on_progress)
     for picture in pictures:
         if picture.problem:
             click.echo(f"{picture.name}: cannot be read: {picture.problem}")
             continue
-        best = ", ".join(f"{name} {100 * p:.1f}%" for name, p in picture.top(classifier.classes, top))
+        best = ", ".join(f"{name} {100 * p:.1f}%" for name, p in picture.top(classes, top))
         warning = "  (unlike anything it was trained on)" if picture.is_strange else ""
         click.echo(f"{picture.name}: {best}{warning}")
     if out is not None:
-        click.echo(write_classified(pictures, classifier.classes, out))
+        click.echo(write_classified(pictures, classes, out))
 
 
 @main.command()
@@ -462,7 +484,7 @@ def import_gluon(classes: str | None, **arguments: Any) -> None:
 @main.command()
 @click.argument("thing")
 def show(thing: str) -> None:
-    """Say what prepared images, a run, a model file or a recipe hold.
+    """Say what prepared images, a run, folds, a model file or a recipe hold.
 
     \b
     Example:  saccade show quick
@@ -476,6 +498,10 @@ def show(thing: str) -> None:
         from saccade.imageset import ImageSet
 
         click.echo(ImageSet.open(path))
+    elif (path / "folds.json").exists():
+        from saccade.folds import CrossValidation
+
+        click.echo(CrossValidation.open(path))
     elif (path / "recipe.json").exists():
         from saccade.run import Run
 
@@ -549,6 +575,11 @@ def chosen_recipe(name: str | None, settings: tuple[str, ...]):
             do=did_you_mean(name, PRESETS, "check the spelling"),
         )
     return recipe.with_settings(settings)
+
+
+def fold_folders(out: Path, folds: int) -> list[Path]:
+    """Where the runs of the folds will be."""
+    return [out / f"fold-{number}" for number in range(1, folds + 1)]
 
 
 def hint(command: str) -> None:

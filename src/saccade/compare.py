@@ -13,6 +13,7 @@ import numpy as np
 from saccade import charts, files, pages
 from saccade.errors import DataError, RunError, SaccadeError
 from saccade.evaluate import score
+from saccade.folds import as_trained
 from saccade.imageset import ImageSet
 from saccade.pages import minutes, percent
 from saccade.predict import Progress, predict
@@ -128,7 +129,7 @@ def compare(
     if len(opened) < 2:
         num = "one run is" if opened else "no run is"
         raise RunError(f"{num} nothing to compare.", expected="two runs or more", do="name another run")
-    images = _images_of(opened, images)
+    images = as_trained(_images_of(opened, images), opened[0].about)
     names = _names(opened)
     _check(opened, names, images, split)
     chosen = labelled(images, split)

@@ -9,6 +9,7 @@ from typing import Any
 
 from saccade import files
 from saccade.evaluate import evaluate
+from saccade.folds import CrossValidation
 from saccade.imageset import ImageSet
 from saccade.predict import Progress, predict
 from saccade.prepare import prepare
@@ -27,9 +28,9 @@ class Entry:
     """What `compete` made."""
 
     images: ImageSet
-    run: Run  # trained on the train split, validated
-    scores: dict[str, Any]  # of `run` on the valid split
-    final: Run  # trained on everything labelled; `run` itself without refit
+    run: Run | CrossValidation  # trained on the train split, validated; with folds all of them
+    scores: dict[str, Any]  # of `run` on the valid split; with folds on all labelled images, out of fold
+    final: Run | CrossValidation  # what predicts: trained on everything labelled; `run` itself without refit
     submission: Path | None  # None where there are no test images
 
 
@@ -41,6 +42,7 @@ def compete(
     valid_share: float = 0.1,
     seed: int = 0,
     refit: bool = True,
+    folds: int | None = None,
     labels: str | Path | None = None,
     test: str | Path | None = None,
     sample: str | Path | None = None,
@@ -54,7 +56,9 @@ def compete(
     """Prepare, train and validate, train again on all labelled images, classify the test images, write the submission.
 
     `out` gets data/, run/, refit/, evaluation.json, report.html, predictions.csv and submission.csv. Run again,
-    it goes on where it stopped. seed decides the split; the recipe's own seed the training. Raises what the verbs raise.
+    it goes on where it stopped. seed decides the split; the recipe's own seed the training. folds: train so many models,
+    each validated on its share of all labelled images, into folds/ instead of run/ and refit/; the submission is from
+    their average, and there is no report. Raises what the verbs raise.
     """
     out = Path(out)
     with locked(out):
@@ -74,14 +78,21 @@ def compete(
         )
         log.info("%s", images)
         fit = partial(train, images, recipe, device=device, on_epoch=on_epoch, on_progress=on_progress)
-        log.info("train: %s for %d epochs -> %s", recipe.model, recipe.epochs, out / "run")
-        run = fit(out / "run")
-        scores = evaluate(run, images, device=device)
+        run: Run | CrossValidation
+        folder = out / ("run" if folds is None else "folds")
+        log.info("train: %s for %d epochs -> %s", recipe.model, recipe.epochs, folder)
+        if folds is not None:
+            run = train(images, recipe, folder, folds=folds, device=device, on_epoch=on_epoch, on_progress=on_progress)
+            scores = run.scores or {}
+        else:
+            run = fit(folder)
+            scores = evaluate(run, images, device=device)
         files.write_json(out / "evaluation.json", scores)
         log.info("evaluate: %s", describe_accuracy(scores))
-        report(run, images, out=out / "report.html", device=device)
+        if isinstance(run, Run):
+            report(run, images, out=out / "report.html", device=device)
         final = run
-        if refit:
+        if refit and folds is None:
             log.info("refit on all %d labelled images -> %s", len(images.select("train", "valid")), out / "refit")
             final = fit(out / "refit", on="train+valid", calibrated_by=run.folder)
         if "test" not in images.counts:

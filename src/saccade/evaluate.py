@@ -8,6 +8,7 @@ import numpy as np
 
 from saccade import runtime
 from saccade.errors import DataError
+from saccade.folds import as_trained
 from saccade.imageset import UNLABELLED, ImageSet
 from saccade.models import Classifier
 from saccade.predict import Progress, check_fit, opened, probabilities
@@ -25,9 +26,12 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores of a model on the labelled images of a split, as `score` gives them, with the split's name.
 
+    The valid and train images of a fold's model are those of its fold.
     Raises DataError where the split has no labels or the model does not fit.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    model = opened(model)
+    images = as_trained(images, model.about)
     chosen = images.select(split)
     if (chosen.labels == UNLABELLED).any():
         raise DataError(
@@ -36,7 +40,6 @@ def evaluate(
             expected="a labelled split: train or valid",
             do="evaluate with --split valid; the test images are scored by the competition",
         )
-    model = opened(model)
     check_fit(model, images)
     place = runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), device)
     guesses = probabilities(model, chosen, place, views=views, on_progress=on_progress)

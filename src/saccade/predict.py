@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from saccade import calibrate, runtime
 from saccade.errors import DataError, some_of
+from saccade.folds import FOLDS, CrossValidation, as_trained
 from saccade.imageset import ImageSet
-from saccade.modelfile import load_model
+from saccade.modelfile import load_model, packaged_models
 from saccade.models import Classifier
 from saccade.predictions import Predictions
 from saccade.run import Run
@@ -20,12 +21,13 @@ from saccade.run import Run
 log = logging.getLogger("saccade")
 
 Progress = Callable[[str, int, int], None]  # (stage, images done, images in all)
+Model = Run | CrossValidation | Classifier | str | Path  # a path is that of a run, a cross-validation or a model file
 
 PIECE = {"cpu": 250, "cuda": 4096, "mps": 1024}  # images at once: pieces that fit a processor's cache are fastest
 
 
 def predict(
-    model: Run | Classifier | str | Path,
+    model: Model | Sequence[Model],
     images: ImageSet | str | Path,
     *,
     split: str = "test",
@@ -36,18 +38,27 @@ def predict(
 ) -> Predictions:
     """Classify the images of a split; with `out`, write them as CSV too (id, label, one probability per class).
 
-    model: a Run, a Classifier, or the path of either. views: 1, 2 or 6; by default as the model's recipe says.
-    Raises DataError where model and images do not fit, or the split is empty.
+    model: a Run, a Classifier, or the path of either. Of several, and of the folds of a cross-validation, the
+    probabilities are averaged, and what that gains is logged. views: 1, 2 or 6; by default as the model's recipe says.
+    The valid and train images of a fold's model are those of its fold.
+    Raises DataError where models and images do not fit, or the split is empty.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    models = members(model)
+    first = models[0][1]
+    if len(models) == 1:
+        images = as_trained(images, first.about)
     chosen = images.select(split)
-    model = opened(model)
-    check_fit(model, images)
-    place = runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), device)
-    log.info("%s", place.why)
-    guesses = Predictions(
-        chosen.ids, probabilities(model, chosen, place, views=views, on_progress=on_progress), model.classes
-    )
+    check_fit(first, images)
+    if len(models) > 1:
+        from saccade.ensemble import average  # here: it scores, and scores come from this file
+
+        found = average(models, images, split, views=views, device=device, on_progress=on_progress)
+    else:
+        place = runtime.choose(first.about.get("recipe", {}).get("precision", "auto"), device)
+        log.info("%s", place.why)
+        found = probabilities(first, chosen, place, views=views, on_progress=on_progress)
+    guesses = Predictions(chosen.ids, found, first.classes)
     if out is not None:
         guesses.save(out)
     return guesses
@@ -58,6 +69,44 @@ def opened(model: Run | Classifier | str | Path) -> Classifier:
     if isinstance(model, Classifier):
         return model
     return load_model(model.folder if isinstance(model, Run) else model)
+
+
+def is_model(name: str) -> bool:
+    """Whether a word of the command line is a model: it holds one, or is the name of a packaged one."""
+    path = Path(name)
+    if path.is_dir():
+        return any((path / file).exists() for file in ("recipe.json", "model.safetensors", FOLDS))
+    return path.suffix == ".safetensors" or (not path.exists() and name in packaged_models())
+
+
+def members(model: Model | Sequence[Model]) -> list[tuple[str, Classifier]]:
+    """The models meant, each with a name for people: one, several, or those of all folds of a cross-validation.
+
+    Raises DataError where their classes or sizes differ, or there are none.
+    """
+    given = [model] if isinstance(model, Run | CrossValidation | Classifier | str | Path) else model
+    found: list[tuple[str, Classifier]] = []
+    for one in given:
+        if isinstance(one, str | Path) and (Path(one) / FOLDS).exists():
+            one = CrossValidation.open(one)
+        if isinstance(one, CrossValidation):
+            found += [(str(folder), load_model(folder)) for folder in one.folders]
+        else:
+            name = one.name if isinstance(one, Classifier) else str(one.folder if isinstance(one, Run) else one)
+            found.append((name, opened(one)))
+    if not found:
+        raise DataError("there is no model to predict with.", expected="one or more", do="name a run")
+    (first_name, first), *others = found
+    for name, other in others:
+        if (other.classes, other.size) != (first.classes, first.size):
+            raise DataError(
+                f"{name} tells {len(other.classes)} classes of {other.size[1]}x{other.size[0]} pixels apart "
+                f"({some_of(other.classes)}); {first_name} {len(first.classes)} of {first.size[1]}x{first.size[0]} "
+                f"({some_of(first.classes)}).",
+                expected="models with the same classes, in the same order, and the same size",
+                do="average models that were trained on the same data",
+            )
+    return found
 
 
 def check_fit(model: Classifier, images: ImageSet) -> None:

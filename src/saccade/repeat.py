@@ -33,5 +33,6 @@ def commands(run: Run, images: ImageSet) -> list[str]:
     for name, (value, _) in run.recipe.differences(PRESETS[preset]).items():
         words += ["--set", f"{name}={show_value(value)}"]
     words += ["--on", run.about["on"]] if run.about["on"] != "train" else []
+    words += ["--folds", str(run.about["fold"]["of"])] if "fold" in run.about else []
     found.append(shlex.join(words))
     return found

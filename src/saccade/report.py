@@ -11,6 +11,7 @@ from saccade import charts, files, pages
 from saccade.confusion import bins, class_rows, confusion_table, shades, worst_pairs
 from saccade.errors import DataError, RunError
 from saccade.evaluate import score, wilson_interval
+from saccade.folds import as_trained
 from saccade.imageset import UNLABELLED, ImageSet
 from saccade.label_errors import label_errors
 from saccade.loader import Batches
@@ -44,7 +45,7 @@ def report(
     bytes. Raises RunError for an unfinished run, DataError where the split has no labels or the model does not fit.
     """
     run = run if isinstance(run, Run) else Run.open(run)
-    images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    images = as_trained(images if isinstance(images, ImageSet) else ImageSet.open(images), run.about)
     out = Path(out)
     chosen = labelled(images, split)
     check_finished(run)

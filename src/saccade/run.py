@@ -61,13 +61,7 @@ class Run:
             run = cls.open(folder)
             run._refuse_if_other(recipe, about)
             return run
-        ours = {"recipe.json", ".lock"}  # of a start that was cut short
-        if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - ours):
-            raise RunError(
-                f'"{folder}" is not empty and holds no run.',
-                expected="a new folder, or one that `saccade train` wrote",
-                do="choose another --out",
-            )
+        check_ours(folder, {"recipe.json", ".lock"})  # of a start that was cut short
         folder.mkdir(parents=True, exist_ok=True)
         recipe.save(folder / "recipe.json")
         files.write_json(folder / "about.json", about)  # last: from here on the folder is a run
@@ -79,6 +73,8 @@ class Run:
             other = "another recipe: " + ", ".join(
                 f"{name} was {show_value(mine)}, is now {show_value(new)}" for name, (mine, new) in differing.items()
             )
+        elif self.about.get("fold") != about.get("fold"):
+            other = f"other folds: it trained {_fold(self.about)}, now {_fold(about)}"
         elif self.about["fingerprint"] != about["fingerprint"]:
             other = "other images"
         elif self.about["on"] != about["on"]:
@@ -140,6 +136,22 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.folder}: {self}>"
+
+
+def check_ours(folder: Path, ours: set[str]) -> None:
+    """Raise RunError unless the folder is new, or holds nothing but these files and what a kill left half-written."""
+    leftovers = {path.name for path in folder.glob(".*.partial")}
+    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - ours - leftovers):
+        raise RunError(
+            f'"{folder}" is not empty and holds no run.',
+            expected="a new folder, or one that `saccade train` wrote",
+            do="choose another --out",
+        )
+
+
+def _fold(about: dict[str, Any]) -> str:
+    which = about.get("fold")
+    return f"fold {which['number']} of {which['of']} by seed {which['seed']}" if which else "no fold"
 
 
 @contextlib.contextmanager

@@ -42,13 +42,9 @@ def choose_valid(
         )
     smallest = min(len(members) for members in by_class.values())
     num_valid = max(1, math.floor(smallest * Fraction(str(valid_share))))
-
-    def rank(id: str) -> bytes:
-        return hashlib.sha256(f"{seed}:{id}".encode()).digest()
-
     chosen = set()
     for label, members in by_class.items():
-        ranked = [id for id in sorted(members, key=rank) if id not in only_train]
+        ranked = [id for id in sorted(members, key=lambda id: rank(id, seed)) if id not in only_train]
         if len(ranked) < num_valid:
             raise DataError(
                 f'only {len(ranked)} of the {len(members)} images of "{label}" have no duplicate.',
@@ -58,6 +54,11 @@ def choose_valid(
             )
         chosen.update(ranked[:num_valid])
     return chosen
+
+
+def rank(id: str, seed: int) -> bytes:
+    """What ids are ordered by where chance should choose among them: SHA-256 of "seed:id"."""
+    return hashlib.sha256(f"{seed}:{id}".encode()).digest()
 
 
 def check_classes(classes: Collection[str]) -> None:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ import torch.nn.functional as F
 
 from saccade import calibrate, charts, runtime
 from saccade.checkpoint import restore_checkpoint, save_checkpoint
+from saccade.cross_validate import cross_validate
 from saccade.errors import DataError, RunError
 from saccade.evaluate import score
+from saccade.folds import CrossValidation
 from saccade.imageset import ImageSet
 from saccade.loader import Batches
 from saccade.modelfile import save_model
@@ -31,22 +34,52 @@ ON = {"train": ("train",), "train+valid": ("train", "valid")}
 STEP_NOISE = 21  # what a random draw is for; part of its key
 
 
+@overload
+def train(
+    images: ImageSet | str | Path,
+    recipe: Recipe = ...,
+    out: str | Path = ...,
+    *,
+    on: str = ...,
+    folds: None = None,
+    init: Classifier | str | Path | None = ...,
+    calibrated_by: Classifier | str | Path | None = ...,
+    device: str | None = ...,
+    checkpoint_seconds: float = ...,
+    on_epoch: Callable[[Row], None] | None = ...,
+    on_progress: Progress | None = ...,
+) -> Run: ...
+@overload
+def train(
+    images: ImageSet | str | Path,
+    recipe: Recipe = ...,
+    out: str | Path = ...,
+    *,
+    folds: int,
+    init: Classifier | str | Path | None = ...,
+    device: str | None = ...,
+    checkpoint_seconds: float = ...,
+    on_epoch: Callable[[Row], None] | None = ...,
+    on_progress: Progress | None = ...,
+) -> CrossValidation: ...
 def train(
     images: ImageSet | str | Path,
     recipe: Recipe = PRESETS[DEFAULT],
     out: str | Path = "run",
     *,
     on: str = "train",
+    folds: int | None = None,
     init: Classifier | str | Path | None = None,
     calibrated_by: Classifier | str | Path | None = None,
     device: str | None = None,
     checkpoint_seconds: float = 120.0,
     on_epoch: Callable[[Row], None] | None = None,
     on_progress: Progress | None = None,
-) -> Run:
+) -> Run | CrossValidation:
     """Fit recipe.model to the images; continue where it stopped if `out` already holds this run.
 
     on: "train", validated after each epoch, or "train+valid", everything that has a label, with no validation.
+    folds: train so many runs, `out`/fold-1 and so on, each validated on its share of all labelled images; see folds.py.
     init: a model whose weights to start from. calibrated_by: a validated model of the same recipe, whose temperature
     and energies are taken over where there is no validation to fit them on. checkpoint_seconds: the longest that a kill
     can cost, about.
@@ -56,8 +89,31 @@ def train(
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     if on not in ON:
         raise DataError(f'"{on}" is nothing to train on.', where="--on", expected=" or ".join(ON))
+    if folds is not None:
+        if on != "train":
+            raise DataError(
+                f'folds cannot train on "{on}": they would have no images to validate on.',
+                where=f"--folds {folds} --on {on}",
+                do="leave --on out: together the folds train on every labelled image",
+            )
+
+        def fit(view: ImageSet, folder: Path) -> Run:
+            return train(
+                view,
+                recipe,
+                folder,
+                init=init,
+                device=device,
+                checkpoint_seconds=checkpoint_seconds,
+                on_epoch=on_epoch,
+                on_progress=on_progress,
+            )
+
+        return cross_validate(images, out, folds, fit, device=device, on_progress=on_progress)
     place = runtime.choose(recipe.precision, device)
     about = {"fingerprint": images.fingerprint, "data": str(images.folder), "on": on, "runtime": place.why}
+    if "fold" in images.about:
+        about["fold"] = images.about["fold"]
     if init is not None:
         init = opened(init)
         about["init"] = init.name
@@ -206,6 +262,7 @@ def _header(run: Run, row: Row) -> dict:
         "recipe": run.recipe.to_dict(),
         "on": run.about["on"],
         "fingerprint": run.about["fingerprint"],
+        **({"fold": run.about["fold"]} if "fold" in run.about else {}),
         "scores": {name: row[name] for name in facts if name in row},
     }
 

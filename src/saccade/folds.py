@@ -1,0 +1,173 @@
+"""Cross-validation: which labelled images validate in which fold, a fold as a view of the images, and its folder.
+
+A cross-validation's folder:
+
+folds.json        how many folds of which images, and when done the scores over all of them
+fold-1/, ...      one run each
+out_of_fold.csv   when done: predictions for every labelled image by the model that did not train on it
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from saccade import files
+from saccade.errors import DataError, RunError, first_few
+from saccade.imageset import ImageSet
+from saccade.run import Run, check_ours
+from saccade.splits import check_classes, rank
+
+FOLDS = "folds.json"
+
+
+def fold_numbers(ids: Sequence[str], labels: Sequence[str], num_folds: int, seed: int) -> list[int]:
+    """The fold in which each image validates, from 1 to num_folds, by position.
+
+    ids: of the labelled images, each once; labels: their classes, by position.
+    The ids of each class are ranked by SHA-256 of "seed:id" and dealt out like cards, class after class, so neither the
+    order of files nor the machine matters, and folds differ by at most one image, in all and in each class.
+
+    Raises DataError for fewer than two folds, more folds than images, fewer than two classes and for a class with one
+    image, which the fold that validates it could not train on.
+    """
+    if not 2 <= num_folds <= len(ids):
+        raise DataError(
+            f"{len(ids)} labelled images cannot be dealt into {num_folds} folds.",
+            where="--folds",
+            expected=f"a number from 2 to {len(ids)}, such as 5",
+            do="give another number of folds",
+        )
+    by_class = defaultdict(list)
+    for id, label in zip(ids, labels, strict=True):
+        by_class[label].append(id)
+    check_classes(by_class)
+    if single := [label for label, members in by_class.items() if len(members) == 1]:
+        raise DataError(
+            f"{len(single)} of {len(by_class)} classes have a single image, first {first_few(sorted(single))}.",
+            expected="at least two images of each class: each fold trains on all classes",
+            do="add images of these classes, or leave the classes out",
+        )
+    dealt = [id for label in sorted(by_class) for id in sorted(by_class[label], key=lambda id: rank(id, seed))]
+    number_of = {id: place % num_folds + 1 for place, id in enumerate(dealt)}
+    return [number_of[id] for id in ids]
+
+
+def fold(images: ImageSet, number: int, num_folds: int, seed: int) -> ImageSet:
+    """The same images with other splits: of the labelled ones those of this fold are valid, all others train.
+
+    number: from 1. The test images and the mean and std of the pixels stay those of `images`, so all folds' models take
+    the same input. Fingerprint and about["fold"] tell the folds apart. Raises what `fold_numbers` raises.
+    """
+    labelled = np.flatnonzero(images.splits != "test")
+    names = [images.classes[label] for label in images.labels[labelled].tolist()]
+    numbers = np.array(fold_numbers(images.ids[labelled].tolist(), names, num_folds, seed), dtype=np.int64)
+    splits = images.splits.copy()
+    splits[labelled] = np.where(numbers == number, "valid", "train")
+    which = {"number": number, "of": num_folds, "seed": seed, "images": images.fingerprint}
+    text = f"{images.fingerprint}, fold {number} of {num_folds}, seed {seed}"
+    about = images.about | {"fold": which, "fingerprint": hashlib.sha256(text.encode()).hexdigest()}
+    return replace(images, splits=splits, about=about)
+
+
+def as_trained(images: ImageSet, about: dict[str, Any]) -> ImageSet:
+    """The images with the splits that a run or model (its `about`) was trained with: those of its fold, if it has one.
+
+    Without this a fold's "valid" would mean images that it has mostly trained on. Other images are left as they are.
+    """
+    which = about.get("fold")
+    if not which or which["images"] != images.fingerprint:
+        return images
+    return fold(images, which["number"], which["of"], which["seed"])
+
+
+def split_seed(images: ImageSet) -> int:
+    """The seed that `prepare` chose the valid images with; 0 where none was given. It chooses the folds as well.
+
+    Not the recipe's: recipes and their seeds are compared on the same folds.
+    """
+    return int((images.about.get("options") or {}).get("seed", 0))
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The folder of one cross-validation: a run for each fold, and what they say of all labelled images together."""
+
+    folder: Path
+    about: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "CrossValidation":
+        """Open a cross-validation, finished or not. Raises RunError where the folder holds none."""
+        folder = Path(folder)
+        about = files.read_json(folder / FOLDS, error=RunError, do="train the folds into another folder")
+        if not isinstance(about, dict) or not {"fingerprint", "folds", "seed"} <= about.keys():
+            raise RunError(
+                f'"{folder}" holds no cross-validation.', expected="a folder written by `saccade train DATA --folds K`"
+            )
+        return cls(folder, about)
+
+    @classmethod
+    def start(cls, folder: str | Path, images: ImageSet, num_folds: int) -> "CrossValidation":
+        """Open the cross-validation in `folder` or begin one.
+
+        Raises RunError for a folder that holds something else, or another cross-validation.
+        """
+        folder = Path(folder)
+        about = {"fingerprint": images.fingerprint, "folds": num_folds, "seed": split_seed(images)}
+        if (folder / FOLDS).exists():
+            found = cls.open(folder)
+            if differing := [name for name in about if found.about[name] != about[name]]:
+                said = {"fingerprint": "other images", "seed": f"folds by seed {found.about['seed']}"}
+                raise RunError(
+                    f"this folder holds a cross-validation with "
+                    f"{said.get(differing[0], str(found.about['folds']) + ' folds')}.",
+                    where=str(folder),
+                    expected=f"{num_folds} folds of {images.folder} by seed {about['seed']}, to continue it",
+                    do="choose another --out, or repeat the settings of the first command",
+                )
+            return found
+        check_ours(folder, {".lock"})
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(folder / FOLDS, about)
+        return cls(folder, about)
+
+    def finish(self, scores: dict[str, Any]) -> "CrossValidation":
+        """Write the scores; from then on the cross-validation is done."""
+        about = self.about | {"scores": scores}
+        files.write_json(self.folder / FOLDS, about)
+        return replace(self, about=about)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Of the folds' runs, in order, whether they exist or not."""
+        return [self.folder / f"fold-{number}" for number in range(1, self.about["folds"] + 1)]
+
+    @property
+    def runs(self) -> list[Run]:
+        """One per fold. Raises RunError where one was not begun yet."""
+        return [Run.open(folder) for folder in self.folders]
+
+    @property
+    def predictions(self) -> Path:
+        """The CSV of out-of-fold predictions."""
+        return self.folder / "out_of_fold.csv"
+
+    @property
+    def scores(self) -> dict[str, Any] | None:
+        """Of all labelled images out of fold, and by fold; None while unfinished."""
+        return self.about.get("scores")
+
+    def __str__(self) -> str:
+        text = f"{self.about['folds']} folds"
+        if not self.scores:
+            return f"{text}, unfinished"
+        each = [100 * one["accuracy"] for one in self.scores["folds"]]
+        return (
+            f"{text}, accuracy {100 * self.scores['accuracy']:.2f}% on all {self.scores['images']:,} labelled images "
+            f"(by fold {min(each):.2f} to {max(each):.2f}%, standard deviation {np.std(each, ddof=1):.2f})"
+        )
