@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from saccade import calibrate, charts, runtime
 from saccade.checkpoint import restore_checkpoint, save_checkpoint
-from saccade.errors import DataError, RunError
+from saccade.errors import DataError, DivergedError, RunError
 from saccade.evaluate import score
 from saccade.imageset import ImageSet
 from saccade.loader import Batches
@@ -210,9 +210,9 @@ def _header(run: Run, row: Row) -> dict:
     }
 
 
-def _diverged(run: Run, epoch: int) -> RunError:
+def _diverged(run: Run, epoch: int) -> DivergedError:
     run.checkpoint.unlink(missing_ok=True)  # going on from there would only meet the same numbers
-    return RunError(
+    return DivergedError(
         f"the training loss is no number any more in epoch {epoch}.",
         where=str(run.folder),
         expected="a loss that falls",
