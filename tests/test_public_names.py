@@ -5,7 +5,7 @@ import sys
 import saccade
 
 VERBS = ["compete", "prepare", "organize", "train", "evaluate", "predict", "write_submission", "load_model"]
-VERBS += ["submit", "download", "watch", "serve", "export", "import_gluon"]
+VERBS += ["submit", "download", "watch", "serve", "export", "import_gluon", "tune"]
 VERBS += ["report", "compare", "check"]
 NOUNS = ["ImageSet", "Recipe", "PRESETS", "Run", "Predictions", "SaccadeError"]
 

@@ -19,6 +19,7 @@ _HOMES = {
     "prepare": "prepare",
     "organize": "organize",
     "train": "train",
+    "tune": "tune",
     "evaluate": "evaluate",
     "predict": "predict",
     "write_submission": "submission",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from saccade.serve import serve as serve
     from saccade.submission import write_submission as write_submission
     from saccade.train import train as train
+    from saccade.tune import tune as tune
     from saccade.watch import watch as watch
 
 

@@ -67,6 +67,59 @@ def reliability(counts: np.ndarray, accuracy: np.ndarray) -> str:
     return _svg("reliability", "share of images right by probability stated", 5.5, 4.4, draw)
 
 
+def study_history(points: Sequence[tuple[int, float, bool]]) -> str:
+    """SVG of the accuracy of each trial of a study, and the best so far.
+
+    points: (number of the trial, its accuracy, whether it went to its end).
+    """
+
+    def draw(figure) -> None:
+        axes = figure.subplots()
+        whole = [(number, 100 * accuracy) for number, accuracy, is_whole in points if is_whole]
+        cut = [(number, 100 * accuracy) for number, accuracy, is_whole in points if not is_whole]
+        if whole:
+            x, y = zip(*whole, strict=True)
+            axes.plot(x, y, "o", color=BLUE, markersize=4, label="complete")
+            axes.step(x, np.maximum.accumulate(y), where="post", color=GREEN, label="best so far")
+        if cut:
+            axes.plot(*zip(*cut, strict=True), "x", color=ORANGE, markersize=5, label="stopped early")
+        axes.set(xlabel="trial", ylabel="valid accuracy (%)")
+        _whole_numbers(axes)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right")
+
+    return _svg("study", "accuracy of each trial, and the best so far", 9, 3.2, draw)
+
+
+def study_curves(curves: Sequence[tuple[dict[int, float], bool]]) -> str:
+    """SVG of the trials' curves: percent of training done to accuracy, and whether the trial went to its end."""
+
+    def draw(figure) -> None:
+        axes = figure.subplots()
+        for curve, is_whole in curves:
+            colour, style = (BLUE, "-") if is_whole else (ORANGE, "--")
+            values = [100 * accuracy for accuracy in curve.values()]
+            axes.plot(list(curve), values, style, color=colour, alpha=0.6, linewidth=1, marker="o", markersize=2)
+        axes.set(xlabel="training done (%)", ylabel="valid accuracy (%)", xlim=(0, 102))
+        axes.grid(alpha=0.3)
+
+    return _svg("curves", "accuracy of each trial while it trained; dashed where it was stopped early", 9, 3.2, draw)
+
+
+def importances(shares: dict[str, float]) -> str:
+    """SVG of the share that each setting has in what makes a trial good."""
+
+    def draw(figure) -> None:
+        axes = figure.subplots()
+        axes.barh(list(shares), list(shares.values()), color=BLUE)
+        axes.invert_yaxis()
+        axes.set(xlabel="importance", xlim=(0, 1))
+        axes.grid(alpha=0.3, axis="x")
+        axes.set_axisbelow(True)
+
+    return _svg("importances", "importance of each setting", 7, 0.8 + 0.28 * len(shares), draw)
+
+
 def comparison(names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve]) -> str:
     """SVG of runs side by side: accuracies with their intervals, and the way there by time.
 
@@ -109,8 +162,6 @@ def _draw_comparison(figure, names: Sequence[str], shares: Sequence[Share], curv
 
 
 def _draw_history(figure, rows: list[dict[str, Any]]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     losses, accuracies = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in rows]
     for axes, key, name in ((losses, "loss", "loss (nats)"), (accuracies, "accuracy", "accuracy (%)")):
@@ -122,9 +173,15 @@ def _draw_history(figure, rows: list[dict[str, Any]]) -> None:
                 label = f"{split} {values[-1]:.2f}{'%' if scale == 100 else ''}"
                 axes.plot(epochs, values, style, color=colour, label=label, marker="o", markersize=3)
         axes.set(xlabel="epoch", ylabel=name, xlim=(min(epochs) - 0.5, max(epochs) + 0.5))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _whole_numbers(axes)
         axes.grid(alpha=0.3)
         axes.legend()
+
+
+def _whole_numbers(axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _new_figure(width: float, height: float):

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ the_split = options(
     click.option("--seed", type=int, default=0, show_default=True, help="Decides which images validate."),
 )
 the_recipe = options(
-    click.option("--recipe", "recipe_name", metavar="NAME", help="A recipe's name, or a recipe.json file."),
+    click.option("--recipe", "recipe_name", metavar="NAME", help="A name, a recipe.json, or a study for its best."),
     click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a setting of the recipe."),
 )
 the_device = click.option("--device", metavar="NAME", help="cpu, cuda, mps, ...; by default the best there is.")
@@ -190,6 +191,66 @@ def train(data: Path, recipe_name: str | None, settings: tuple[str, ...], tensor
         return
     click.echo(run.model)
     hint(f"saccade evaluate {run.folder} {data}")
+
+
+class Duration(click.ParamType):
+    """Seconds, written as 90, 90s, 30m, 2h or 1d."""
+
+    name = "time"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+        text = str(value).strip()
+        try:
+            seconds = float(text.rstrip("smhd")) * units[text[-1]] if text[-1:] in units else float(text)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            self.fail(f'"{value}" is no time: write for example 90s, 30m or 2h.', parameter, context)
+        return seconds
+
+
+@main.command()
+@click.argument("data", type=PATH)
+@click.option("--out", type=PATH, required=True, metavar="STUDY", help="The study's folder.")
+@click.option("--trials", type=click.IntRange(1), metavar="N", help="Of the whole study; 20 without a budget.")
+@click.option("--budget", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h.")
+@click.option("--recipe", "recipe_name", metavar="NAME", help="What to start from, and to vary.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUES",
+    help="low..high or a,b,c varies a setting, one value fixes it; without any, a region around the recipe varies.",
+)
+@click.option("--storage", metavar="URL", help="A database that several machines share; by default a file.")
+@the_device
+def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **arguments: Any) -> None:
+    """Search for the recipe that suits the images best; run again, it goes on.
+
+    \b
+    Examples:  saccade tune data --out study --budget 30m
+               saccade tune data --out study --trials 40 --set peak_lr=5..200 --set flip=off,random
+
+    The same command in another terminal, or with --storage on another machine, adds a worker.
+    """
+    from saccade.display import Display
+    from saccade.tune import tune
+
+    recipe = chosen_recipe(recipe_name, ())
+    with Display() as display:
+        study = tune(
+            data,
+            recipe=recipe,
+            space=settings,
+            on_epoch=display.on_epoch,
+            on_progress=display.on_progress,
+            **arguments,
+        )
+    click.echo(study)
+    click.echo(study.folder / "study.html")
+    if study.best:
+        hint(f"saccade train {data} --out run --recipe {study.folder}")
 
 
 @main.command()
@@ -567,11 +628,18 @@ def chosen_recipe(name: str | None, settings: tuple[str, ...]):
         recipe = PRESETS[name or DEFAULT]
     elif name.endswith(".json"):
         recipe = Recipe.open(name)
+    elif (Path(name) / "study.json").exists():
+        best = Path(name) / "best.json"
+        if not best.exists():
+            raise RecipeError(
+                "no trial of this study is complete.", where=name, do="run the same `saccade tune` again to go on"
+            )
+        recipe = Recipe.open(best)
     else:
         raise RecipeError(
             f'there is no recipe "{name}".',
             where=f"--recipe {name}",
-            expected=", ".join(PRESETS) + ", or a recipe.json file",
+            expected=", ".join(PRESETS) + ", a recipe.json file, or a folder that `saccade tune` wrote",
             do=did_you_mean(name, PRESETS, "check the spelling"),
         )
     return recipe.with_settings(settings)

@@ -26,6 +26,10 @@ class RunError(SaccadeError):
     """A run folder, a checkpoint or a model file."""
 
 
+class DivergedError(RunError):
+    """A training whose loss is no number any more."""
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
     """The `do` part for a misspelt name: the nearest known one, or `otherwise`."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

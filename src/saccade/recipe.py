@@ -176,6 +176,20 @@ class Recipe:
         return "\n".join(lines)
 
 
+def parse_setting(name: str, text: str) -> Any:
+    """The value that `--set name=text` means, checked by itself and not against other settings.
+
+    Raises RecipeError for an unknown name, a text that is no such value, and one that is out of bounds.
+    """
+    known = {f.name: f for f in fields(Recipe)}
+    if name not in known:
+        raise _unknown_setting(name, f"--set {name}={text}")
+    value = _parse(name, text, type(known[name].default))
+    if problem := _problem(known[name], value):
+        raise RecipeError(f"a setting cannot be used: {problem}", where=f"--set {name}={text}", do="change it")
+    return value
+
+
 def show_value(value: Any) -> str:
     """A setting as `--set` takes it."""
     if isinstance(value, tuple):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from saccade import calibrate, charts, runtime
 from saccade.checkpoint import restore_checkpoint, save_checkpoint
 from saccade.cross_validate import cross_validate
-from saccade.errors import DataError, RunError
+from saccade.errors import DataError, DivergedError, RunError
 from saccade.evaluate import score
 from saccade.folds import CrossValidation
 from saccade.imageset import ImageSet
@@ -267,9 +267,9 @@ def _header(run: Run, row: Row) -> dict:
     }
 
 
-def _diverged(run: Run, epoch: int) -> RunError:
+def _diverged(run: Run, epoch: int) -> DivergedError:
     run.checkpoint.unlink(missing_ok=True)  # going on from there would only meet the same numbers
-    return RunError(
+    return DivergedError(
         f"the training loss is no number any more in epoch {epoch}.",
         where=str(run.folder),
         expected="a loss that falls",
