@@ -48,7 +48,8 @@ def test_arguments_have_the_same_names_on_the_command_line():
     from saccade.cli import main
 
     other_names = {"recipe_name": "recipe", "settings": "recipe", "data": "images", "run": "model", "things": "model"}
-    only_there = {"as_json", "top", "tensorboard"}  # what is printed, and what is told of each epoch
+    # what is printed, what is told of each epoch, how many processes the command starts
+    only_there = {"as_json", "top", "tensorboard", "devices"}
     verbs = {"submission": "write_submission", "import-gluon": "import_gluon"}
     verbs |= {name: name for name in main.commands if name in saccade.__all__}
     assert len(verbs) > 8

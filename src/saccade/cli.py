@@ -4,6 +4,8 @@ import contextlib
 import functools
 import json
 import math
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from saccade import __version__
 from saccade.errors import SaccadeError
 
 PATH = click.Path(path_type=Path)
+IS_FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started; the others print nothing
 
 
 class Commands(click.Group):
@@ -24,13 +27,31 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            with contextlib.redirect_stdout(sys.stdout if IS_FIRST else None):
+                return super().invoke(context)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except SaccadeError as problem:
-            click.echo(f"saccade: {problem}", err=True)
+            if not left_for_launcher(problem):
+                click.echo(f"saccade: {problem}", err=True)
             context.exit(1)
-        except KeyboardInterrupt:
-            click.echo("\nsaccade: stopped. The same command goes on from the last checkpoint.", err=True)
+        except KeyboardInterrupt as stop:
+            if not left_for_launcher(stop):
+                click.echo("\nsaccade: stopped. The same command goes on from the last checkpoint.", err=True)
             context.exit(130)
+        except Exception as problem:
+            if not left_for_launcher(problem):
+                raise
+            context.exit(1)
+
+
+def left_for_launcher(problem: BaseException) -> bool:
+    """Whether this is one of the processes of --devices and its launcher will tell the error, once for all."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return False
+    from saccade import launch
+
+    return launch.left_for_launcher(problem)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -152,7 +173,15 @@ def organize(**arguments: Any) -> None:
 @click.option("--init", type=PATH, metavar="MODEL", help="Start from this model's weights.")
 @click.option("--tensorboard", is_flag=True, help="Also write for TensorBoard, into RUN/tensorboard.")
 @the_device
-def train(data: Path, recipe_name: str | None, settings: tuple[str, ...], tensorboard: bool, **arguments: Any) -> None:
+@click.option("--devices", metavar="all|N", help="Share each batch between all GPUs, or N processes. By default one.")
+def train(
+    data: Path,
+    recipe_name: str | None,
+    settings: tuple[str, ...],
+    tensorboard: bool,
+    devices: str | None,
+    **arguments: Any,
+) -> None:
     """Train a recipe on prepared images; run again, it goes on where it stopped.
 
     \b
@@ -165,10 +194,16 @@ def train(data: Path, recipe_name: str | None, settings: tuple[str, ...], tensor
     out, folds = arguments["out"], arguments["folds"]
     if folds and tensorboard:
         raise click.UsageError("--tensorboard is for one run: leave it out with --folds")
+    if devices is not None and "RANK" not in os.environ:
+        from saccade.launch import count_devices, launch
+
+        if (num := count_devices(devices, arguments["device"])) > 1:
+            launch(num, sys.argv[1:])
+            return
     with contextlib.ExitStack() as stack:
         display = stack.enter_context(Display(*fold_folders(out, folds) if folds else [out]))
         told = [display.on_epoch]
-        if tensorboard:
+        if tensorboard and IS_FIRST:
             from saccade.tensorboard import TensorBoard
 
             told.append(stack.enter_context(TensorBoard(out)))
@@ -652,4 +687,5 @@ def fold_folders(out: Path, folds: int) -> list[Path]:
 
 def hint(command: str) -> None:
     """The next command to type."""
-    click.echo(f"next: {command}", err=True)
+    if IS_FIRST:
+        click.echo(f"next: {command}", err=True)

@@ -56,7 +56,7 @@ def compete(
     """Prepare, train and validate, train again on all labelled images, classify the test images, write the submission.
 
     `out` gets data/, run/, refit/, evaluation.json, report.html, predictions.csv and submission.csv. Run again,
-    it goes on where it stopped. seed decides the split; the recipe's own seed the training. folds: train so many models,
+    it goes on where it stopped. seed decides the split; the recipe's own seed the training. folds: train so many,
     each validated on its share of all labelled images, into folds/ instead of run/ and refit/; the submission is from
     their average, and there is no report. Raises what the verbs raise.
     """

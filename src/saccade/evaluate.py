@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from saccade import runtime
+from saccade import distributed, runtime
 from saccade.errors import DataError
 from saccade.folds import as_trained
 from saccade.imageset import UNLABELLED, ImageSet
@@ -41,8 +41,9 @@ def evaluate(
             do="evaluate with --split valid; the test images are scored by the competition",
         )
     check_fit(model, images)
-    place = runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), device)
-    guesses = probabilities(model, chosen, place, views=views, on_progress=on_progress)
+    with distributed.joined():
+        place = runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), distributed.device_here(device))
+        guesses = probabilities(model, chosen, place, views=views, on_progress=on_progress)
     right = (guesses.argmax(axis=1) == chosen.labels).astype(np.int64)
     totals = np.bincount(chosen.labels, minlength=len(images.classes))
     hits = np.bincount(chosen.labels, weights=right, minlength=len(images.classes))

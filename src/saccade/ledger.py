@@ -151,10 +151,10 @@ class Ledger:
                 self._study.sampler = optuna.samplers.TPESampler(
                     seed=seed, n_startup_trials=STARTUP, multivariate=True, constant_liar=True
                 )
-                trial = self._study.ask(self._distributions)
-                if not self._is_repeated(trial.number, trial.params):
-                    return self._claimed(trial, self._trial_lock(trial.number))
-                self._leave_out(trial.number)
+                asked = self._study.ask(self._distributions)
+                if not self._is_repeated(asked.number, asked.params):
+                    return self._claimed(asked, self._trial_lock(asked.number))
+                self._leave_out(asked.number)
                 if not self._enqueue_untried(seed):
                     return None
 

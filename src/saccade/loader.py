@@ -1,7 +1,8 @@
 """Batches: images in memory on the device, shuffled and augmented there.
 
 Randomness is a function, not a stream: the order is f(seed, epoch), what happens to the images of a step is
-f(seed, epoch, step). So training can go on from any step at once, and processes that share a batch agree.
+f(seed, epoch, step). So training can go on from any step at once, and processes that share a batch agree: each draws
+the numbers for the whole batch and makes its own rows of it.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from saccade import augment, runtime
+from saccade import augment, distributed, runtime
 from saccade.imageset import ImageSet
 from saccade.recipe import Recipe
 
@@ -23,7 +24,8 @@ class Batches:
     """The training images of one epoch after another, as (x, target) on the device.
 
     x: float32 (B, 3, H, W) in [0, 1], channels-last. target: int64 (B,), or float32 (B, classes) when images are mixed.
-    Batches are as equal as they can be (sizes differ by at most one) and leave no image out.
+    Batches are as equal as they can be (sizes differ by at most one) and leave no image out. In a group of processes
+    x and target are this one's rows of the batch. Raises RunError where one would get none.
     """
 
     def __init__(self, images: ImageSet, recipe: Recipe, device: torch.device):
@@ -32,6 +34,8 @@ class Batches:
         self.num_classes = len(images.classes)
         self.steps_per_epoch = -(-self.num_images // recipe.batch_size)
         self.device = device
+        smallest, more = divmod(self.num_images, self.steps_per_epoch)
+        distributed.check_shares({smallest, smallest + (more > 0)}, recipe)
         self._pixels = torch.from_numpy(images.pixels()).to(device)  # uint8 (N, H, W, 3)
         self._labels = torch.from_numpy(images.labels).to(device)
         self._first_flip = runtime.random(recipe.seed, FIRST_FLIP).random(self.num_images) < 0.5
@@ -40,21 +44,38 @@ class Batches:
         """The batches of this epoch (counted from 0), from `start_step` of it on."""
         order = runtime.random(self.recipe.seed, ORDER, epoch).permutation(self.num_images)
         for step in range(start_step, self.steps_per_epoch):
-            first, stop = (self.num_images * s // self.steps_per_epoch for s in (step, step + 1))
-            chosen = order[first:stop]
-            index = torch.from_numpy(chosen).to(self.device)
-            pixels = self._pixels[index].permute(0, 3, 1, 2)
+            first, stop = self._range(step)
             changes = runtime.random(self.recipe.seed, CHANGES, epoch, step)
-            yield self._change(pixels, self._labels[index], chosen, epoch, step, changes)
+            yield self._change(order[first:stop], epoch, step, changes)
 
-    def _change(
-        self, pixels: Tensor, labels: Tensor, chosen: np.ndarray, epoch: int, step: int, draw: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Augment uint8 images as the recipe says, with numbers from `draw`."""
-        recipe, num, size = self.recipe, len(labels), min(pixels.shape[2:])
+    def pieces(self, x: Tensor, target: Tensor, step: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Cut what `epoch` gave for this step into the pieces that are held at once: (x, target, share of the batch).
+
+        The shares of all pieces in all processes sum to 1.
+        """
+        first, stop = self._range(step)
+        sizes = [stop - start for start, stop in distributed.pieces_of(stop - first, self.recipe)]
+        shares = [size / (stop - first) for size in sizes]
+        return zip(x.split(sizes), target.split(sizes), shares, strict=True)
+
+    def _range(self, step: int) -> tuple[int, int]:
+        """(start, stop) of a batch in the order of its epoch."""
+        first, stop = (self.num_images * s // self.steps_per_epoch for s in (step, step + 1))
+        return first, stop
+
+    def _change(self, chosen: np.ndarray, epoch: int, step: int, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """The images of these indices, augmented as the recipe says with numbers from `draw`: this process's rows."""
+        recipe, num = self.recipe, len(chosen)
+        mine = np.concatenate([np.arange(*piece) for piece in distributed.pieces_of(num, recipe)])
+        mixes = (recipe.mixup or recipe.cutmix) and epoch < recipe.epochs - recipe.mix_off_epochs
+        made = np.arange(num) if mixes else mine  # partners come from the whole batch
 
         def tensor(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values).to(self.device)
+            return torch.from_numpy(values[made]).to(self.device)
+
+        index = tensor(chosen)
+        pixels, labels = self._pixels[index].permute(0, 3, 1, 2), self._labels[index]
+        size = min(pixels.shape[2:])
 
         flip = np.zeros(num, dtype=bool)
         if recipe.flip == "random":
@@ -79,13 +100,15 @@ class Batches:
             corners = np.floor(centres).astype(np.int64) - recipe.cutout // 2
             x = augment.cutout(x, tensor(corners[0]), tensor(corners[1]), recipe.cutout)
         target = labels
-        if (recipe.mixup or recipe.cutmix) and epoch < recipe.epochs - recipe.mix_off_epochs:
+        if mixes:
             target = F.one_hot(labels, self.num_classes).float()
             if recipe.mixup:
                 x, target = augment.mixup(x, target, draw.beta(recipe.mixup, recipe.mixup))
             else:
                 centre = tuple(draw.random(2))
                 x, target = augment.cutmix(x, target, draw.beta(recipe.cutmix, recipe.cutmix), centre)
+            if len(mine) < num:
+                x, target = (values[torch.from_numpy(mine).to(self.device)] for values in (x, target))
         if epoch * self.steps_per_epoch + step < recipe.small_share * recipe.epochs * self.steps_per_epoch:
             x = augment.resize(x, recipe.small_size)
         return x.contiguous(memory_format=torch.channels_last), target

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade import calibrate, runtime
+from saccade import calibrate, distributed, runtime
 from saccade.errors import DataError, some_of
 from saccade.folds import FOLDS, CrossValidation, as_trained
 from saccade.imageset import ImageSet
@@ -50,17 +50,19 @@ def predict(
         images = as_trained(images, first.about)
     chosen = images.select(split)
     check_fit(first, images)
-    if len(models) > 1:
-        from saccade.ensemble import average  # here: it scores, and scores come from this file
+    with distributed.joined():
+        if len(models) > 1:
+            from saccade.ensemble import average  # here: it scores, and scores come from this file
 
-        found = average(models, images, split, views=views, device=device, on_progress=on_progress)
-    else:
-        place = runtime.choose(first.about.get("recipe", {}).get("precision", "auto"), device)
-        log.info("%s", place.why)
-        found = probabilities(first, chosen, place, views=views, on_progress=on_progress)
-    guesses = Predictions(chosen.ids, found, first.classes)
-    if out is not None:
-        guesses.save(out)
+            found = average(models, images, split, views=views, device=device, on_progress=on_progress)
+        else:
+            precision = first.about.get("recipe", {}).get("precision", "auto")
+            place = runtime.choose(precision, distributed.device_here(device))
+            log.info("%s", place.why)
+            found = probabilities(first, chosen, place, views=views, on_progress=on_progress)
+        guesses = Predictions(chosen.ids, found, first.classes)
+        if out is not None:
+            distributed.once(guesses.save, out)
     return guesses
 
 
@@ -151,28 +153,29 @@ def logits(
 ) -> np.ndarray:
     """float32 (N, classes), rows in the order of `images`: an ImageSet, or pixels as uint8 (N, H, W, 3).
 
-    Leaves the model in the mode it was in.
+    Leaves the model in the mode it was in. In a group of processes each computes its part and all get all rows.
     """
     views = views or model.about.get("recipe", {}).get("views", 1)
-    found = np.empty((len(images), len(model.classes)), dtype=np.float32)
+    found = np.zeros((len(images), len(model.classes)), dtype=np.float32)
     with evaluating(model, place):
         for start, stop, x in _pieces(images, place):
             with place.autocast():
                 found[start:stop] = mean_logits(model, x, views).float().cpu().numpy()
             if on_progress:
-                on_progress("predict", stop, len(images))
-    return found
+                first, last = distributed.part_of(len(images))
+                on_progress("predict", len(images) * (stop - first) // (last - first), len(images))
+    return distributed.gather_rows(found)
 
 
 @torch.no_grad()
 def features(model: Classifier, images: ImageSet | np.ndarray, place: runtime.Runtime) -> np.ndarray:
     """float32 (N, D): what the last layer sees of each image, plain view."""
-    found = np.empty((len(images), len(model.feature_mean)), dtype=np.float32)
+    found = np.zeros((len(images), len(model.feature_mean)), dtype=np.float32)
     with evaluating(model, place):
         for start, stop, x in _pieces(images, place):
             with place.autocast():
                 found[start:stop] = model.features(x).float().cpu().numpy()
-    return found
+    return distributed.gather_rows(found)
 
 
 def familiarity(model: Classifier, seen: np.ndarray) -> np.ndarray:
@@ -194,10 +197,14 @@ def evaluating(model: Classifier, place: runtime.Runtime) -> Iterator[None]:
 
 
 def _pieces(images: ImageSet | np.ndarray, place: runtime.Runtime) -> Iterator[tuple[int, int, Tensor]]:
-    """(start, stop, float (stop - start, 3, H, W) in [0, 1] on the device): memory is bounded by a piece."""
+    """(start, stop, float (stop - start, 3, H, W) in [0, 1] on the device) of the rows that this process computes.
+
+    Memory is bounded by a piece.
+    """
     step = PIECE.get(place.device.type, 1024)
-    for start in range(0, len(images), step):
-        stop = min(start + step, len(images))
+    first, last = distributed.part_of(len(images))
+    for start in range(first, last, step):
+        stop = min(start + step, last)
         pixels = images.pixels(start, stop) if isinstance(images, ImageSet) else images[start:stop]
         yield start, stop, torch.from_numpy(pixels).to(place.device).permute(0, 3, 1, 2).float().div_(255)
 

@@ -31,6 +31,10 @@ class Recipe:
         0, "images held at once; the gradients of pieces add up; 0 = the whole batch", 0, 1_000_000
     )
 
+    sync_batchnorm: bool = setting(
+        True, "several processes: batch-norm statistics of all their images; false = each its own, which is cheaper"
+    )
+
     optimizer: str = setting("sgd", "sgd, or muon for the filters and sgd for the rest", choices=("sgd", "muon"))
     peak_lr: float = setting(0.1, "highest learning rate, for a loss averaged over the batch", 0, 1e6)
     head_lr: float = setting(0.0, "peak of the last layer's own learning rate; 0 = peak_lr", 0, 1e6)

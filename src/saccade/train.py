@@ -6,14 +6,15 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from typing import overload
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from saccade import calibrate, charts, runtime
-from saccade.checkpoint import restore_checkpoint, save_checkpoint
+from saccade import calibrate, charts, distributed, runtime
+from saccade.checkpoint import Position, restore_checkpoint, save_checkpoint
 from saccade.cross_validate import cross_validate
 from saccade.errors import DataError, DivergedError, RunError
 from saccade.evaluate import score
@@ -84,6 +85,8 @@ def train(
     and energies are taken over where there is no validation to fit them on. checkpoint_seconds: the longest that a kill
     can cost, about.
     Going on after a kill gives the same bits as never having stopped, on the same machine with as many threads.
+    Started by torchrun, the processes share each batch (see distributed.py) and give what one would, up to rounding;
+    the first one writes, and it alone calls on_epoch and on_progress.
     Raises RunError for a folder with another run or a loss that is no number, DataError where a split is missing.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
@@ -110,20 +113,27 @@ def train(
             )
 
         return cross_validate(images, out, folds, fit, device=device, on_progress=on_progress)
-    place = runtime.choose(recipe.precision, device)
-    about = {"fingerprint": images.fingerprint, "data": str(images.folder), "on": on, "runtime": place.why}
-    if "fold" in images.about:
-        about["fold"] = images.about["fold"]
     if init is not None:
         init = opened(init)
-        about["init"] = init.name
-    run = Run.start(out, recipe, about | {"versions": runtime.describe()})
-    with run.locked():
-        if run.finished:
-            log.info("%s is finished: nothing to do", run.folder)
-            return run
-        log.info("%s", place.why)
-        _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, on_progress)
+    with distributed.joined():
+        place = runtime.choose(recipe.precision, distributed.device_here(device))
+        distributed.same_everywhere(images.fingerprint, "images")
+        about: dict[str, Any] = {"fingerprint": images.fingerprint, "data": str(images.folder), "on": on, "runtime": place.why}
+        about |= {"processes": distributed.size(), "versions": runtime.describe()}
+        if "fold" in images.about:
+            about["fold"] = images.about["fold"]
+        if init is not None:
+            about["init"] = init.name
+        first = distributed.rank() == 0  # the others' machines need not see the folder
+        if not first:
+            on_epoch = on_progress = None
+        run = Run.start(out, recipe, about) if first else Run(Path(out), recipe, about)
+        with distributed.in_first(run.locked()):
+            if distributed.first_says(run.finished):
+                log.info("%s is finished: nothing to do", run.folder)
+                return run
+            log.info("%s", place.why)
+            _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, on_progress)
     return run
 
 
@@ -135,13 +145,16 @@ def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, 
     if init is not None:
         start_from(model, init)
     model = model.to_device(place.device)
+    distributed.prepared(model, recipe)
     shown = copy.deepcopy(model) if recipe.ema else model  # what validation and the model file see
     batches = Batches(chosen, recipe, place.device)
     total_steps = recipe.epochs * batches.steps_per_epoch
     optimizer = Optimizer(model, recipe, total_steps, batches.steps_per_epoch)
     # Of the epoch so far: sum of losses, images right. On the device, so that no step waits for it.
     totals = torch.zeros(2, dtype=torch.float32 if place.device.type == "mps" else torch.float64, device=place.device)
-    position = restore_checkpoint(run.checkpoint, totals, model, shown, optimizer)
+    with distributed.copy_of(run.checkpoint) as checkpoint:
+        position = restore_checkpoint(checkpoint, totals, model, shown, optimizer)
+    distributed.keep_in_first(totals)
     if position.step:
         log.info("going on after step %d of %d", position.step, total_steps)
     saved_at = time.perf_counter()
@@ -151,16 +164,17 @@ def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, 
         started = time.perf_counter() - position.seconds
         start_step = position.step % batches.steps_per_epoch
         for step, (x, target) in enumerate(batches.epoch(epoch, start_step), start=start_step + 1):
-            runtime.seed_torch(recipe.seed, STEP_NOISE, position.step)
-            piece_size = recipe.piece_size or len(x)
-            for x_piece, target_piece in zip(x.split(piece_size), target.split(piece_size), strict=True):
+            runtime.seed_torch(recipe.seed, STEP_NOISE, position.step, distributed.rank())
+            for x_piece, target_piece, share in batches.pieces(x, target, step - 1):
                 with place.autocast():
                     output = model(x_piece).float()
                 loss = F.cross_entropy(output, target_piece, label_smoothing=recipe.label_smoothing)
-                (loss * (len(x_piece) / len(x))).backward()
+                (loss * share).backward()
                 label = target_piece if target_piece.ndim == 1 else target_piece.argmax(dim=1)
                 totals[0] += loss.detach() * len(x_piece)
                 totals[1] += (output.detach().argmax(dim=1) == label).sum()
+            distributed.sum_gradients(model, recipe)
+            distributed.collect(totals)
             lr = optimizer.step(position.step)
             if shown is not model:
                 update_average(shown, model, recipe.ema, position.step)
@@ -170,10 +184,10 @@ def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, 
                 on_progress(f"epoch {epoch + 1}/{recipe.epochs}", done, batches.num_images)
             if time.perf_counter() - saved_at > checkpoint_seconds and step < batches.steps_per_epoch:
                 position.seconds = time.perf_counter() - started
-                save_checkpoint(run.checkpoint, position, totals, model, shown, optimizer)
+                distributed.once(save_checkpoint, run.checkpoint, position, totals, model, shown, optimizer)
                 saved_at = time.perf_counter()
 
-        loss_mean, train_accuracy = (totals / batches.num_images).tolist()
+        loss_mean, train_accuracy = (distributed.tell_all(totals) / batches.num_images).tolist()
         train_seconds = time.perf_counter() - started
         row: Row = {
             "epoch": epoch + 1,
@@ -191,21 +205,25 @@ def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, 
             row |= {"valid_loss": scores["log_loss"], "valid_accuracy": scores["accuracy"]}
             if scores["accuracy"] > max((r["valid_accuracy"] for r in position.rows), default=-1.0):
                 position.best_epoch = epoch + 1
-                save_model(run.folder / "best.safetensors", shown, **_header(run, row))
+                distributed.once(save_model, run.folder / "best.safetensors", shown, **_header(run, row))
         row["seconds"] = round(time.perf_counter() - started, 3)
         position.rows.append(row)
         position.seconds = 0.0
         totals.zero_()
-        run.save_metrics(position.rows)
-        charts.save_history(position.rows, run.folder / "history.png")
-        save_checkpoint(run.checkpoint, position, totals, model, shown, optimizer)
+        distributed.once(run.save_metrics, position.rows)
+        distributed.once(charts.save_history, position.rows, run.folder / "history.png")
+        distributed.once(save_checkpoint, run.checkpoint, position, totals, model, shown, optimizer)
         saved_at = time.perf_counter()
         if on_epoch:
             on_epoch(row)
 
     _calibrate(shown, chosen, valid, place, recipe.views, opened(calibrated_by) if calibrated_by is not None else None)
+    distributed.once(_finish, run, shown, position)
+
+
+def _finish(run: Run, shown: Classifier, position: Position) -> None:
     save_model(run.model, shown, **_header(run, position.rows[-1]))
-    if position.best_epoch == recipe.epochs:
+    if position.best_epoch == run.recipe.epochs:
         (run.folder / "best.safetensors").unlink(missing_ok=True)  # the last epoch is the best: one file says it
     run.checkpoint.unlink()  # last: from here on the run is finished
 

@@ -115,7 +115,7 @@ def tune(
     chosen = chosen or default_space(base)
     _check(base, chosen, images, trials, budget)
     folder, most = Path(out), TRIALS if trials is None and budget is None else trials
-    facts = {"recipe": base.to_dict(), "space": {name: str(values) for name, values in chosen.items()}}
+    facts: dict[str, Any] = {"recipe": base.to_dict(), "space": {name: str(values) for name, values in chosen.items()}}
     facts |= {"fingerprint": images.fingerprint}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     place = ledger_module.without_password(storage) if storage else ledger_module.JOURNAL

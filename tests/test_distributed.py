@@ -1,0 +1,227 @@
+"""Several processes do what one does: real processes, joined by gloo, on the same tiny images."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import made
+from saccade import distributed
+from saccade.errors import RunError
+from saccade.evaluate import evaluate
+from saccade.imageset import ImageSet
+from saccade.launch import count_devices
+from saccade.loader import Batches
+from saccade.modelfile import load_model
+from saccade.predict import probabilities
+from saccade.presets import PRESETS
+from saccade.recipe import Recipe
+from saccade.run import Run
+from saccade.runtime import choose, seed_torch
+from saccade.train import train
+
+SMOKE = PRESETS["smoke"].with_settings(["epochs=2", "precision=float32", "peak_lr=1", "head_lr=1", "batch_size=20"])
+RECIPES = {
+    "sgd": SMOKE.with_settings(["flip=random", "cutout=4"]),
+    "muon": SMOKE.with_settings(["optimizer=muon", "muon_lr=0.02", "flip=alternating", "piece_size=8"]),
+    "mixed": SMOKE.with_settings(["model=cifar_resnet8_v2", "peak_lr=0.05", "head_lr=0", "mixup=1", "ema=0.5"]),
+    "own_norms": SMOKE.with_settings(["sync_batchnorm=false", "piece_size=4"]),
+}
+WORKER = Path(__file__).with_name("several_processes.py")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> ImageSet:
+    names = [("cat", "dog", "owl")[number % 3] for number in range(58)]
+    # 41 images in 3 batches of 13 or 14, 17 to validate on: neither 2 nor 3 divide them.
+    return made.make_images(
+        tmp_path_factory.mktemp("some") / "data", made.noise(58), names, ["train"] * 41 + ["valid"] * 17
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(images, tmp_path_factory) -> dict[str, Run]:
+    """Each recipe trained by one process."""
+    out = tmp_path_factory.mktemp("alone")
+    return {name: train(images, recipe, out / name) for name, recipe in RECIPES.items()}
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def together(request, images, tmp_path_factory) -> Path:
+    """A folder in which so many processes have trained each recipe and written down what each of them saw."""
+    out = tmp_path_factory.mktemp("together")
+    for name, recipe in RECIPES.items():
+        recipe.save(out / f"{name}.json")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": str(request.param), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", WORKER, images.folder, out, *RECIPES],
+            env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(request.param)
+    ]
+    for process in processes:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    return out
+
+
+def seen(folder: Path) -> list[dict]:
+    """What each process wrote down."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("seen-*.json"))]
+
+
+@pytest.mark.parametrize("name", ["sgd", "muon", "mixed"])
+def test_several_processes_learn_what_one_learns(together, alone, name):
+    mine, one = load_model(together / name).state_dict(), load_model(alone[name]).state_dict()
+    for key, values in one.items():
+        # Muon's update is computed in bfloat16, where a rounding is 2**-8 of a value; its rate is 0.02.
+        torch.testing.assert_close(mine[key], values, rtol=1e-3, atol=2e-3 if name == "muon" else 2e-4, msg=key)
+    for row, expected in zip(Run.open(together / name).metrics, alone[name].metrics, strict=True):
+        assert row["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-3)
+        assert row["valid_loss"] == pytest.approx(expected["valid_loss"], rel=1e-3)
+        assert row["step"] == expected["step"]
+
+
+def test_processes_hold_the_same_weights_with_either_batch_norm(together):
+    for name in RECIPES:
+        assert len({process["weights"][name] for process in seen(together)}) == 1, name
+
+
+def test_first_process_alone_is_told(together):
+    first, *others = seen(together)
+    assert first["epochs"] == 2 * len(RECIPES)
+    assert first["steps"] > 0
+    assert {(process["epochs"], process["steps"]) for process in others} == {(0, 0)}
+
+
+def test_evaluation_counts_every_image_once(together, images):
+    expected = evaluate(together / "sgd", images)
+    for process in seen(together):
+        assert process["scores"]["images"] == 17
+        assert process["scores"]["right"] == expected["right"]
+        assert process["scores"]["classes"] == expected["classes"]
+        assert process["scores"]["log_loss"] == pytest.approx(expected["log_loss"], rel=1e-5)
+    guesses = probabilities(load_model(together / "sgd"), images.select("train"), choose("float32", "cpu"))
+    for path in together.glob("guesses-*.npy"):
+        np.testing.assert_allclose(np.load(path), guesses, rtol=1e-4, atol=1e-6)
+
+
+def test_shared_batch_norm_is_batch_norm_of_the_whole_batch(together):
+    for process in seen(together):
+        assert process["norm_errors"]
+        assert max(process["norm_errors"].values()) < 1e-5, process["norm_errors"]
+
+
+def test_rows_of_all_processes_are_the_batch(together, images):
+    """Also when it is mixed with partners in another process's rows, and with piece_size."""
+    for name, recipe in RECIPES.items():
+        batches = Batches(images.select("train"), recipe, torch.device("cpu"))
+        for step, (x, _) in enumerate(batches.epoch(0)):
+            parts = [np.load(path) for path in sorted(together.glob(f"rows-{name}-{step}-*.npy"))]
+            assert sum(map(len, parts)) == len(x)
+            order = [tuple(row) for row in np.concatenate(parts).reshape(len(x), -1)[:, :50].round(5).tolist()]
+            expected = [tuple(row) for row in x.numpy().reshape(len(x), -1)[:, :50].round(5).tolist()]
+            assert sorted(order) == sorted(expected)
+
+
+def test_refusal_names_the_batch_that_is_too_small(together):
+    for process in seen(together):
+        assert "processes cannot share 1 image." in process["refusal"]
+
+
+def test_a_part_is_the_whole_where_nobody_shares():
+    assert distributed.part_of(7) == (0, 7)
+    assert distributed.pieces_of(7, Recipe(piece_size=3)) == [(0, 3), (3, 6), (6, 7)]
+    assert distributed.pieces_of(7, Recipe()) == [(0, 7)]
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
+    distributed.prepared(model, Recipe())
+    assert type(model[1]) is nn.BatchNorm2d
+
+
+def test_first_process_draws_the_noise_that_one_process_draws():
+    seed_torch(5, 21, 3)
+    one = torch.rand(4)
+    seed_torch(5, 21, 3, 0)
+    assert torch.equal(one, torch.rand(4))
+    seed_torch(5, 21, 3, 1)
+    assert not torch.equal(one, torch.rand(4))
+
+
+def test_devices_are_a_number_or_all():
+    assert count_devices("3", "cpu") == 3
+    assert count_devices("all", "cpu") == 1
+    for wrong in ("0", "-1", "two", "1.5", "²"):
+        with pytest.raises(RunError, match="is no number of devices here"):
+            count_devices(wrong, "cpu")
+
+
+def command(images: ImageSet, out: Path, recipe: Recipe, *more: str) -> list[str]:
+    recipe.save(out.with_suffix(".json"))
+    words = ["train", images.folder, "--out", out, "--recipe", out.with_suffix(".json"), "--device", "cpu", *more]
+    return [sys.executable, "-m", "saccade", *map(str, words)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the process to kill in Linux's /proc")
+def test_killed_process_stops_all_and_one_process_goes_on(images, tmp_path):
+    recipe = RECIPES["sgd"].with_settings(["epochs=40"])
+    launcher = subprocess.Popen(
+        command(images, tmp_path / "run", recipe, "--devices", "2"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and launcher.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    workers = workers_of(launcher.pid)
+    assert sorted(workers) == [0, 1]
+    os.kill(workers[1], signal.SIGKILL)
+    _, said = launcher.communicate(timeout=120)
+    assert launcher.returncode == 1, said
+    assert "saccade: process 1 of 2 was killed (SIGKILL), so all were stopped." in said
+    assert "Traceback" not in said
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers.values())
+    done = len(Run.open(tmp_path / "run").metrics)
+    assert 1 <= done < 40
+    resumed_at = []
+    run = train(images, recipe, tmp_path / "run", on_epoch=lambda row: resumed_at.append(row["epoch"]))
+    assert resumed_at[0] == done + 1
+    assert [row["step"] for row in run.metrics] == [3 * epoch for epoch in range(1, 41)]
+
+
+def workers_of(launcher: int) -> dict[int, int]:
+    """Rank to process id."""
+    found = {}
+    for task in Path(f"/proc/{launcher}/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            facts = dict(line.partition("=")[::2] for line in Path(f"/proc/{pid}/environ").read_text().split("\0"))
+            if "RANK" in facts:
+                found[int(facts["RANK"])] = int(pid)
+    return found
+
+
+def test_the_launcher_tells_a_mistake_once(images, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    words = command(images, tmp_path / "run", SMOKE, "--devices", "2")
+    words[words.index("--out") + 1] = str(tmp_path)
+    result = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert result.stderr.count("is not empty and holds no run") == 1
+    assert result.stderr.count("do: choose another --out") == 1
+    assert "Traceback" not in result.stderr
