@@ -65,7 +65,7 @@ def parse_space(assignments: Iterable[str], recipe: Recipe) -> tuple[Recipe, Spa
 
 def _range(name: str, text: str) -> Range:
     low, _, high = text.partition("..")
-    ends = [parse_setting(name, low), parse_setting(name, high)]
+    ends = (parse_setting(name, low), parse_setting(name, high))
     where = f"--set {name}={text}"
     if type(ends[0]) not in (int, float):
         raise RecipeError(

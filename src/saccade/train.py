@@ -6,8 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -118,8 +117,8 @@ def train(
     with distributed.joined():
         place = runtime.choose(recipe.precision, distributed.device_here(device))
         distributed.same_everywhere(images.fingerprint, "images")
-        about: dict[str, Any] = {"fingerprint": images.fingerprint, "data": str(images.folder), "on": on, "runtime": place.why}
-        about |= {"processes": distributed.size(), "versions": runtime.describe()}
+        about: dict[str, Any] = {"fingerprint": images.fingerprint, "data": str(images.folder), "on": on}
+        about |= {"runtime": place.why, "processes": distributed.size(), "versions": runtime.describe()}
         if "fold" in images.about:
             about["fold"] = images.about["fold"]
         if init is not None:
