@@ -121,8 +121,8 @@ The temperature in the file is {float(model.temperature):.3f}.
 ## What it does not know
 
 A picture unlike the training images gets a warning (strangeness above 1). {100 * alarms:.1f}% of validation images
-get it too, with the limit fitted on their other half. How many strange pictures it finds: docs/lab-notes.md. It has seen
-nothing but photographs of ten kinds of things, 32x32 pixels each; a mountain is none of them.
+get it too, with the limit fitted on their other half. How many strange pictures it finds: docs/lab-notes.md. It has
+seen nothing but photographs of ten kinds of things, 32x32 pixels each; a mountain is none of them.
 """
     cards = Path(__file__).parent.parent / "docs" / "models"
     cards.mkdir(exist_ok=True)
