@@ -20,7 +20,7 @@ def commands() -> str:
 def _command(name: str, command: click.Command) -> str:
     context = click.Context(command, info_name=f"saccade {name}")
     usage = " ".join(command.collect_usage_pieces(context))
-    lines = [f"## {name}", "", "```text", f"saccade {name} {usage}", "```", ""]
+    lines = [f"## {name}", "", "```sh", f"saccade {name} {usage}", "```", ""]
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         if paragraph.startswith("\b\n"):  # click's mark for lines that stay as they are: the examples
             paragraph = "```sh\n" + re.sub(r"^(Examples?:)?\s+", "", paragraph[2:], flags=re.M) + "\n```"
