@@ -48,7 +48,7 @@ def norm_errors() -> dict[str, float]:
         for (name, old), new in zip(whole.named_parameters(), shared.parameters(), strict=True):
             pairs[f"gradient of {name}"] = (old.grad, new.grad)
         for name, (old, new) in pairs.items():
-            found[f"{name}, affine={affine}"] = float((old - new).abs().max() / (1 + old.abs().max()))
+            found[f"{name}, affine={affine}"] = float((old - new).detach().abs().max() / (1 + old.detach().abs().max()))
     return found
 
 

@@ -74,9 +74,8 @@ def together(request, images, tmp_path_factory) -> Path:
         )
         for rank in range(request.param)
     ]
-    for process in processes:
-        _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * request.param, "\n".join(said)
     return out
 
 
