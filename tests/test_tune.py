@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,12 +61,12 @@ def worker(images, out, *words):
 
 
 def ended(process):
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     return output
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=240):
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "it never happened"
@@ -178,7 +180,7 @@ def test_small_spaces_are_tried_whole_and_nothing_twice(images, tmp_path):
 
 
 def test_a_trial_that_diverges_is_a_weak_one_and_the_study_goes_on(images, tmp_path):
-    study = tune(images, tmp_path / "study", trials=3, space=["peak_lr=0.1,1,1e6"], recipe=BRIEF)
+    study = tune(images, tmp_path / "study", trials=3, space=["peak_lr=0.1,1,1e6", "head_lr=0"], recipe=BRIEF)
     wild = next(trial for trial in study.trials if trial.settings["peak_lr"] == 1e6)
     assert (wild.state, wild.accuracy) == ("pruned", None)
     assert "loss is no number" in wild.note
@@ -221,45 +223,45 @@ def test_weak_trials_are_stopped_by_their_curves(images, tmp_path):
 
 def test_budget_ends_in_time_and_loses_nothing(images, tmp_path):
     """The trial that the budget cuts goes on from its checkpoint, and is the same as one that was never cut."""
-    recipe = BRIEF.with_settings(["epochs=60"])
+    recipe = BRIEF.with_settings(["epochs=20"])
     started = time.monotonic()
-    study = tune(images, tmp_path / "study", budget=1.5, space=SPACE, recipe=recipe)
-    assert time.monotonic() - started < 10
+    study = tune(images, tmp_path / "study", budget=0.5, space=SPACE, recipe=recipe)
+    assert time.monotonic() - started < 30
     assert [trial.state for trial in study.trials][-1] == "running"
     assert study.best is None
     assert not (study.folder / "best.json").exists()
     seen = []
     whole = tune(images, tmp_path / "study", trials=1, space=SPACE, recipe=recipe, on_epoch=seen.append)
     assert whole.trials[0].state == "complete"
-    assert 0 < len(seen) <= 60
-    assert sorted(whole.trials[0].curve) == sorted({100 * epoch // 60 for epoch in range(1, 61)})
+    assert 0 < len(seen) <= 20
+    assert sorted(whole.trials[0].curve) == sorted({100 * epoch // 20 for epoch in range(1, 21)})
     never = train(images, whole.recipe_of(whole.trials[0]), tmp_path / "never")
     assert never.model.read_bytes() == (whole.run_of(whole.trials[0]) / "model.safetensors").read_bytes()
 
 
 def test_two_workers_lose_and_repeat_no_trial(images, tmp_path):
     out = tmp_path / "study"
-    words = ["--trials", 12, "--set", "peak_lr=0.01..50", "--set", "crop_pad=0..4"]
+    words = ["--trials", 6, "--set", "peak_lr=0.01..50", "--set", "crop_pad=0..4"]
     outputs = [ended(process) for process in [worker(images, out, *words) for _ in range(2)]]
-    study = tune(images, out, trials=12, space=SPACE, recipe=BRIEF)
-    assert len(study.trials) == 12
+    study = tune(images, out, trials=6, space=SPACE, recipe=BRIEF)
+    assert len(study.trials) == 6
     assert not study.count("running")
-    assert len(set(settings_of(study.trials))) == 12
-    assert sorted(path.name for path in (out / "trials").iterdir()) == [f"{n:04}" for n in range(12)]
+    assert len(set(settings_of(study.trials))) == 6
+    assert sorted(path.name for path in (out / "trials").iterdir()) == [f"{n:04}" for n in range(6)]
     worked = [{line.split()[1] for line in output.splitlines() if line.startswith("trial ")} for output in outputs]
-    assert all(worked), outputs
+    assert worked[0] | worked[1] == {f"{number}:" for number in range(6)}
     assert str(out / "study.html") in outputs[0]
 
 
 def test_a_killed_worker_leaves_a_study_that_goes_on(images, tmp_path):
     out = tmp_path / "study"
-    words = ["--trials", 3, "--set", "epochs=40", *(word for text in SPACE for word in ("--set", text))]
+    words = ["--trials", 2, "--set", "epochs=20", *(word for text in SPACE for word in ("--set", text))]
     process = worker(images, out, *words)
     wait_for(lambda: list(out.glob("trials/*/checkpoint.safetensors")))
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    study = tune(images, out, trials=3, space=[*SPACE, "epochs=40"], recipe=BRIEF)
-    assert [trial.number for trial in study.trials] == [0, 1, 2]
+    study = tune(images, out, trials=2, space=[*SPACE, "epochs=20"], recipe=BRIEF)
+    assert [trial.number for trial in study.trials] == [0, 1]
     assert not study.count("running")
     for trial in study.ranked:
         assert load_model(study.run_of(trial)).about["recipe"] == study.recipe_of(trial).to_dict()
@@ -330,22 +332,20 @@ def test_without_optuna_the_message_names_the_extra():
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
+def postgres():
     """URL of a real server of its own, on a free port of loopback."""
     pytest.importorskip("psycopg")
     found = [shutil.which(name) for name in ("initdb", "pg_ctl")]
     if not all(found):
         pytest.skip("PostgreSQL is not installed")
     user = None
-    folder = tmp_path_factory.mktemp("postgres")
+    folder = Path(tempfile.mkdtemp())  # not pytest's: the server's user may not look into that
     if os.geteuid() == 0:  # the server refuses to run as root
         try:
             shutil.chown(folder, "postgres")
         except LookupError:
             pytest.skip("PostgreSQL does not run as root")
         user = "postgres"
-        for parent in folder.parents[:2]:
-            parent.chmod(0o755)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -358,19 +358,20 @@ def postgres(tmp_path_factory):
     run(found[1], "-D", folder / "data", "-o", options, "-l", folder / "log", "-w", "start")
     yield f"postgresql+psycopg://tester:secret@127.0.0.1:{port}/postgres"
     run(found[1], "-D", folder / "data", "-m", "immediate", "stop")
+    shutil.rmtree(folder)
 
 
 def test_machines_share_a_study_in_postgresql(postgres, images, tmp_path):
     """Two folders stand for two machines; each has the runs that it made, and knows all."""
-    words = ["--trials", 8, "--storage", postgres, *(word for text in SPACE for word in ("--set", text))]
+    words = ["--trials", 5, "--storage", postgres, *(word for text in SPACE for word in ("--set", text))]
     folders = [tmp_path / machine / "study" for machine in ("one", "two")]
     for folder in folders:
         folder.parent.mkdir()
     for process in [worker(images, folder, *words) for folder in folders]:
         ended(process)
-    studies = [tune(images, f, trials=8, space=SPACE, recipe=BRIEF, storage=postgres) for f in folders]
+    studies = [tune(images, f, trials=5, space=SPACE, recipe=BRIEF, storage=postgres) for f in folders]
     assert studies[0].trials == studies[1].trials
-    assert 8 <= len(studies[0].trials) <= 9
+    assert 5 <= len(studies[0].trials) <= 6
     assert len(set(settings_of(studies[0].trials))) == len(studies[0].trials)
     made = [{path.name for path in (folder / "trials").iterdir()} for folder in folders]
     assert not made[0] & made[1]

@@ -258,7 +258,13 @@ class Duration(click.ParamType):
     metavar="FIELD=VALUES",
     help="low..high or a,b,c varies a setting, one value fixes it; without any, a region around the recipe varies.",
 )
-@click.option("--storage", metavar="URL", help="A database that several machines share; by default a file.")
+@click.option(
+    "--storage",
+    metavar="URL",
+    envvar="SACCADE_STORAGE",  # a password in a command line is seen by every user of the machine
+    show_envvar=True,
+    help="A database that several machines share; by default a file.",
+)
 @the_device
 def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **arguments: Any) -> None:
     """Search for the recipe that suits the images best; run again, it goes on.

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -289,10 +290,17 @@ class _JournalLock:
 
 
 def _database(url: str) -> BaseStorage:
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
+    from sqlalchemy.pool import NullPool
 
     try:
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})  # a connection may have died in a long training
+        # A connection for each question: one kept through a long training would be dead when it is needed.
+        make = partial(RDBStorage, url, engine_kwargs={"poolclass": NullPool})
+        try:
+            return make()
+        except (IntegrityError, ProgrammingError):  # another machine is making the tables in this moment
+            time.sleep(3)
+            return make()
     except ImportError as problem:
         raise SaccadeError(
             f"the database's driver is not installed: {problem}.",

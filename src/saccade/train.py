@@ -197,10 +197,14 @@ def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, 
             "train_seconds": round(train_seconds, 3),
             "images_per_second": round(batches.num_images / train_seconds, 1),
         }
-        if not math.isfinite(loss_mean):
+        # The last update can spoil the weights after the last loss was taken.
+        if not math.isfinite(loss_mean) or not all(value.isfinite().all() for value in model.state_dict().values()):
             raise _diverged(run, epoch + 1)
         if valid is not None:
-            scores = score(probabilities(shown, valid, place, views=recipe.views), valid.labels)
+            guesses = probabilities(shown, valid, place, views=recipe.views)
+            if not np.isfinite(guesses).all():
+                raise _diverged(run, epoch + 1)
+            scores = score(guesses, valid.labels)
             row |= {"valid_loss": scores["log_loss"], "valid_accuracy": scores["accuracy"]}
             if scores["accuracy"] > max((r["valid_accuracy"] for r in position.rows), default=-1.0):
                 position.best_epoch = epoch + 1
