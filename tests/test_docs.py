@@ -64,6 +64,9 @@ def test_every_command_line_parses(page):
             parse(line)
         elif words[0] == "python":
             assert (ROOT / words[1]).is_file(), line
+        elif words[0] == "torchrun":
+            assert "-m saccade " in line
+            parse(line[line.index("saccade ") :])
         else:  # the setup, which continuous integration runs as it stands, or plain tools
             assert ".venv" in line or words[0] in ("ls", "head"), line
     for line in commands_in_sentences(page):  # there, what everybody knows may be left out

@@ -33,9 +33,9 @@ def numbered(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory):
-    """60 images of 16x16, each red, green or blue with its class; ids and order say nothing of it."""
+    """60 images of 24x24, each red, green or blue with its class; ids and order say nothing of it."""
     labels = np.random.default_rng(3).integers(0, 3, 60)
-    pixels = np.zeros((60, 16, 16, 3), dtype=np.uint8)
+    pixels = np.zeros((60, 24, 24, 3), dtype=np.uint8)
     pixels[np.arange(60), :, :, labels] = 255
     return make_images(
         tmp_path_factory.mktemp("coloured"),
@@ -203,7 +203,7 @@ AUGMENTATIONS = {
     "area crop": {"crop_area": 0.3},
     "the chapter's crop": {"crop_area": 0.64, "enlarge": 1.25},
     "cutout": {"cutout": 9},
-    "small": {"small_size": 8, "small_share": 1.0},
+    "small": {"small_size": 16, "small_share": 1.0},
     "all": {"flip": "random", "crop_pad": 3, "crop_area": 0.5, "enlarge": 1.5, "cutout": 5},
 }
 
@@ -249,14 +249,14 @@ def test_one_image_is_a_set_too(coloured):
     one = coloured.take([7])
     for recipe in (PLAIN, EVERYTHING, replace(EVERYTHING, mixup=0.0, cutmix=0.5)):
         ((x, target),) = batches(one, recipe, batch_size=128).epoch(0)
-        assert x.shape == (1, 3, 16, 16)
+        assert x.shape == (1, 3, 24, 24)
         label = target if target.ndim == 1 else target.argmax(dim=1)
         assert label.tolist() == one.labels.tolist()
 
 
 def test_small_images_come_first_and_whole_ones_later(coloured):
-    loader = batches(coloured, PLAIN, batch_size=20, epochs=2, small_size=8, small_share=0.5)
+    loader = batches(coloured, PLAIN, batch_size=20, epochs=2, small_size=16, small_share=0.5)
     sizes = [x.shape[-1] for epoch in (0, 1) for x, _ in loader.epoch(epoch)]
-    assert sizes == [8, 8, 8, 16, 16, 16]
-    loader = batches(coloured, PLAIN, batch_size=20, epochs=2, small_size=8, small_share=0.2)
-    assert [x.shape[-1] for epoch in (0, 1) for x, _ in loader.epoch(epoch)] == [8, 8, 16, 16, 16, 16]
+    assert sizes == [16, 16, 16, 24, 24, 24]
+    loader = batches(coloured, PLAIN, batch_size=20, epochs=2, small_size=16, small_share=0.2)
+    assert [x.shape[-1] for epoch in (0, 1) for x, _ in loader.epoch(epoch)] == [16, 16, 24, 24, 24, 24]

@@ -49,7 +49,7 @@ def recipes(draw):
         settings["mixup"] = 0.0
     settings["mix_off_epochs"] = min(settings["mix_off_epochs"], settings["epochs"] - 1)
     settings["nesterov"] = settings["nesterov"] and settings["momentum"] > 0
-    if not settings["small_size"] or not settings["small_share"]:
+    if settings["small_size"] < 16 or not settings["small_share"]:
         settings |= {"small_size": 0, "small_share": 0.0}
     if not settings["muon_lr"]:
         settings["optimizer"] = "sgd"

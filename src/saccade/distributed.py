@@ -7,6 +7,7 @@ Torchrun says who takes part, through the environment. Without it there is one p
 """
 
 import contextlib
+import itertools
 import logging
 import os
 import tempfile
@@ -91,8 +92,10 @@ def pieces_of(num: int, recipe: Recipe) -> list[tuple[int, int]]:
 
 
 def _cut(start: int, stop: int, length: int) -> list[tuple[int, int]]:
-    length = length or stop - start
-    return [(first, min(first + length, stop)) for first in range(start, stop, length)]
+    """As few pieces of at most `length` as there can be, as equal as they can be: none of a single image by chance."""
+    num = -(-(stop - start) // length) if length else 1
+    ends = [start + (stop - start) * piece // num for piece in range(num + 1)]
+    return list(itertools.pairwise(ends))
 
 
 def check_shares(batch_sizes: Iterable[int], recipe: Recipe) -> None:

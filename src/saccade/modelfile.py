@@ -11,6 +11,7 @@ from safetensors.torch import save
 from saccade import __version__, files
 from saccade.errors import RecipeError, RunError, did_you_mean
 from saccade.models import Classifier, build_network
+from saccade.run import Run
 from saccade.recipe import Recipe
 
 PACKAGED = Path(__file__).parent / "weights"
@@ -43,12 +44,12 @@ def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
     return path
 
 
-def load_model(name: str | Path, device: str | torch.device = "cpu") -> Classifier:
-    """A Classifier in evaluation mode, from a run folder, a model.safetensors file, or by the name of a packaged model.
+def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Classifier:
+    """A Classifier in evaluation mode, from a run or its folder, a model.safetensors file, or by the name of a packaged model.
 
     Its header is the attribute `about`. Raises RunError for anything that is not a whole model file.
     """
-    path = Path(name)
+    path = name.folder if isinstance(name, Run) else Path(name)
     do = "check the path, or train again"
     if path.is_dir():
         path = path / "model.safetensors"
