@@ -146,7 +146,7 @@ def test_refusal_names_the_batch_that_is_too_small(together):
 
 def test_a_part_is_the_whole_where_nobody_shares():
     assert distributed.part_of(7) == (0, 7)
-    assert distributed.pieces_of(7, Recipe(piece_size=3)) == [(0, 3), (3, 6), (6, 7)]
+    assert distributed.pieces_of(7, Recipe(piece_size=3)) == [(0, 2), (2, 4), (4, 7)]
     assert distributed.pieces_of(7, Recipe()) == [(0, 7)]
     model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
     distributed.prepared(model, Recipe())

@@ -59,6 +59,7 @@ def joined() -> Iterator[None]:
     yield
     # Not after an error: the others may wait for this process in the middle of a sum, and the end would wait for them.
     log.setLevel(level)
+    dist.barrier()  # nobody may take the connections down while another still uses them
     dist.destroy_process_group()
 
 

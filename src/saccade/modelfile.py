@@ -11,8 +11,8 @@ from safetensors.torch import save
 from saccade import __version__, files
 from saccade.errors import RecipeError, RunError, did_you_mean
 from saccade.models import Classifier, build_network
-from saccade.run import Run
 from saccade.recipe import Recipe
+from saccade.run import Run
 
 PACKAGED = Path(__file__).parent / "weights"
 FORMAT = 1
@@ -45,7 +45,7 @@ def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
 
 
 def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Classifier:
-    """A Classifier in evaluation mode, from a run or its folder, a model.safetensors file, or by the name of a packaged model.
+    """A Classifier in evaluation mode, from a run, its folder, a model.safetensors file, or a packaged model's name.
 
     Its header is the attribute `about`. Raises RunError for anything that is not a whole model file.
     """
