@@ -66,7 +66,8 @@ def main() -> None:
     found = calibration(raw, valid.labels)
     known = familiarity(model, features(model, valid, place))
     alarms = false_alarms(known, valid.labels)
-    about = {k: v for k, v in model.about.items() if k not in ("format", "saccade", "model", "classes", "size")}
+    written = ("format", "saccade", "model", "classes", "size", "normalisation")
+    about = {k: v for k, v in model.about.items() if k not in written}
     evaluation = {k: v for k, v in shown.items() if k != "classes"}
     path = save_model(PACKAGED / f"{arguments.name}.safetensors", model, **about, evaluation=evaluation, note=JPEG)
 

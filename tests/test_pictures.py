@@ -116,3 +116,16 @@ def test_class_names_with_commas_and_quotes_survive(tmp_path):
     assert row["label"] == "id"
     assert row['p_a "quoted", name'] == "0.25"
     assert row["strangeness"] == "2.0"
+
+
+def test_the_packaged_model_works_by_name_without_any_file_of_ours(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (300, 200), 90).save("grey.png")
+    done = CliRunner().invoke(main, ["predict", "cifar10-resnet20", "grey.png", "--top", "10"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("%") == 10
+    assert "unlike anything" in done.stdout, "a flat grey picture is none of the ten classes"
+    model = load_model("cifar10-resnet20")
+    assert model.about["normalisation"]["mean"] == model.mean.flatten().tolist()
+    assert model.about["evaluation"]["images"] == 5000
+    assert 0.88 < model.about["evaluation"]["low"] < model.about["evaluation"]["high"] < 0.91

@@ -28,7 +28,7 @@ def images(tmp_path_factory) -> ImageSet:
 
 
 def without_clocks(run: Run) -> list[dict]:
-    clocks = ("seconds", "train_seconds", "images_per_second")
+    clocks = ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes")
     return [{k: v for k, v in row.items() if k not in clocks} for row in run.metrics]
 
 
@@ -51,6 +51,7 @@ def test_a_run_says_what_it_did(images, tmp_path):
     assert [row["epoch"] for row in run.metrics] == [1, 2]
     assert run.metrics == seen
     assert {"train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "lr", "seconds"} <= run.metrics[0].keys()
+    assert 2**20 < run.metrics[0]["peak_memory_bytes"] < 2**40
     assert run.finished
     names = {path.name for path in run.folder.iterdir()} - {"best.safetensors", ".lock"}
     assert names == {"recipe.json", "about.json", "metrics.jsonl", "history.png", "model.safetensors"}

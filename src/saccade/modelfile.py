@@ -36,6 +36,7 @@ def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
         "model": model.name,
         "classes": list(model.classes),
         "size": list(model.size),
+        "normalisation": {"mean": model.mean.flatten().tolist(), "std": model.std.flatten().tolist()},
         **about,
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}

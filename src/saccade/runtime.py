@@ -1,6 +1,7 @@
 """Device, precision and randomness; each choice can say why."""
 
 import platform
+import sys
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -95,6 +96,18 @@ def random(*key: int) -> np.random.Generator:
 def seed_torch(*key: int) -> None:
     """Make torch's own random numbers (initial weights, dropout) a function of `key`."""
     torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most memory in use so far, in bytes: of the GPU where `device` is one, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return None
+    import resource  # not there on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def describe() -> dict[str, Any]:

@@ -209,6 +209,8 @@ def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, 
             if scores["accuracy"] > max((r["valid_accuracy"] for r in position.rows), default=-1.0):
                 position.best_epoch = epoch + 1
                 distributed.once(save_model, run.folder / "best.safetensors", shown, **_header(run, row))
+        if (memory := runtime.peak_memory(place.device)) is not None:
+            row["peak_memory_bytes"] = memory
         row["seconds"] = round(time.perf_counter() - started, 3)
         position.rows.append(row)
         position.seconds = 0.0
