@@ -12,13 +12,13 @@ import numpy as np
 
 from saccade import charts, files, pages
 from saccade.errors import DataError, RunError, SaccadeError
-from saccade.evaluate import score
+from saccade.evaluate import labelled, score
 from saccade.folds import as_trained
 from saccade.imageset import ImageSet
 from saccade.pages import minutes, percent
 from saccade.predict import Progress, predict
 from saccade.recipe import show_value
-from saccade.report import check_finished, labelled, num_parameters
+from saccade.report import check_finished, num_parameters
 from saccade.run import Run
 
 log = logging.getLogger("saccade")

@@ -32,14 +32,7 @@ def evaluate(
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     model = opened(model)
     images = as_trained(images, model.about)
-    chosen = images.select(split)
-    if (chosen.labels == UNLABELLED).any():
-        raise DataError(
-            f"the {split} images have no labels.",
-            where=str(images.folder),
-            expected="a labelled split: train or valid",
-            do="evaluate with --split valid; the test images are scored by the competition",
-        )
+    chosen = labelled(images, split)
     check_fit(model, images)
     with distributed.joined():
         place = runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), distributed.device_here(device))
@@ -53,6 +46,19 @@ def evaluate(
         if n
     }
     return {"split": split, **score(guesses, chosen.labels), "classes": by_class}
+
+
+def labelled(images: ImageSet, split: str) -> ImageSet:
+    """The images of a split. Raises DataError where they have no labels."""
+    chosen = images.select(split)
+    if (chosen.labels == UNLABELLED).any():
+        raise DataError(
+            f"the {split} images have no labels.",
+            where=str(images.folder),
+            expected="a labelled split: train or valid",
+            do="use --split valid; the test images are scored by the competition",
+        )
+    return chosen
 
 
 def score(guesses: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

@@ -8,7 +8,6 @@ out_of_fold.csv   when done: predictions for every labelled image by the model t
 """
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from saccade import files
-from saccade.errors import DataError, RunError, first_few
+from saccade.errors import DataError, RunError
 from saccade.imageset import ImageSet
 from saccade.run import Run, check_ours
-from saccade.splits import check_classes, rank
+from saccade.splits import ids_by_class, rank
 
 FOLDS = "folds.json"
 
@@ -42,16 +41,7 @@ def fold_numbers(ids: Sequence[str], labels: Sequence[str], num_folds: int, seed
             expected=f"a number from 2 to {len(ids)}, such as 5",
             do="give another number of folds",
         )
-    by_class = defaultdict(list)
-    for id, label in zip(ids, labels, strict=True):
-        by_class[label].append(id)
-    check_classes(by_class)
-    if single := [label for label, members in by_class.items() if len(members) == 1]:
-        raise DataError(
-            f"{len(single)} of {len(by_class)} classes have a single image, first {first_few(sorted(single))}.",
-            expected="at least two images of each class: each fold trains on all classes",
-            do="add images of these classes, or leave the classes out",
-        )
+    by_class = ids_by_class(ids, labels)
     dealt = [id for label in sorted(by_class) for id in sorted(by_class[label], key=lambda id: rank(id, seed))]
     number_of = {id: place % num_folds + 1 for place, id in enumerate(dealt)}
     return [number_of[id] for id in ids]

@@ -9,10 +9,10 @@ import torch
 
 from saccade import charts, files, pages
 from saccade.confusion import bins, class_rows, confusion_table, shades, worst_pairs
-from saccade.errors import DataError, RunError
-from saccade.evaluate import score, wilson_interval
+from saccade.errors import RunError
+from saccade.evaluate import labelled, score, wilson_interval
 from saccade.folds import as_trained
-from saccade.imageset import UNLABELLED, ImageSet
+from saccade.imageset import ImageSet
 from saccade.label_errors import label_errors
 from saccade.loader import Batches
 from saccade.optim import lr_at
@@ -54,19 +54,6 @@ def report(
     files.write_text(out, text)
     log.info("report: %s, %s", out, size(out.stat().st_size))
     return out
-
-
-def labelled(images: ImageSet, split: str) -> ImageSet:
-    """The images of a split. Raises DataError where they have no labels."""
-    chosen = images.select(split)
-    if (chosen.labels == UNLABELLED).any():
-        raise DataError(
-            f"the {split} images have no labels.",
-            where=str(images.folder),
-            expected="a labelled split: train or valid",
-            do="use --split valid; the test images are scored by the competition",
-        )
-    return chosen
 
 
 def check_finished(run: Run) -> None:

@@ -30,16 +30,7 @@ def choose_valid(
             expected="a number between 0 and 1, such as 0.1",
             do="give another share",
         )
-    by_class = defaultdict(list)
-    for id, label in zip(ids, labels, strict=True):
-        by_class[label].append(id)
-    check_classes(by_class)
-    if single := [label for label, members in by_class.items() if len(members) == 1]:
-        raise DataError(
-            f"{len(single)} of {len(by_class)} classes have a single image, first {first_few(single)}.",
-            expected="at least two images of each class: one to train on and one for validation",
-            do="add images of these classes, or leave the classes out",
-        )
+    by_class = ids_by_class(ids, labels)
     smallest = min(len(members) for members in by_class.values())
     num_valid = max(1, math.floor(smallest * Fraction(str(valid_share))))
     chosen = set()
@@ -54,6 +45,21 @@ def choose_valid(
             )
         chosen.update(ranked[:num_valid])
     return chosen
+
+
+def ids_by_class(ids: Sequence[str], labels: Sequence[str]) -> dict[str, list[str]]:
+    """The ids of each class. Raises DataError for fewer than two classes and for a class with one image."""
+    by_class = defaultdict(list)
+    for id, label in zip(ids, labels, strict=True):
+        by_class[label].append(id)
+    check_classes(by_class)
+    if single := sorted(label for label, members in by_class.items() if len(members) == 1):
+        raise DataError(
+            f"{len(single)} of {len(by_class)} classes have a single image, first {first_few(single)}.",
+            expected="at least two images of each class: one to train on and one for validation",
+            do="add images of these classes, or leave the classes out",
+        )
+    return by_class
 
 
 def rank(id: str, seed: int) -> bytes:
