@@ -135,12 +135,21 @@ def test_wrong_usage_has_exit_code_2(words):
 
 def test_interrupting_has_exit_code_130(world, tmp_path):
     command = [sys.executable, "-m", "saccade", "compete", world.folder, "--out", tmp_path / "out", *SETTINGS]
-    process = subprocess.Popen([*map(str, command), "--set", "epochs=10000"], stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if "epoch" in line and "loss" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with subprocess.Popen(
+        [*map(str, command), "--set", "epochs=10000"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts its background jobs with SIGINT ignored; the tests may be one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        try:
+            for line in process.stderr:
+                if "epoch" in line and "loss" in line:
+                    break
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "goes on from the last checkpoint" in said
     assert "Traceback" not in said
