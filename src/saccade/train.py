@@ -81,8 +81,8 @@ def train(
     on: "train", validated after each epoch, or "train+valid", everything that has a label, with no validation.
     folds: train so many runs, `out`/fold-1 and so on, each validated on its share of all labelled images; see folds.py.
     init: a model whose weights to start from. calibrated_by: a validated model of the same recipe, whose temperature
-    and familiarity are taken over where there is no validation to fit them on. checkpoint_seconds: the longest that a kill
-    can cost, about.
+    and familiarity are taken over where there is no validation to fit them on. checkpoint_seconds: the longest that a
+    kill can cost, about.
     Going on after a kill gives the same bits as never having stopped, on the same machine with as many threads.
     Started by torchrun, the processes share each batch (see distributed.py) and give what one would, up to rounding;
     the first one writes, and it alone calls on_epoch and on_progress.
