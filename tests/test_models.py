@@ -10,7 +10,7 @@ from made import make_images, noise, small_model
 from saccade import models
 from saccade.errors import RecipeError
 from saccade.models import MODELS, Classifier, build_model, build_network
-from saccade.models.whitened_cnn import WHITENING_EPS, Whitening, whitened_cnn
+from saccade.models.whitened_cnn import WHITENING_EPS, ResidualGroup, Whitening, whitened_cnn, whitened_resnet
 from saccade.optim import Optimizer
 from saccade.recipe import Recipe
 
@@ -90,12 +90,14 @@ def test_the_number_of_parameters_is_that_of_the_paper_and_the_docstring():
     assert round(expected / 1e6, 2) == 1.97  # as arXiv:2404.00498 has it
     docstring = importlib.import_module("saccade.models.whitened_cnn").__doc__
     assert re.search(r"([\d,]+) trainable parameters", docstring)[1] == f"{expected:,}"
+    wide = small_model(classes=tuple("abcdefghij"), name="whitened_resnet")
+    assert f"last two), {wide.num_parameters:,}." in docstring
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (24, 24), (32, 32), (48, 64)])
-@pytest.mark.parametrize("num_classes", [2, 10, 100])
-def test_any_size_from_16_gives_one_logit_for_each_class(size, num_classes):
-    network = whitened_cnn(num_classes).eval()
+@pytest.mark.parametrize(("build", "num_classes"), [(whitened_cnn, 2), (whitened_cnn, 100), (whitened_resnet, 10)])
+def test_any_size_from_16_gives_one_logit_for_each_class(size, build, num_classes):
+    network = build(num_classes).eval()
     with torch.no_grad():
         assert network(torch.rand(2, 3, *size)).shape == (2, num_classes)
 
@@ -129,6 +131,19 @@ def test_the_network_is_the_one_described_written_out(fitted):
     torch.testing.assert_close(network(x), expected, atol=1e-5, rtol=1e-4)
     assert network.output.weight.std().item() == pytest.approx(1)
     assert network.output.bias is None
+
+
+def test_a_residual_group_adds_what_its_last_two_convolutions_learn():
+    group = ResidualGroup(24, 32)
+    x = torch.randn(4, 24, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        group.conv3.weight.zero_()
+        halved = F.gelu(group.norm1(F.max_pool2d(group.conv1(x), 2)))
+        torch.testing.assert_close(group(x), F.gelu(halved), atol=1e-5, rtol=1e-4)
+        group.conv3.weight.normal_()
+        halved = F.gelu(group.norm1(F.max_pool2d(group.conv1(x), 2)))
+        added = group.norm3(group.conv3(F.gelu(group.norm2(group.conv2(halved)))))
+        torch.testing.assert_close(group(x), F.gelu(halved + added), atol=1e-5, rtol=1e-4)
 
 
 def test_norms_have_a_bias_that_trains_a_scale_that_does_not_and_take_four_tenths_of_a_batch():

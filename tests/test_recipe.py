@@ -47,7 +47,7 @@ def recipes(draw):
         settings["lr_drops"] = ()
     if settings["cutmix"]:
         settings["mixup"] = 0.0
-    settings["mix_off_epochs"] = min(settings["mix_off_epochs"], settings["epochs"] - 1)
+    settings["mix_off_epochs"] = min(settings["mix_off_epochs"], math.ceil(settings["epochs"]) - 1)
     settings["nesterov"] = settings["nesterov"] and settings["momentum"] > 0
     if settings["small_size"] < 16 or not settings["small_share"]:
         settings |= {"small_size": 0, "small_share": 0.0}
@@ -232,14 +232,14 @@ def test_set_takes_the_last_of_two_and_leaves_the_recipe_alone():
         ("epoch=3", ['no setting "epoch"', 'did you mean "epochs"?']),
         (" epochs=3", ["no setting", 'did you mean "epochs"?']),
         ("=3", ['no setting ""', "check the spelling"]),
-        ("epochs=", ['"" is no value for epochs', "a whole number", "--set epochs=20"]),
-        ("epochs=3.5", ['"3.5" is no value for epochs', "a whole number"]),
-        ("epochs=" + "9" * 5000, ["is no value for epochs"]),
+        ("batch_size=", ['"" is no value for batch_size', "a whole number", "--set batch_size=128"]),
+        ("batch_size=3.5", ['"3.5" is no value for batch_size', "a whole number"]),
+        ("batch_size=" + "9" * 5000, ["is no value for batch_size"]),
         ("peak_lr=fast", ['"fast" is no value for peak_lr', "a number"]),
         ("nesterov=1", ['"1" is no value for nesterov', "true or false", "--set nesterov=false"]),
         ("lr_drops=8;9", ['"8;9" is no value for lr_drops', "commas"]),
         ("lr_drops=1.5", ["is no value for lr_drops"]),
-        ("epochs=0", ["epochs=0", "from 1 to"]),
+        ("epochs=0", ["epochs=0", "from 0.001 to"]),
         ("flip=sideways", ["flip=sideways", "off, random, alternating"]),
     ],
 )

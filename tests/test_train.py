@@ -1,6 +1,7 @@
 """The loop: it learns, says what it did, and going on after any stop gives the bits of never having stopped."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -73,10 +74,11 @@ SETTINGS = [
     ["optimizer=muon", "muon_lr=0.2", "flip=alternating", "piece_size=7", "precision=bfloat16"],
     ["ema=0.9", "mixup=1", "mix_off_epochs=1", "crop_area=0.64", "cutout=4"],
     ["model=cifar_wideresnet10_1", "dropout=0.3", "peak_lr=0.1", "head_lr=0"],
+    ["epochs=2.4", "schedule=linear"],
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=["sgd", "muon", "averaged", "dropout"])
+@pytest.mark.parametrize("settings", SETTINGS, ids=["sgd", "muon", "averaged", "dropout", "fraction"])
 def test_resumed_run_equals_uninterrupted_run(images, tmp_path, settings):
     recipe = SMOKE.with_settings(settings)
     whole = train(images, recipe, tmp_path / "whole")
@@ -91,6 +93,15 @@ def test_resumed_run_equals_uninterrupted_run(images, tmp_path, settings):
     assert parts.model.read_bytes() == whole.model.read_bytes()
     for name in ("best.safetensors",):
         assert (parts.folder / name).exists() == (whole.folder / name).exists()
+
+
+def test_a_fraction_of_an_epoch_is_trained_and_counted(images, tmp_path):
+    run = train(images, SMOKE.with_settings(["epochs=1.5"]), tmp_path / "run")
+    first, last = run.metrics
+    assert (last["epoch"], last["step"]) == (2, math.ceil(1.5 * first["step"]))
+    assert 0 < last["train_accuracy"] <= 1
+    few = train(images, SMOKE.with_settings(["epochs=0.3"]), tmp_path / "few")
+    assert [row["step"] for row in few.metrics] == [math.ceil(0.3 * first["step"])]
 
 
 def test_resume_does_not_repeat_what_was_done(images, tmp_path):

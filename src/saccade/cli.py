@@ -636,10 +636,11 @@ def list_(what: str) -> None:
     """
     if what == "recipes":
         from saccade.presets import DEFAULT, PRESETS
+        from saccade.recipe import show_value
 
         for name, recipe in PRESETS.items():
             default = "  (default)" if name == DEFAULT else ""
-            click.echo(f"{name:24}{recipe.model:24}{recipe.epochs:>5} epochs{default}")
+            click.echo(f"{name:24}{recipe.model:24}{show_value(recipe.epochs):>5} epochs{default}")
     else:
         import torch
 

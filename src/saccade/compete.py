@@ -14,7 +14,7 @@ from saccade.imageset import ImageSet
 from saccade.predict import Progress, predict
 from saccade.prepare import prepare
 from saccade.presets import DEFAULT, PRESETS
-from saccade.recipe import Recipe
+from saccade.recipe import Recipe, show_value
 from saccade.report import report
 from saccade.run import Row, Run, locked
 from saccade.submission import write_submission
@@ -80,7 +80,7 @@ def compete(
         fit = partial(train, images, recipe, device=device, on_epoch=on_epoch, on_progress=on_progress)
         run: Run | CrossValidation
         folder = out / ("run" if folds is None else "folds")
-        log.info("train: %s for %d epochs -> %s", recipe.model, recipe.epochs, folder)
+        log.info("train: %s for %s epochs -> %s", recipe.model, show_value(recipe.epochs), folder)
         if folds is not None:
             run = train(images, recipe, folder, folds=folds, device=device, on_epoch=on_epoch, on_progress=on_progress)
             scores = run.scores or {}

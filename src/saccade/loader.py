@@ -33,6 +33,7 @@ class Batches:
         self.num_images = len(images)
         self.num_classes = len(images.classes)
         self.steps_per_epoch = -(-self.num_images // recipe.batch_size)
+        self.total_steps = recipe.total_steps(self.steps_per_epoch)
         self.device = device
         smallest, more = divmod(self.num_images, self.steps_per_epoch)
         distributed.check_shares({smallest, smallest + (more > 0)}, recipe)
@@ -43,7 +44,7 @@ class Batches:
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of this epoch (counted from 0), from `start_step` of it on."""
         order = runtime.random(self.recipe.seed, ORDER, epoch).permutation(self.num_images)
-        for step in range(start_step, self.steps_per_epoch):
+        for step in range(start_step, self.steps_in(epoch)):
             first, stop = self._range(step)
             changes = runtime.random(self.recipe.seed, CHANGES, epoch, step)
             yield self._change(order[first:stop], epoch, step, changes)
@@ -57,6 +58,14 @@ class Batches:
         sizes = [stop - start for start, stop in distributed.pieces_of(stop - first, self.recipe)]
         shares = [size / (stop - first) for size in sizes]
         return zip(x.split(sizes), target.split(sizes), shares, strict=True)
+
+    def steps_in(self, epoch: int) -> int:
+        """Weight updates of this epoch: fewer in the last one where recipe.epochs ends inside it."""
+        return min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch)
+
+    def images_in(self, epoch: int) -> int:
+        """Images that all processes together see in this epoch."""
+        return self._range(self.steps_in(epoch) - 1)[1]
 
     def _range(self, step: int) -> tuple[int, int]:
         """(start, stop) of a batch in the order of its epoch."""
@@ -109,6 +118,6 @@ class Batches:
                 x, target = augment.cutmix(x, target, draw.beta(recipe.cutmix, recipe.cutmix), centre)
             if len(mine) < num:
                 x, target = (values[torch.from_numpy(mine).to(self.device)] for values in (x, target))
-        if epoch * self.steps_per_epoch + step < recipe.small_share * recipe.epochs * self.steps_per_epoch:
+        if epoch * self.steps_per_epoch + step < recipe.small_share * self.total_steps:
             x = augment.resize(x, recipe.small_size)
         return x.contiguous(memory_format=torch.channels_last), target

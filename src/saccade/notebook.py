@@ -48,7 +48,7 @@ class LiveFigure:
         epochs = 0
         if self.run is not None:
             run = Run.open(self.run)
-            epochs = run.recipe.epochs
+            epochs = run.recipe.num_epochs
             if not self.rows and row in run.metrics:
                 self.rows = run.metrics[: row["epoch"] - 1]
         self.rows.append(row)

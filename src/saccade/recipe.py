@@ -25,7 +25,7 @@ class Recipe:
 
     model: str = setting("resnet18", "a name from `saccade list models`")
     dropout: float = setting(0.0, "share of activations dropped, for wide ResNets", 0, 0.95)
-    epochs: int = setting(20, "passes over the training images", 1, 100_000)
+    epochs: float = setting(20.0, "passes over the training images; may be a fraction", 0.001, 100_000)
     batch_size: int = setting(128, "images per weight update", 1, 1_000_000)
     piece_size: int = setting(
         0, "images held at once; the gradients of pieces add up; 0 = the whole batch", 0, 1_000_000
@@ -115,7 +115,16 @@ class Recipe:
         if bool(self.small_size) != bool(self.small_share):
             yield "small_size and small_share: give both or none"
         if (self.mixup or self.cutmix) and self.mix_off_epochs >= self.epochs:
-            yield f"mix_off_epochs={self.mix_off_epochs} leaves none of the {self.epochs} epochs for mixing"
+            yield f"mix_off_epochs={self.mix_off_epochs} leaves none of the {show_value(self.epochs)} epochs for mixing"
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs begun: the last may be cut short by `epochs`, and is planned so."""
+        return math.ceil(self.epochs)
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Weight updates in all, at least 1."""
+        return math.ceil(self.epochs * steps_per_epoch)
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting, defaults spelled out, ready for JSON."""
@@ -198,7 +207,7 @@ def show_value(value: Any) -> str:
     """A setting as `--set` takes it."""
     if isinstance(value, tuple):
         return ",".join(str(item) for item in value) or "none"
-    return json.dumps(value).strip('"')
+    return json.dumps(value).strip('"').removesuffix(".0")
 
 
 def _problem(f: dataclasses.Field, value: Any) -> str:

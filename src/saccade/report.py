@@ -60,7 +60,7 @@ def check_finished(run: Run) -> None:
     """Raise RunError for a run whose last epoch is not done."""
     if not run.finished:
         raise RunError(
-            f"the run is not finished: {len(run.metrics)} of {run.recipe.epochs} epochs are done.",
+            f"the run is not finished: {len(run.metrics)} of {run.recipe.num_epochs} epochs are done.",
             where=str(run.folder),
             do="give the command that started it once more; it goes on where it stopped",
         )
@@ -96,7 +96,7 @@ def _values(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, spl
     rows = run.metrics
     return {
         "title": f"{run.folder.resolve().name}: {run.recipe.model}",
-        "recipe_line": f"{run.recipe.model}, {run.recipe.epochs} epochs",
+        "recipe_line": f"{run.recipe.model}, {show_value(run.recipe.epochs)} epochs",
         "trained_on": run.about["on"].replace("+", " and "),
         "images": str(images),
         "scores": score(found, labels),
@@ -145,8 +145,8 @@ def notices(run: Run, images: ImageSet, split: str) -> list[str]:
 def _training(run: Run, images: ImageSet) -> dict[str, Any]:
     """The sections on training and augmentation."""
     recipe, rows = run.recipe, run.metrics
-    steps_per_epoch = max(1, rows[-1]["step"] // rows[-1]["epoch"])
-    total = recipe.epochs * steps_per_epoch
+    steps_per_epoch = rows[0]["step"]
+    total = rows[-1]["step"]
     steps = np.unique(np.linspace(0, total - 1, 600).astype(int)).tolist()
     rates = [recipe.peak_lr * lr_at(step, total, steps_per_epoch, recipe) for step in steps]
     seconds = sum(row["seconds"] for row in rows)

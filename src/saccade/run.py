@@ -128,7 +128,7 @@ class Run:
 
     def __str__(self) -> str:
         rows = self.metrics
-        text = f"{self.recipe.model} on {self.about['on']}, {len(rows)} of {self.recipe.epochs} epochs"
+        text = f"{self.recipe.model} on {self.about['on']}, {len(rows)} of {self.recipe.num_epochs} epochs"
         if rows:
             shown = {"train_loss": "train loss", "train_accuracy": "train accuracy", "valid_accuracy": "valid accuracy"}
             text += "; " + ", ".join(f"{word} {rows[-1][key]:.4f}" for key, word in shown.items() if key in rows[-1])

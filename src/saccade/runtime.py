@@ -1,5 +1,6 @@
 """Device, precision and randomness; each choice can say why."""
 
+import ctypes
 import platform
 import sys
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ def choose(precision: str = "auto", device: str | None = None) -> Runtime:
             expected="cpu, cuda, cuda:1, mps, ...",
             do="leave --device out to take the best there is",
         ) from None
+    if place.type == "cpu":
+        keep_freed_memory()
     fast, reason = _fast_bfloat16(place)
     if precision == "auto":
         dtype = torch.bfloat16 if fast else torch.float32
@@ -55,6 +58,21 @@ def choose(precision: str = "auto", device: str | None = None) -> Runtime:
         )
     name = torch.cuda.get_device_name(place) if place.type == "cuda" else f"{torch.get_num_threads()} threads"
     return Runtime(place, dtype, f"device {place} ({why}; {name}), {reason}")
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Have the C library keep the memory that a step frees for the next one, where it is glibc's malloc.
+
+    By default it hands large pieces back to the system and gets them again page by page, each zeroed: two million page
+    faults a minute. Kept, training is 1.1 times as fast and the peak 4% higher (lab-notes 2026-11-20).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # names and numbers of malloc.h
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 64 * 2**20)
+        mallopt(mmap_threshold, 2**30)
 
 
 def _fast_bfloat16(device: torch.device) -> tuple[bool, str]:

@@ -41,7 +41,7 @@ class TensorBoard:
             for name, value in epoch.items():
                 if name not in ("epoch", "step"):
                     self._writer.add_scalar(tag(name), value, epoch["epoch"])
-        history, epochs = self.folder / "history.png", run.recipe.epochs
+        history, epochs = self.folder / "history.png", run.recipe.num_epochs
         if history.exists() and (row["epoch"] == epochs or row["epoch"] % max(1, epochs // NUM_FIGURES) == 0):
             self._writer.add_image("history", _pixels(history), row["epoch"], dataformats="HWC")
         self._writer.flush()

@@ -147,21 +147,21 @@ def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, 
     distributed.prepared(model, recipe)
     shown = copy.deepcopy(model) if recipe.ema else model  # what validation and the model file see
     batches = Batches(chosen, recipe, place.device)
-    total_steps = recipe.epochs * batches.steps_per_epoch
-    optimizer = Optimizer(model, recipe, total_steps, batches.steps_per_epoch)
+    optimizer = Optimizer(model, recipe, batches.total_steps, batches.steps_per_epoch)
     # Of the epoch so far: sum of losses, images right. On the device, so that no step waits for it.
     totals = torch.zeros(2, dtype=torch.float32 if place.device.type == "mps" else torch.float64, device=place.device)
     with distributed.copy_of(run.checkpoint) as checkpoint:
         position = restore_checkpoint(checkpoint, totals, model, shown, optimizer)
     distributed.keep_in_first(totals)
     if position.step:
-        log.info("going on after step %d of %d", position.step, total_steps)
+        log.info("going on after step %d of %d", position.step, batches.total_steps)
     saved_at = time.perf_counter()
 
-    for epoch in range(position.step // batches.steps_per_epoch, recipe.epochs):
+    for epoch in range(len(position.rows), recipe.num_epochs):
         model.train()
         started = time.perf_counter() - position.seconds
-        start_step = position.step % batches.steps_per_epoch
+        start_step = position.step - epoch * batches.steps_per_epoch
+        num_steps, num_images = batches.steps_in(epoch), batches.images_in(epoch)
         for step, (x, target) in enumerate(batches.epoch(epoch, start_step), start=start_step + 1):
             runtime.seed_torch(recipe.seed, STEP_NOISE, position.step, distributed.rank())
             for x_piece, target_piece, share in batches.pieces(x, target, step - 1):
@@ -179,14 +179,13 @@ def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, 
                 update_average(shown, model, recipe.ema, position.step)
             position.step += 1
             if on_progress:
-                done = batches.num_images * step // batches.steps_per_epoch
-                on_progress(f"epoch {epoch + 1}/{recipe.epochs}", done, batches.num_images)
-            if time.perf_counter() - saved_at > checkpoint_seconds and step < batches.steps_per_epoch:
+                on_progress(f"epoch {epoch + 1}/{recipe.num_epochs}", num_images * step // num_steps, num_images)
+            if time.perf_counter() - saved_at > checkpoint_seconds and step < num_steps:
                 position.seconds = time.perf_counter() - started
                 distributed.once(save_checkpoint, run.checkpoint, position, totals, model, shown, optimizer)
                 saved_at = time.perf_counter()
 
-        loss_mean, train_accuracy = (distributed.tell_all(totals) / batches.num_images).tolist()
+        loss_mean, train_accuracy = (distributed.tell_all(totals) / num_images).tolist()
         train_seconds = time.perf_counter() - started
         row: Row = {
             "epoch": epoch + 1,
@@ -195,7 +194,7 @@ def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, 
             "train_loss": loss_mean,
             "train_accuracy": train_accuracy,
             "train_seconds": round(train_seconds, 3),
-            "images_per_second": round(batches.num_images / train_seconds, 1),
+            "images_per_second": round(num_images / train_seconds, 1),
         }
         # The last update can spoil the weights after the last loss was taken.
         if not math.isfinite(loss_mean) or not all(value.isfinite().all() for value in model.state_dict().values()):
@@ -228,7 +227,7 @@ def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, 
 
 def _finish(run: Run, shown: Classifier, position: Position) -> None:
     save_model(run.model, shown, **_header(run, position.rows[-1]))
-    if position.best_epoch == run.recipe.epochs:
+    if position.best_epoch == run.recipe.num_epochs:
         (run.folder / "best.safetensors").unlink(missing_ok=True)  # the last epoch is the best: one file says it
     run.checkpoint.unlink()  # last: from here on the run is finished
 

@@ -172,7 +172,7 @@ def _work(
         if is_new and on_epoch:
             on_epoch(row)
         # Percent, not epochs: trials of different lengths are compared at the same place of their schedules.
-        percent = 100 * row["epoch"] // recipe.epochs
+        percent = 100 * row["epoch"] // recipe.num_epochs
         claim.report(percent, row["valid_accuracy"])
         if percent < 100 and claim.is_weak():
             raise _WeakError

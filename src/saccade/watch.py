@@ -129,7 +129,7 @@ def snapshot(folder: Path) -> dict[str, Any]:
         "name": run.folder.resolve().name,
         "model": run.recipe.model,
         "on": run.about.get("on", ""),
-        "epochs": run.recipe.epochs,
+        "epochs": run.recipe.num_epochs,
         "rows": rows,
         "finished": run.finished,
         "seconds_since": round(since, 1),  # the last epoch ended, or training began

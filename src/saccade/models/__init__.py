@@ -16,13 +16,14 @@ from saccade.models.cifar_resnet import cifar_resnet
 from saccade.models.cifar_resnext import cifar_resnext
 from saccade.models.cifar_wide_resnet import cifar_wide_resnet
 from saccade.models.resnet18 import resnet18, resnet18_bn_shortcut, resnet18_mxnet
-from saccade.models.whitened_cnn import Whitening, whitened_cnn
+from saccade.models.whitened_cnn import Whitening, whitened_cnn, whitened_resnet
 from saccade.recipe import Recipe
 
 # name -> builder(num_classes). A network is Sequential(features=..., output=...): normalised images (B, 3, H, W) to
 # features (B, D), features to logits; its output is a Linear.
 MODELS: dict[str, Callable[..., nn.Sequential]] = {
     "whitened_cnn": whitened_cnn,
+    "whitened_resnet": whitened_resnet,
     "resnet18": resnet18,
     "resnet18_mxnet": resnet18_mxnet,
     "resnet18_bn_shortcut": resnet18_bn_shortcut,
@@ -40,7 +41,8 @@ MODELS: dict[str, Callable[..., nn.Sequential]] = {
 }
 # name -> where it comes from, and an accuracy: published by others (on the original images), or measured here
 SOURCES: dict[str, str] = {
-    "whitened_cnn": "arXiv:2404.00498, Muon variant; recipes quick and record",
+    "whitened_cnn": "arXiv:2404.00498, Muon variant; recipes fast and record",
+    "whitened_resnet": "arXiv:2404.00498, section 5; recipes strong and best",
     "resnet18": "Dive into Deep Learning, PyTorch tab",
     "resnet18_mxnet": "Dive into Deep Learning, MXNet tab",
     "resnet18_bn_shortcut": "arXiv:1512.03385, as most PyTorch code for CIFAR has it",
