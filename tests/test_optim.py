@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load, save
@@ -468,3 +469,21 @@ def test_the_average_of_weights_that_stand_still_is_those_weights():
     for step in range(400):
         update_average(average, model, 0.9, step)
     torch.testing.assert_close(average.weight, model.weight)
+
+
+def test_a_whitening_bias_at_the_end_of_its_training_costs_no_backward_pass_and_changes_nothing_else():
+    images, target = torch.rand(8, 3, 16, 16), torch.arange(8) % 4
+    ends = []
+    for spared in (True, False):
+        model = tiny().train()
+        bias = model.network.features[0].bias
+        optimizer = Optimizer(model, replace(MUON, whiten_bias_share=0.5), 6, 3)
+        for step in range(6):
+            if not spared:
+                bias.requires_grad = True
+            F.cross_entropy(model(images), target).backward()
+            assert (bias.grad is None) == (spared and step > 3)
+            optimizer.step(step)
+        ends.append(weights(model))
+    for name, p in ends[0].items():
+        assert torch.equal(p, ends[1][name]), name

@@ -69,6 +69,23 @@ def options(*decorators: Callable) -> Callable:
     return lambda function: functools.reduce(lambda f, decorate: decorate(f), reversed(decorators), function)
 
 
+class Duration(click.ParamType):
+    """Seconds, written as 90, 90s, 30m, 2h or 1d."""
+
+    name = "time"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+        text = str(value).strip()
+        try:
+            seconds = float(text.rstrip("smhd")) * units[text[-1]] if text[-1:] in units else float(text)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            self.fail(f'"{value}" is no time: write for example 90s, 30m or 2h.', parameter, context)
+        return seconds
+
+
 raw_files = options(
     click.option("--labels", type=PATH, help="The labels CSV, where the guess is wrong."),
     click.option("--test", type=PATH, help="The folder of test images, where the guess is wrong."),
@@ -90,6 +107,9 @@ the_recipe = options(
     click.option("--recipe", "recipe_name", metavar="NAME", help="A name, a recipe.json, or a study for its best."),
     click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a setting of the recipe."),
 )
+the_budget = click.option(
+    "--budget", type=Duration(), metavar="TIME", help="Be done in 90s, 10m or 2h: chooses recipe and epochs."
+)
 the_device = click.option("--device", metavar="NAME", help="cpu, cuda, mps, ...; by default the best there is.")
 the_views = click.option("--views", type=click.Choice(["1", "2", "6"]), help="Views averaged; by default the recipe's.")
 
@@ -100,6 +120,7 @@ the_views = click.option("--views", type=click.Choice(["1", "2", "6"]), help="Vi
 @the_recipe
 @the_split
 @raw_files
+@the_budget
 @click.option("--refit/--no-refit", default=True, show_default=True, help="Train again on all labelled images.")
 @the_folds
 @the_device
@@ -115,7 +136,7 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
     from saccade.compete import compete, describe_accuracy
     from saccade.display import Display
 
-    recipe = chosen_recipe(recipe_name, settings)
+    recipe = chosen_recipe(recipe_name, settings, arguments["budget"])
     folds = arguments["folds"]
     runs = fold_folders(out / "folds", folds) if folds else [out / "run", out / "refit"]
     with Display(*runs) as display:
@@ -168,6 +189,7 @@ def organize(**arguments: Any) -> None:
 @click.argument("data", type=PATH)
 @click.option("--out", type=PATH, required=True, metavar="RUN", help="The run's folder.")
 @the_recipe
+@the_budget
 @click.option("--on", type=click.Choice(["train", "train+valid"]), default="train", show_default=True)
 @the_folds
 @click.option("--init", type=PATH, metavar="MODEL", help="Start from this model's weights.")
@@ -190,7 +212,7 @@ def train(
     from saccade.display import Display
     from saccade.train import train
 
-    recipe = chosen_recipe(recipe_name, settings)
+    recipe = chosen_recipe(recipe_name, settings, arguments["budget"])
     out, folds = arguments["out"], arguments["folds"]
     if folds and tensorboard:
         raise click.UsageError("--tensorboard is for one run: leave it out with --folds")
@@ -226,23 +248,6 @@ def train(
         return
     click.echo(run.model)
     hint(f"saccade evaluate {run.folder} {data}")
-
-
-class Duration(click.ParamType):
-    """Seconds, written as 90, 90s, 30m, 2h or 1d."""
-
-    name = "time"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
-        units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-        text = str(value).strip()
-        try:
-            seconds = float(text.rstrip("smhd")) * units[text[-1]] if text[-1:] in units else float(text)
-        except ValueError:
-            seconds = math.nan
-        if not 0 < seconds < math.inf:
-            self.fail(f'"{value}" is no time: write for example 90s, 30m or 2h.', parameter, context)
-        return seconds
 
 
 @main.command()
@@ -660,12 +665,17 @@ def list_(what: str) -> None:
             click.echo(f"  {'':24}{describe_accuracy(model.about['evaluation'])}")
 
 
-def chosen_recipe(name: str | None, settings: tuple[str, ...]):
-    """The recipe that --recipe and --set mean."""
+def chosen_recipe(name: str | None, settings: tuple[str, ...], budget: float | None = None):
+    """The recipe that --recipe and --set mean; None where a budget is to choose it."""
     from saccade.errors import RecipeError, did_you_mean
     from saccade.presets import DEFAULT, PRESETS
     from saccade.recipe import Recipe
 
+    if budget is not None:
+        if any(text.startswith("epochs=") for text in settings):
+            raise click.UsageError("--budget plans the epochs: leave one of them out, it or --set epochs")
+        if name is None and not settings:
+            return None
     if name is None or name in PRESETS:
         recipe = PRESETS[name or DEFAULT]
     elif name.endswith(".json"):

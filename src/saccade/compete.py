@@ -1,6 +1,7 @@
 """Raw files -> submission.csv: the verbs in a row, each in its own folder, each continued if it stopped."""
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from saccade import files
+from saccade.budget import plan, planned_before
 from saccade.evaluate import evaluate
 from saccade.folds import CrossValidation
 from saccade.imageset import ImageSet
@@ -21,6 +23,8 @@ from saccade.submission import write_submission
 from saccade.train import train
 
 log = logging.getLogger("saccade")
+
+REPORT_SECONDS = 10.0  # what the report and the start of the command take, about
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ def compete(
     source: str | Path,
     out: str | Path,
     *,
-    recipe: Recipe = PRESETS[DEFAULT],
+    recipe: Recipe | None = None,
+    budget: float | None = None,
     valid_share: float = 0.1,
     seed: int = 0,
     refit: bool = True,
@@ -58,9 +63,10 @@ def compete(
     `out` gets data/, run/, refit/, evaluation.json, report.html, predictions.csv and submission.csv. Run again,
     it goes on where it stopped. seed decides the split; the recipe's own seed the training. folds: train so many,
     each validated on its share of all labelled images, into folds/ instead of run/ and refit/; the submission is from
-    their average, and there is no report. Raises what the verbs raise.
+    their average, and there is no report. recipe: by default the preset DEFAULT. budget: seconds that all of it may
+    take; see budget.py. Raises what the verbs raise.
     """
-    out = Path(out)
+    out, started = Path(out), time.perf_counter()
     with locked(out):
         log.info("prepare: %s -> %s", source, out / "data")
         images = prepare(
@@ -77,9 +83,18 @@ def compete(
             on_progress=on_progress,
         )
         log.info("%s", images)
+        folder = out / ("run" if folds is None else "folds")
+        if budget is not None and (begun := planned_before(folder if folds is None else folder / "fold-1")) is not None:
+            recipe = begun
+        elif budget is not None:
+            left = budget - (time.perf_counter() - started) - REPORT_SECONDS
+            num_test, refits = images.counts.get("test", 0), refit and folds is None
+            made = plan(images, left, recipe, folds=folds, refit=refits, classified=num_test, device=device)
+            log.info("%s", made)
+            recipe = made.recipe
+        recipe = recipe or PRESETS[DEFAULT]
         fit = partial(train, images, recipe, device=device, on_epoch=on_epoch, on_progress=on_progress)
         run: Run | CrossValidation
-        folder = out / ("run" if folds is None else "folds")
         log.info("train: %s for %s epochs -> %s", recipe.model, show_value(recipe.epochs), folder)
         if folds is not None:
             run = train(images, recipe, folder, folds=folds, device=device, on_epoch=on_epoch, on_progress=on_progress)

@@ -78,6 +78,10 @@ class Optimizer:
                     group["lr"] = group["peak"] * max(0.0, 1 - step / (group["share"] * self.total_steps))
             part.step()
             part.zero_grad(set_to_none=True)
+            for group in part.param_groups:
+                if group["share"] < 1 and group["lr"] == 0.0:
+                    for parameter in group["params"]:  # spares the whole backward pass through the first layers
+                        parameter.requires_grad = False
         return self.recipe.peak_lr * share
 
     def state(self) -> dict[str, Tensor]:

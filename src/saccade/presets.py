@@ -66,6 +66,13 @@ GLUONCV = Recipe(
     crop_border="zero",
 )
 
+# Valid accuracy (with the recipe's views) by the number of epochs on CURVES_IMAGES images; lab-notes 2026-11-20.
+CURVES_IMAGES, CURVES_VALID = 45_000, "5,000 images, JPEG form"
+CURVES: dict[str, tuple[tuple[float, float], ...]] = {
+    "quick": ((5, 0.9000),),
+    "record": ((8, 0.9056),),
+}
+
 PRESETS = {
     # Seconds on any machine. For tests and a first look; the accuracy means nothing.
     "smoke": Recipe(model="whitened_cnn", epochs=1, batch_size=16, peak_lr=20, head_lr=20, weight_decay=0, flip="off"),

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from saccade import calibrate, charts, distributed, runtime
+from saccade.budget import plan, planned_before
 from saccade.checkpoint import Position, restore_checkpoint, save_checkpoint
 from saccade.cross_validate import cross_validate
 from saccade.errors import DataError, DivergedError, RunError
@@ -25,7 +26,7 @@ from saccade.models import Classifier, build_model
 from saccade.optim import Optimizer, update_average
 from saccade.predict import Progress, familiarity, features, logits, opened, probabilities
 from saccade.presets import DEFAULT, PRESETS
-from saccade.recipe import Recipe
+from saccade.recipe import Recipe, show_value
 from saccade.run import Row, Run
 
 log = logging.getLogger("saccade")
@@ -37,13 +38,14 @@ STEP_NOISE = 21  # what a random draw is for; part of its key
 @overload
 def train(
     images: ImageSet | str | Path,
-    recipe: Recipe = ...,
+    recipe: Recipe | None = ...,
     out: str | Path = ...,
     *,
     on: str = ...,
     folds: None = None,
     init: Classifier | str | Path | None = ...,
     calibrated_by: Classifier | str | Path | None = ...,
+    budget: float | None = ...,
     device: str | None = ...,
     checkpoint_seconds: float = ...,
     on_epoch: Callable[[Row], None] | None = ...,
@@ -52,11 +54,12 @@ def train(
 @overload
 def train(
     images: ImageSet | str | Path,
-    recipe: Recipe = ...,
+    recipe: Recipe | None = ...,
     out: str | Path = ...,
     *,
     folds: int,
     init: Classifier | str | Path | None = ...,
+    budget: float | None = ...,
     device: str | None = ...,
     checkpoint_seconds: float = ...,
     on_epoch: Callable[[Row], None] | None = ...,
@@ -64,13 +67,14 @@ def train(
 ) -> CrossValidation: ...
 def train(
     images: ImageSet | str | Path,
-    recipe: Recipe = PRESETS[DEFAULT],
+    recipe: Recipe | None = None,
     out: str | Path = "run",
     *,
     on: str = "train",
     folds: int | None = None,
     init: Classifier | str | Path | None = None,
     calibrated_by: Classifier | str | Path | None = None,
+    budget: float | None = None,
     device: str | None = None,
     checkpoint_seconds: float = 120.0,
     on_epoch: Callable[[Row], None] | None = None,
@@ -78,6 +82,8 @@ def train(
 ) -> Run | CrossValidation:
     """Fit recipe.model to the images; continue where it stopped if `out` already holds this run.
 
+    recipe: by default the preset DEFAULT. budget: seconds that this call may take; the epochs are planned to fill them
+    (see budget.py), and without a recipe the one that promises most is taken. A training that goes on keeps its plan.
     on: "train", validated after each epoch, or "train+valid", everything that has a label, with no validation.
     folds: train so many runs, `out`/fold-1 and so on, each validated on its share of all labelled images; see folds.py.
     init: a model whose weights to start from. calibrated_by: a validated model of the same recipe, whose temperature
@@ -98,6 +104,7 @@ def train(
                 where=f"--folds {folds} --on {on}",
                 do="leave --on out: together the folds train on every labelled image",
             )
+        recipe = _settled(recipe, images, Path(out) / "fold-1", budget, on, folds, device)
 
         def fit(view: ImageSet, folder: Path) -> Run:
             return train(
@@ -112,6 +119,7 @@ def train(
             )
 
         return cross_validate(images, out, folds, fit, device=device, on_progress=on_progress)
+    recipe = _settled(recipe, images, Path(out), budget, on, None, device)
     if init is not None:
         init = opened(init)
     with distributed.joined():
@@ -134,6 +142,18 @@ def train(
             log.info("%s", place.why)
             _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, on_progress)
     return run
+
+
+def _settled(recipe, images, folder, budget, on, folds, device) -> Recipe:
+    """The recipe itself or the default, with a budget as long as that allows; a plan that was begun is kept."""
+    if budget is None:
+        return recipe or PRESETS[DEFAULT]
+    if (begun := planned_before(folder)) is not None:
+        log.info("going on as planned: %s epochs", show_value(begun.epochs))
+        return begun
+    made = plan(images, budget, recipe, on=on, folds=folds, device=device)
+    log.info("%s", made)
+    return made.recipe
 
 
 def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, on_progress) -> None:

@@ -1,0 +1,211 @@
+"""A time budget -> a Recipe whose training takes that long on this machine."""
+
+import itertools
+import logging
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from saccade import distributed, runtime
+from saccade.errors import RunError
+from saccade.imageset import ImageSet
+from saccade.loader import Batches
+from saccade.models import build_model
+from saccade.optim import Optimizer
+from saccade.pages import minutes
+from saccade.predict import probabilities
+from saccade.presets import CURVES, CURVES_IMAGES, CURVES_VALID, PRESETS
+from saccade.recipe import Recipe, show_value
+from saccade.run import Run
+
+log = logging.getLogger("saccade")
+
+MEASURE_SECONDS = 3.0  # of training steps, for each recipe and image size
+MEASURE_SHARE = 0.02  # of the budget, at most, where that is less
+MOST_EPOCHS = 200  # more add nothing that was ever measured
+CALIBRATION = 10_000  # images, about, that the end of a training looks at once more
+SPARE = 0.02  # share of the budget that is not planned: machines slow down more often than they speed up
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a machine works through a recipe's images."""
+
+    train_seconds: float  # per image trained on, at the recipe's mix of image sizes
+    predict_seconds: float  # per image classified, with the recipe's views
+
+    def __str__(self) -> str:
+        return f"{1 / self.train_seconds:,.0f} images/s in training, {1 / self.predict_seconds:,.0f} in validation"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What has to be done, in images."""
+
+    trained: int  # that one epoch goes over, in all trainings together
+    scored: int  # classified after each epoch
+    predicted: int  # classified once, at the end
+
+    def seconds(self, pace: Pace, epochs: float) -> float:
+        predicted = math.ceil(epochs) * self.scored + self.predicted
+        return pace.train_seconds * epochs * self.trained + pace.predict_seconds * predicted
+
+    def epochs(self, pace: Pace, seconds: float) -> float:
+        """The most that end in time, to the hundredth; the inverse of `seconds`, which jumps at whole epochs."""
+        epoch = pace.train_seconds * self.trained + pace.predict_seconds * self.scored
+        whole = max(0, math.floor((seconds - pace.predict_seconds * self.predicted) / epoch))
+        left = seconds - self.seconds(pace, whole) - pace.predict_seconds * self.scored
+        return whole + math.floor(100 * max(0.0, left) / (pace.train_seconds * self.trained)) / 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train, and what to expect of it."""
+
+    recipe: Recipe
+    name: str  # of the recipe that was lengthened or shortened
+    pace: Pace
+    seconds: float  # until all is done
+    accuracy: float | None  # that a training of this length reached on CIFAR-10; None where nobody measured it
+
+    def __str__(self) -> str:
+        epochs = show_value(round(self.recipe.epochs, 2))
+        text = f"plan: {self.name}, {epochs} epochs at {self.pace}; done in {minutes(self.seconds)}"
+        if self.accuracy is not None:
+            text += f"; CIFAR-10 ({CURVES_VALID}) gets {100 * self.accuracy:.1f}% valid accuracy from so much training"
+        return text
+
+
+def plan(
+    images: ImageSet,
+    seconds: float,
+    recipe: Recipe | None = None,
+    *,
+    on: str = "train",
+    folds: int | None = None,
+    refit: bool = False,
+    classified: int = 0,
+    device: str | None = None,
+) -> Plan:
+    """Measure this machine for some seconds and find the number of epochs that fills the time.
+
+    recipe: what to lengthen or shorten; by default the recipe of CURVES that promises most. on, folds: as `train` takes
+    them. refit: trained once more on all labelled images. classified: images that all models then classify.
+    Raises RunError where the time does not suffice for one weight update.
+    """
+    began = time.perf_counter()
+    train = images.select("train")
+    work = _work(images, on, folds, refit, classified)
+    candidates = {name: PRESETS[name] for name in CURVES} if recipe is None else {"the recipe": recipe}
+    plans: list[Plan] = []
+    for name, candidate in candidates.items():
+        if recipe is None and name != next(iter(CURVES)) and not _worth_measuring(name, plans[0], len(train)):
+            continue
+        pace = measure(train, candidate, device, min(MEASURE_SECONDS, MEASURE_SHARE * seconds))
+        left = seconds * (1 - SPARE) - (time.perf_counter() - began)
+        epochs = min(work.epochs(pace, left), MOST_EPOCHS)
+        if epochs * len(train) < candidate.batch_size:
+            continue
+        least = 1 / math.ceil(len(train) / candidate.batch_size)
+        planned = replace(candidate, epochs=max(epochs, least, 0.001))
+        taken = work.seconds(pace, planned.epochs) + time.perf_counter() - began
+        accuracy = _expected(name, epochs * len(train)) if name in CURVES else None
+        plans.append(Plan(planned, name, pace, taken, accuracy))
+    if not plans:
+        raise RunError(
+            f"{minutes(seconds)} do not suffice for one weight update.",
+            where="--budget",
+            expected="more time than preparing, validating and predicting take",
+            do="give more time, or choose a smaller model with --recipe",
+        )
+    return max(plans, key=lambda one: one.accuracy or 0)
+
+
+def _work(images: ImageSet, on: str, folds: int | None, refit: bool, classified: int) -> Work:
+    num_train, num_valid = (images.counts.get(split, 0) for split in ("train", "valid"))
+    labelled = num_train + num_valid
+    if folds is not None:
+        return Work((folds - 1) * labelled, labelled, 3 * labelled + folds * classified)
+    if on != "train":
+        return Work(labelled, 0, CALIBRATION + classified)
+    trained = num_train + (labelled if refit else 0)
+    return Work(trained, num_valid, 2 * num_valid + (2 if refit else 1) * min(num_train, CALIBRATION) + classified)
+
+
+def planned_before(folder: Path) -> Recipe | None:
+    """The recipe of a training that was begun in this folder: its plan holds, or it would be another run."""
+    return Run.open(folder).recipe if (folder / "about.json").exists() else None
+
+
+def measure(train: ImageSet, recipe: Recipe, device: str | None, seconds: float) -> Pace:
+    """Train for about so many seconds at each image size of the recipe, then classify a few images."""
+    if distributed.size() > 1:
+        raise RunError("a budget is planned for one process.", where="--budget", do="give the epochs: --set epochs=10")
+    place = runtime.choose(recipe.precision, device)
+    shares = {0.0: 1 - recipe.small_share, 1.0: recipe.small_share}  # small_share of a trial -> its weight
+    train_seconds = 0.0
+    model = build_model(recipe, train).to_device(place.device).train()
+    for small_share, weight in shares.items():
+        if weight:
+            trial = replace(recipe, small_share=small_share, small_size=recipe.small_size if small_share else 0)
+            train_seconds += weight * statistics.median(_step_times(train, trial, model, place, seconds))
+    few = train.take(range(min(len(train), 1000)))
+    probabilities(model, few.take(range(min(len(few), 500))), place, views=1)  # warms up
+    started = time.perf_counter()
+    probabilities(model, few, place, views=1)
+    return Pace(train_seconds, recipe.views * (time.perf_counter() - started) / len(few))
+
+
+def _step_times(train, recipe, model, place, seconds) -> Iterator[float]:
+    """Seconds per image of some steps, as train.py does them; the first one, which warms up, is left out."""
+    batches = Batches(train, replace(recipe, epochs=MOST_EPOCHS), place.device)
+    optimizer = Optimizer(model, recipe, batches.total_steps, batches.steps_per_epoch)
+    deadline = None
+    for epoch in range(MOST_EPOCHS):
+        started = time.perf_counter()
+        for step, (x, target) in enumerate(batches.epoch(epoch)):
+            for x_piece, target_piece, share in batches.pieces(x, target, step):
+                with place.autocast():
+                    output = model(x_piece).float()
+                (F.cross_entropy(output, target_piece, label_smoothing=recipe.label_smoothing) * share).backward()
+            optimizer.step(step)
+            if place.device.type == "cuda":
+                torch.cuda.synchronize(place.device)
+            now = time.perf_counter()
+            if deadline is None:
+                deadline = now + seconds
+            else:
+                yield (now - started) / len(x)
+                if now > deadline:
+                    return
+            started = now
+
+
+def _worth_measuring(name: str, first: Plan, num_images: int) -> bool:
+    """Whether this recipe could be long enough: it costs at least as much per image as the first one."""
+    return first.recipe.epochs * num_images >= _seen(CURVES[name][0][0])
+
+
+def _seen(epochs: float) -> float:
+    return epochs * CURVES_IMAGES
+
+
+def _expected(name: str, num_seen: float) -> float | None:
+    """Accuracy after training on so many images, by the measured points: a line between them over log(images).
+
+    Beyond the last point nothing more is promised; below the first one nothing is.
+    """
+    points = [(math.log(_seen(epochs)), accuracy) for epochs, accuracy in CURVES[name]]
+    x = math.log(max(num_seen, 1.0))
+    if x < points[0][0] - 1e-9:
+        return None
+    for (low, start), (high, end) in itertools.pairwise(points):
+        if x <= high:
+            return start + (end - start) * (x - low) / (high - low)
+    return points[-1][1]
