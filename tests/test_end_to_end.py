@@ -105,7 +105,7 @@ def test_compete_with_folds_submits_the_average_of_their_models(world, tmp_path)
         (["train", "nowhere", "--out", "run"], "holds no prepared images"),
         (["train", "nowhere", "--out", "run", "--recipe", "quik"], 'did you mean "quick"?'),
         (["train", "nowhere", "--out", "run", "--set", "epoch=3"], 'did you mean "epochs"?'),
-        (["train", "nowhere", "--out", "run", "--set", "epochs=many"], '"many" is no value for epochs'),
+        (["train", "nowhere", "--out", "run", "--set", "epochs=many"], '"many" is not a value for epochs'),
         (["train", "nowhere", "--out", "run", "--set", "epochs"], "sets nothing"),
         (["evaluate", "nowhere", "nowhere"], "holds no prepared images"),
         (["submission", "nowhere.csv", "nowhere", "--out", "s.csv"], "holds no prepared images"),

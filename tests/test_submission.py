@@ -321,7 +321,7 @@ def test_a_value_that_is_no_probability_is_refused(right, tmp_path, value):
     cells = lines[2].split(",")
     cells[2] = f'"{value}"'
     (tmp_path / "s.csv").write_text("\n".join([*lines[:2], ",".join(cells), *lines[3:]]))
-    with pytest.raises(DataError, match="is no probability") as caught:
+    with pytest.raises(DataError, match="is not a probability") as caught:
         check_submission(tmp_path / "s.csv", images)
     assert caught.value.where.endswith("line 3")
 
@@ -330,7 +330,7 @@ def test_a_value_that_is_no_probability_is_refused(right, tmp_path, value):
 def test_a_label_that_is_no_class_is_refused(right, tmp_path, label):
     images, lines = right["labels"]
     (tmp_path / "s.csv").write_text("\n".join([*lines[:3], lines[3].split(",")[0] + "," + label, *lines[4:]]))
-    with pytest.raises(DataError, match="is no class") as caught:
+    with pytest.raises(DataError, match="is not a class") as caught:
         check_submission(tmp_path / "s.csv", images)
     assert "cat, dog, owl" in caught.value.expected
 
