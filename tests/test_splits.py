@@ -92,7 +92,7 @@ def test_one_class_is_refused_by_name():
 
 
 def test_no_labelled_image_is_refused():
-    with pytest.raises(DataError, match="there are not those of labelled images"):
+    with pytest.raises(DataError, match="there are no labelled images"):
         choose_valid([], [], 0.1, 0)
 
 
