@@ -9,8 +9,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from saccade.cli import main
+from saccade.cli import chosen_recipe, main
 from saccade.imageset import ImageSet
+from saccade.recipe import Recipe
 from saccade.submission import check_submission
 
 SETTINGS = ["--recipe", "smoke", "--set", "epochs=8", "--size", "16"]
@@ -153,6 +154,13 @@ def test_interrupting_has_exit_code_130(world, tmp_path):
     assert process.returncode == 130
     assert "goes on from the last checkpoint" in said
     assert "Traceback" not in said
+
+
+def test_a_run_names_its_recipe(tmp_path):
+    recipe = Recipe(epochs=3, seed=5)
+    recipe.save(tmp_path / "recipe.json")
+    assert chosen_recipe(str(tmp_path), ()) == recipe
+    assert chosen_recipe(str(tmp_path / "recipe.json"), ("epochs=4",)) == recipe.with_settings(["epochs=4"])
 
 
 def test_lists_and_recipes_are_shown():

@@ -92,7 +92,7 @@ the_recipe = options(
         "recipe_name",
         metavar="NAME",
         shell_complete=completion.recipes,
-        help="A name, a recipe.json, or a study for its best.",
+        help="A name, a recipe.json, a run for its recipe, or a study for its best.",
     ),
     click.option(
         "--set",
@@ -383,13 +383,15 @@ def predict(things: tuple[str, ...], split: str, out: Path | None, top: int, **a
         num_models += 1
     models, images = list(things[:num_models]), [Path(path) for path in things[num_models:]]
     if not images or is_model(things[-1]):
-        raise click.UsageError("after the models name the images to classify")
+        raise click.UsageError(
+            "after the model name what to classify: prepared images, pictures, or folders of pictures"
+        )
     arguments["views"] = int(arguments["views"]) if arguments["views"] else None
     if len(images) > 1 or not (images[0] / "images.npy").exists():
         classify_pictures(models, images, out, top, **arguments)
         return
     if out is None:
-        raise click.UsageError("prepared images need --out CSV")
+        raise click.UsageError("say where the predictions go: --out predictions.csv")
     with Display() as display:
         guesses = predict(models, images[0], split=split, out=out, on_progress=display.on_progress, **arguments)
     click.echo(guesses)
@@ -701,6 +703,8 @@ def chosen_recipe(name: str | None, settings: tuple[str, ...]):
         recipe = PRESETS[name or DEFAULT]
     elif name.endswith(".json"):
         recipe = Recipe.open(name)
+    elif (Path(name) / "recipe.json").exists():
+        recipe = Recipe.open(Path(name) / "recipe.json")
     elif (Path(name) / "study.json").exists():
         best = Path(name) / "best.json"
         if not best.exists():
@@ -712,7 +716,7 @@ def chosen_recipe(name: str | None, settings: tuple[str, ...]):
         raise RecipeError(
             f'there is no recipe "{name}".',
             where=f"--recipe {name}",
-            expected=", ".join(PRESETS) + ", a recipe.json file, or a folder that `saccade tune` wrote",
+            expected=", ".join(PRESETS) + ", a recipe.json file, a run, or a folder that `saccade tune` wrote",
             do=did_you_mean(name, PRESETS, "check the spelling"),
         )
     return recipe.with_settings(settings)

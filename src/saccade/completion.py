@@ -16,7 +16,8 @@ def words(*names: str, files: bool = False) -> Complete:
     """Offer these words, and with `files` the files that lie there too."""
 
     def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
-        return starting(typed, names) + ([CompletionItem(typed, type="file")] if files else [])
+        # Files first: bash forgets what came before them, and offers files where no word fits.
+        return ([CompletionItem(typed, type="file")] if files else []) + starting(typed, names)
 
     return complete
 
