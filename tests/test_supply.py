@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import supply  # noqa: E402
+import supply
 
 WHEEL = ["saccade/cli.py", "saccade/web/app.js", "saccade/weights/net.safetensors", "saccade-0.1.0.dist-info/METADATA"]
 
