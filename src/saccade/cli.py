@@ -383,9 +383,7 @@ def predict(things: tuple[str, ...], split: str, out: Path | None, top: int, **a
         num_models += 1
     models, images = list(things[:num_models]), [Path(path) for path in things[num_models:]]
     if not images or is_model(things[-1]):
-        raise click.UsageError(
-            "after the model name what to classify: prepared images, pictures or folders"
-        )
+        raise click.UsageError("after the model name what to classify: prepared images, pictures or folders")
     arguments["views"] = int(arguments["views"]) if arguments["views"] else None
     if len(images) > 1 or not (images[0] / "images.npy").exists():
         classify_pictures(models, images, out, top, **arguments)
