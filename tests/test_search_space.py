@@ -69,7 +69,7 @@ def test_spaces_are_written_as_set_takes_them():
         ("peak_lr=2..2", ["2..2 is not a range", "--set peak_lr=2"]),
         ("momentum=0..1", ["momentum=1.0", "from 0 to 0.9999"]),
         ("momentum=nan..1", ["momentum"]),
-        ("epochs=1.5..3", ['"1.5" is not a value for epochs', "a whole number"]),
+        ("batch_size=1.5..3", ['"1.5" is not a value for batch_size', "a whole number"]),
         ("flip=off..random", ["flip has no range", "between commas"]),
         ("flip=off,rndom", ["flip=rndom", 'did you mean "random"?']),
         ("epochs", ["sets nothing"]),
