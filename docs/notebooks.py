@@ -59,7 +59,13 @@ def run(book: nbformat.NotebookNode) -> nbformat.NotebookNode:
     with tempfile.TemporaryDirectory() as folder:
         beside = str(Path(sys.executable).parent)  # the `saccade` of this environment, whether it is activated or not
         environment = os.environ | {"PATH": f"{beside}{os.pathsep}{os.environ['PATH']}"}
-        client = NotebookClient(book, timeout=300, kernel_name="python3", resources={"metadata": {"path": folder}})
+        client = NotebookClient(
+            book,
+            timeout=300,
+            kernel_name="python3",
+            resources={"metadata": {"path": folder}},
+            coalesce_streams=True,  # else a cell's text comes in as many pieces as the moment has it
+        )
         client.execute(env=environment)
     for cell in book.cells:
         cell["metadata"].pop("execution", None)  # clock times
