@@ -183,7 +183,7 @@ def test_a_binary_file_of_odd_length_or_with_an_unknown_label_is_named(tmp_path)
     data = path.read_bytes()
     path.write_bytes(data[:-1])
     with pytest.raises(
-        DataError, match=r"data_batch_2\.bin is damaged: 18,437 bytes are no whole number of images of 3073"
+        DataError, match=r"data_batch_2\.bin is damaged: 18,437 bytes are not a whole number of images of 3073"
     ):
         read(folder)
     path.write_bytes(data[: 2 * 3073] + b"\x07" + data[2 * 3073 + 1 :])

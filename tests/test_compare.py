@@ -130,7 +130,7 @@ def test_other_first_weights_are_said(runs, images, place):
     taught = train(images, BRIEF.with_settings(["epochs=1"]), place / "taught", init=runs[0].folder)
     assert compare([runs[0], taught], images).settings == {
         "epochs": ("2", "1"),
-        "(first weights)": ("random", "whitened_cnn"),
+        "(first weights)": ("random", f"whitened_cnn {runs[0].folder}"),
     }
 
 

@@ -2,7 +2,7 @@
 
 import ast
 import contextlib
-import importlib
+import importlib.util
 import json
 import re
 import shlex
@@ -18,6 +18,7 @@ import pytest
 import saccade
 from saccade.cli import chosen_recipe, main
 from saccade.demo import write_competition
+from saccade.search_space import parse_space
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -52,7 +53,9 @@ def parse(line):
     command = main.get_command(click.Context(main), words[0])
     assert command is not None, f"{line}: there is no such command"
     context = command.make_context(words[0], words[1:])
-    if "settings" in context.params and (context.params["recipe_name"] or "").rpartition(".")[2] != "json":
+    if words[0] == "tune":  # there a setting may be a range
+        parse_space(context.params["settings"], chosen_recipe(context.params["recipe_name"], ()))
+    elif "settings" in context.params and (context.params["recipe_name"] or "").rpartition(".")[2] != "json":
         chosen_recipe(context.params["recipe_name"], context.params["settings"])
 
 
@@ -67,6 +70,8 @@ def test_every_command_line_parses(page):
         elif words[0] == "torchrun":
             assert "-m saccade " in line
             parse(line[line.index("saccade ") :])
+        elif "_SACCADE_COMPLETE=" in line:
+            assert re.search(r"=(bash|zsh|fish)_source saccade\b", line)
         else:  # the setup, which continuous integration runs as it stands, or plain tools
             assert ".venv" in line or words[0] in ("ls", "head"), line
     for line in commands_in_sentences(page):  # there, what everybody knows may be left out
@@ -132,6 +137,49 @@ def test_the_python_block_of_the_readme_runs(tmp_path):
     python = [block.code for block in executed.blocks(read("README.md")) if block.language == "python"]
     executed.execute("".join(f"```python\n{code}```\n" for code in python), tmp_path)
     assert (tmp_path / "submission.csv").exists()
+
+
+def examples(command):
+    """The command lines that a command's --help gives."""
+    return [
+        line.strip() for line in re.findall(r"saccade .*", command.help.partition("Example")[2].partition("\n\n")[0])
+    ]
+
+
+STAY_OPEN_OR_NEED_THE_NETWORK = ("tune", "serve", "watch", "submit", "download")
+
+
+def test_every_help_begins_with_an_example_that_parses():
+    for name, command in main.commands.items():
+        before = command.help.partition("Example")[0]
+        assert before.count("\n\n") == 1, f"{name}: one sentence, then the example"
+        assert examples(command), name
+        for line in examples(command):
+            assert line.split()[1] == name
+            parse(line)
+
+
+def test_the_examples_of_help_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_competition("shapes", num_train=60, num_test=8)
+    shutil.make_archive("cifar-10", "zip", "shapes")
+    shutil.copytree("shapes/test", "folder")
+    shutil.copy("shapes/test/1.png", "photo.jpg")
+    executed.run("saccade export cifar10-resnet20 --to gluon --out net.params")
+    for name, command in main.commands.items():
+        if name in STAY_OPEN_OR_NEED_THE_NETWORK:
+            continue
+        for line in examples(command):
+            if "onnx" in line and not all(
+                importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript")
+            ):
+                continue
+            executed.run(line)
+        if name == "train":  # what later examples are about
+            for other in ("run1", "run2", "runs/a", "runs/b"):
+                shutil.copytree("run", other)
+    for file in ("cifar/submission.csv", "submission.csv", "report.html", "compare.html", "check.html"):
+        assert Path(file).stat().st_size, file
 
 
 def test_a_failing_block_is_an_error(tmp_path):

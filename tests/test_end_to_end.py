@@ -9,8 +9,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from saccade.cli import main
+from saccade.cli import chosen_recipe, main
 from saccade.imageset import ImageSet
+from saccade.recipe import Recipe
 from saccade.submission import check_submission
 
 SETTINGS = ["--recipe", "smoke", "--set", "epochs=8", "--size", "16"]
@@ -105,7 +106,7 @@ def test_compete_with_folds_submits_the_average_of_their_models(world, tmp_path)
         (["train", "nowhere", "--out", "run"], "holds no prepared images"),
         (["train", "nowhere", "--out", "run", "--recipe", "quik"], 'did you mean "quick"?'),
         (["train", "nowhere", "--out", "run", "--set", "epoch=3"], 'did you mean "epochs"?'),
-        (["train", "nowhere", "--out", "run", "--set", "epochs=many"], '"many" is no value for epochs'),
+        (["train", "nowhere", "--out", "run", "--set", "epochs=many"], '"many" is not a value for epochs'),
         (["train", "nowhere", "--out", "run", "--set", "epochs"], "sets nothing"),
         (["evaluate", "nowhere", "nowhere"], "holds no prepared images"),
         (["submission", "nowhere.csv", "nowhere", "--out", "s.csv"], "holds no prepared images"),
@@ -153,6 +154,13 @@ def test_interrupting_has_exit_code_130(world, tmp_path):
     assert process.returncode == 130
     assert "goes on from the last checkpoint" in said
     assert "Traceback" not in said
+
+
+def test_a_run_names_its_recipe(tmp_path):
+    recipe = Recipe(epochs=3, seed=5)
+    recipe.save(tmp_path / "recipe.json")
+    assert chosen_recipe(str(tmp_path), ()) == recipe
+    assert chosen_recipe(str(tmp_path / "recipe.json"), ("epochs=4",)) == recipe.with_settings(["epochs=4"])
 
 
 def test_lists_and_recipes_are_shown():

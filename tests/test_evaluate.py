@@ -110,6 +110,15 @@ def test_calibration_error_knows_the_honest_from_the_boastful():
     assert calibration_error(np.eye(2, dtype=np.float32)[labels], labels) == 0
 
 
+def test_calibration_error_has_fifteen_bins_and_certainty_belongs_to_the_last():
+    # The first is wrong by -0.05, the second by 1: in one bin, as [14/15, 1] is, they cancel but for 0.95.
+    guesses = np.array([[0.95, 0.05], [1.0, 0.0]], dtype=np.float32)
+    assert calibration_error(guesses, np.array([0, 1])) == pytest.approx(0.95 / 2)
+    # 0.66 and 0.67 lie on two sides of 10/15, and in one bin of 14 or 16.
+    guesses = np.array([[0.66, 0.34], [0.67, 0.33]], dtype=np.float32)
+    assert calibration_error(guesses, np.array([0, 1])) == pytest.approx((0.34 + 0.67) / 2)
+
+
 @pytest.fixture
 def images(tmp_path):
     names = ["cat", "dog", "owl", "cat", "cat", "dog", "", ""]
@@ -133,6 +142,20 @@ def test_evaluate_scores_what_predict_says(images, tmp_path):
     assert {name: entry["images"] for name, entry in found["classes"].items()} == {"cat": 2, "dog": 2, "owl": 1}
     assert found["classes"]["owl"]["accuracy"] == float(right[1])
     assert sum(entry["images"] * entry["accuracy"] for entry in found["classes"].values()) == sum(right)
+
+
+def test_the_accuracy_of_a_class_is_its_share_of_right_images(tmp_path):
+    path = save_model(tmp_path / "m.safetensors", small_model())
+    unknown = make_images(tmp_path / "unknown", noise(9), [""] * 9, ["test"] * 9, classes=("cat", "dog", "owl"))
+    guesses = predict(path, unknown)
+    names = [guesses.label_of(id) for id in unknown.ids]  # all right, but for one image of the class guessed most
+    most = max(set(names), key=names.count)
+    other = next(name for name in ("cat", "dog") if name != most)
+    names[names.index(most)] = other
+    found = evaluate(path, make_images(tmp_path / "known", noise(9), names, ["valid"] * 9))["classes"]
+    assert found[most] == {"images": names.count(most), "accuracy": 1.0}
+    assert found[other]["accuracy"] == pytest.approx(1 - 1 / names.count(other))
+    assert names.count(most) > 1
 
 
 def test_a_class_without_images_has_no_score_of_its_own(images, tmp_path):

@@ -285,7 +285,7 @@ def test_wrong_name_offers_the_near_one(kaggle, images, submission):
 
 @pytest.mark.parametrize("name", ["", "../cifar-10", "a b", "cifar-10/data", "https://example.com/c/x"])
 def test_what_can_be_no_name_is_not_asked_for(kaggle, images, submission, name):
-    assert "is no name of a competition" in refused(kaggle, images, submission, competition=name)
+    assert "is not the name of a competition" in refused(kaggle, images, submission, competition=name)
     assert kaggle.asked == []
 
 

@@ -15,7 +15,7 @@ LAYERS = [
     """check compare cross_validate ensemble evaluate export import_gluon kaggle organize pictures predict prepare
        report serve submission train watch web""",
     "compete tune",
-    "cli display notebook tensorboard",
+    "cli completion display notebook tensorboard",
     "__main__",
 ]
 

@@ -81,7 +81,7 @@ def test_links_lead_to_the_source_files(world, tmp_path, link):
 
 def test_links_into_an_archive_are_refused_and_nothing_is_written(world, tmp_path):
     source = pack_as_kaggle(world, tmp_path / "a.zip")
-    with pytest.raises(DataError, match=r"train/.*\.png is no file in a folder: it cannot be linked to") as caught:
+    with pytest.raises(DataError, match=r"train/.*\.png is not a file in a folder: it cannot be linked to") as caught:
         organize(source, tmp_path / "out", link="hard")
     assert "--link copy" in str(caught.value)
     assert not (tmp_path / "out" / "train_valid_test").exists()

@@ -112,7 +112,8 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize(
     "text",
     ["", "\n", "id\n", "id,label\n1,a\n", "id,label,p_a\n1,a,1\n", "id,label,a,b\n1,a,1,0\n", "label,id,p_a,p_b\n",
-     "1,a,1,0\n", "\0\0\0", "ID,label,p_a,p_b\n1,a,1,0\n", '"id', b"PK\x03\x04\x14\0\x08\0"],
+     "id,label,a,p_b\n1,a,1,0\n", "1,a,1,0\n", "\0\0\0", "ID,label,p_a,p_b\n1,a,1,0\n", '"id',
+     b"PK\x03\x04\x14\0\x08\0"],
 )  # fmt: skip
 def test_another_kind_of_file_is_refused(tmp_path, text):
     problem = refused(tmp_path, text)

@@ -324,7 +324,7 @@ def test_other_names_and_other_sites_are_refused(server):
 def test_what_is_no_http_gets_400_as_json(server, bytes_sent):
     status, _, said = server.raw(bytes_sent)
     assert status == 400
-    assert said["error"]["what"] == "this is no HTTP request."
+    assert said["error"]["what"] == "this is not an HTTP request."
 
 
 def test_endless_heads_are_cut_off(server):

@@ -12,7 +12,7 @@ from made import make_images, many, noise
 from saccade.errors import DataError
 from saccade.imageset import SAMPLE, ImageSet
 from saccade.predictions import Predictions
-from saccade.submission import check_submission, class_columns, image_id, write_submission
+from saccade.submission import check_sample, check_submission, class_columns, image_id, write_submission
 
 CLASSES = ("cat", "dog", "owl")
 TEST_IDS = ["9", "10", "a7", "2", "1.5"]
@@ -62,6 +62,24 @@ def test_lines_follow_the_sample_and_labels_follow_the_ids(tmp_path, ids):
         out = write_submission(predicted, images, tmp_path / "submission.csv")
         assert rows_of(out) == [["id", "label"]] + [[id, predicted.label_of(id)] for id in ids]
         assert check_submission(out, images) == len(ids)
+
+
+def test_a_sample_that_can_be_followed_is_let_through(tmp_path):
+    lines = [*TEST_IDS, "gone"]
+    sample = "id,label\n" + "".join(f"{id}.png,cat\n" for id in lines)
+    check_sample(data(tmp_path / "data", sample=sample, skipped=[("gone", "test")]))
+    check_sample(data(tmp_path / "none"))
+
+
+def test_a_sample_that_no_submission_could_follow_is_refused_before_training(tmp_path):
+    ids = [id for id in TEST_IDS if id != "a7"]  # which a labelled image still has
+    for id in ("unknown", "a7"):
+        sample = "id,label\n" + "".join(f"{id},cat\n" for id in [*ids, id])
+        images = data(tmp_path / id, ids=ids, sample=sample, skipped=[("unknown", "train")])
+        with pytest.raises(DataError, match=f'1 of 5 lines .* first "{id}"'):
+            check_sample(images)
+    with pytest.raises(DataError, match='the sample submission has the columns "id,cat,wolf"'):
+        check_sample(data(tmp_path / "columns", sample="id,cat,wolf\n9,0,1\n"))
 
 
 def test_without_a_sample_lines_follow_the_test_images(tmp_path):
@@ -316,12 +334,13 @@ def test_the_check_names_the_first_line_that_differs(right, tmp_path, line):
 
 
 @pytest.mark.parametrize("value", ["nan", "-0.1", "1.1", "inf", "-inf", "", "one", "1e9", "0,5", "0x1"])
-def test_a_value_that_is_no_probability_is_refused(right, tmp_path, value):
+@pytest.mark.parametrize("column", [1, 2])
+def test_a_value_that_is_no_probability_is_refused(right, tmp_path, value, column):
     images, lines = right["odds"]
     cells = lines[2].split(",")
-    cells[2] = f'"{value}"'
+    cells[column] = f'"{value}"'
     (tmp_path / "s.csv").write_text("\n".join([*lines[:2], ",".join(cells), *lines[3:]]))
-    with pytest.raises(DataError, match="is no probability") as caught:
+    with pytest.raises(DataError, match="is not a probability") as caught:
         check_submission(tmp_path / "s.csv", images)
     assert caught.value.where.endswith("line 3")
 
@@ -330,7 +349,7 @@ def test_a_value_that_is_no_probability_is_refused(right, tmp_path, value):
 def test_a_label_that_is_no_class_is_refused(right, tmp_path, label):
     images, lines = right["labels"]
     (tmp_path / "s.csv").write_text("\n".join([*lines[:3], lines[3].split(",")[0] + "," + label, *lines[4:]]))
-    with pytest.raises(DataError, match="is no class") as caught:
+    with pytest.raises(DataError, match="is not a class") as caught:
         check_submission(tmp_path / "s.csv", images)
     assert "cat, dog, owl" in caught.value.expected
 

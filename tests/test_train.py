@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ import pytest
 from conftest import write_world
 from saccade.errors import DataError, RunError
 from saccade.imageset import ImageSet
-from saccade.modelfile import load_model
+from saccade.modelfile import identity, load_model
 from saccade.prepare import prepare
 from saccade.presets import PRESETS
+from saccade.recipe import Recipe
+from saccade.repeat import commands
 from saccade.run import Run, locked
 from saccade.train import train
 
@@ -138,6 +141,67 @@ def test_killed_process_goes_on_to_the_same_bytes(images, tmp_path):
     assert not list(killed.folder.glob(".*.partial")), "what the killed process left half-written is gone"
 
 
+def test_about_json_is_enough_to_repeat_a_run(tmp_path, monkeypatch):
+    """Of all the files only about.json and recipe.json are kept, and what they name: raw files and models."""
+    monkeypatch.chdir(tmp_path)
+    images = prepare(write_world(tmp_path / "world").folder, "data", size=16, valid_share=0.3, seed=4)
+    first = train(images, SMOKE, "first")
+    run = train(images, SMOKE.with_settings(["seed=3"]), "run", on="train+valid", init="first", calibrated_by="first")
+    wanted = run.model.read_bytes()
+    about = Run.open(run.folder).about
+    assert (
+        about["init"]["sha256"] == about["calibrated_by"]["sha256"] == identity("first", load_model("first"))["sha256"]
+    )
+    for path in (*Path("data").iterdir(), run.model, run.folder / "metrics.jsonl"):
+        path.unlink()
+    Path("data").rmdir()
+    kept = Run(run.folder, Recipe.open("run/recipe.json"), about)
+    lines = commands(kept)
+    assert [line.partition("saccade ")[2].split()[0] for line in lines] == ["prepare", "train"]
+    here = f'saccade() {{ {shlex.quote(sys.executable)} -m saccade "$@"; }}; '
+    for line in lines:
+        done = subprocess.run(["bash", "-c", here + line], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+    assert Run.open("again").about["fingerprint"] == about["fingerprint"]
+    assert Run.open("again").about["versions"] == about["versions"]
+    assert Run.open("again").model.read_bytes() == wanted
+    assert first.about["precision"] == "float32"
+    assert first.about["device"] == "cpu"
+
+
+def test_going_on_elsewhere_is_written_down(images, tmp_path, caplog):
+    with pytest.raises(KeyboardInterrupt):
+        train(images, SMOKE, tmp_path / "run", checkpoint_seconds=0, on_progress=stop_after(2))
+    about = tmp_path / "run" / "about.json"
+    facts = json.loads(about.read_text())
+    began = facts["versions"]["torch"]
+    facts["versions"]["torch"] = "1.0"
+    about.write_text(json.dumps(facts))
+    with caplog.at_level("WARNING"):
+        run = train(images, SMOKE, tmp_path / "run")
+    assert f"torch was 1.0, is now {began}" in caplog.text
+    assert "versions was" not in caplog.text
+    assert [entry["versions"]["torch"] for entry in Run.open(run.folder).about["continued"]] == [began]
+
+
+def test_going_on_at_home_is_not_worth_a_word(images, tmp_path, caplog):
+    with pytest.raises(KeyboardInterrupt):
+        train(images, SMOKE, tmp_path / "run", checkpoint_seconds=0, on_progress=stop_after(2))
+    with caplog.at_level("WARNING"):
+        run = train(images, SMOKE, tmp_path / "run")
+    assert not caplog.text
+    assert "continued" not in Run.open(run.folder).about
+
+
+def test_a_temperature_from_elsewhere_is_refused_where_it_would_not_be_used(images, tmp_path):
+    first = train(images, SMOKE.with_settings(["epochs=1"]), tmp_path / "first")
+    with pytest.raises(DataError, match="fits its own temperature"):
+        train(images, SMOKE, tmp_path / "run", calibrated_by=first)
+    train(images, SMOKE, tmp_path / "both", on="train+valid")
+    with pytest.raises(RunError, match="its temperature from another model"):
+        train(images, SMOKE, tmp_path / "both", on="train+valid", calibrated_by=first)
+
+
 def test_finished_run_is_left_alone(images, tmp_path):
     run = train(images, SMOKE, tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in run.folder.iterdir() if path.name != ".lock"}
@@ -203,7 +267,7 @@ def test_damaged_checkpoint_is_named(images, tmp_path):
 
 def test_diverged_training_says_what_to_do(images, tmp_path):
     recipe = SMOKE.with_settings(["peak_lr=1e6", "head_lr=1e6", "weight_decay=1", "decay_all=true", "epochs=4"])
-    with pytest.raises(RunError, match=r"no number any more in epoch \d[\s\S]*peak_lr=250000"):
+    with pytest.raises(RunError, match=r"infinite or not a number in epoch \d[\s\S]*peak_lr=250000"):
         train(images, recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
 

@@ -288,7 +288,7 @@ def _positions(images: ImageSet, guesses: Predictions) -> np.ndarray:
     place = {str(images.ids[i]): i for i in np.flatnonzero(images.labels != UNLABELLED).tolist()}
     if unknown := [id for id in guesses.ids.tolist() if id not in place]:
         raise DataError(
-            f"{len(unknown)} of {len(guesses)} predicted ids are no labelled images, first {first_few(unknown)}.",
+            f"{len(unknown)} of {len(guesses)} predicted ids are of no labelled image, first {first_few(unknown)}.",
             expected=f"ids of labelled images of {images.folder}",
             do="name predictions for labelled images, made by models that had not trained on them",
         )

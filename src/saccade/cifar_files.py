@@ -89,7 +89,7 @@ def _read_classes(found: CifarFiles, data: bytes) -> tuple[str, ...]:
         try:
             names = data.decode("ascii").split()
         except UnicodeDecodeError:
-            _damaged(found.meta, "it is no list of names")
+            _damaged(found.meta, "it is not a list of names")
     else:
         names = _unpickled(found.meta, data).get("label_names" if found.kind == "CIFAR-10" else "fine_label_names", [])
         names = [name.decode("latin1") if isinstance(name, bytes) else str(name) for name in names]
@@ -101,7 +101,7 @@ def _read_classes(found: CifarFiles, data: bytes) -> tuple[str, ...]:
 def _read_binary(name: str, data: bytes, kind: str) -> tuple[list[int], np.ndarray]:
     num_labels = 1 if kind == "CIFAR-10" else 2  # of CIFAR-100's two, the fine one is the second
     if len(data) % (num_labels + PIXEL_BYTES) or not data:
-        _damaged(name, f"{len(data):,} bytes are no whole number of images of {num_labels + PIXEL_BYTES}")
+        _damaged(name, f"{len(data):,} bytes are not a whole number of images of {num_labels + PIXEL_BYTES}")
     records = np.frombuffer(data, dtype=np.uint8).reshape(-1, num_labels + PIXEL_BYTES)
     return records[:, num_labels - 1].tolist(), records[:, num_labels:]
 
@@ -184,7 +184,7 @@ class _Unpickler(pickle._Unpickler):
 
     def load_build(self) -> None:
         if not isinstance(self.stack[-2], _Array | _Dtype):  # type: ignore[attr-defined]
-            raise pickle.UnpicklingError("it changes an object that is no array")
+            raise pickle.UnpicklingError("it changes an object that is not an array")
         super().load_build()  # type: ignore[misc]
 
     def load_bytearray8(self) -> None:

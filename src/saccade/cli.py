@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from saccade import __version__
+from saccade import __version__, completion
 from saccade.errors import SaccadeError
 
 PATH = click.Path(path_type=Path)
@@ -82,7 +82,7 @@ class Duration(click.ParamType):
         except ValueError:
             seconds = math.nan
         if not 0 < seconds < math.inf:
-            self.fail(f'"{value}" is no time: write for example 90s, 30m or 2h.', parameter, context)
+            self.fail(f'"{value}" is not a length of time: write for example 90s, 30m or 2h.', parameter, context)
         return seconds
 
 
@@ -104,8 +104,21 @@ the_split = options(
     click.option("--seed", type=int, default=0, show_default=True, help="Decides which images validate."),
 )
 the_recipe = options(
-    click.option("--recipe", "recipe_name", metavar="NAME", help="A name, a recipe.json, or a study for its best."),
-    click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change a setting of the recipe."),
+    click.option(
+        "--recipe",
+        "recipe_name",
+        metavar="NAME",
+        shell_complete=completion.recipes,
+        help="A name, a recipe.json, a run for its recipe, or a study for its best.",
+    ),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        shell_complete=completion.settings,
+        help="Change a setting of the recipe.",
+    ),
 )
 the_budget = click.option(
     "--budget", type=Duration(), metavar="TIME", help="Be done in 90s, 10m or 2h: chooses recipe and epochs."
@@ -115,7 +128,7 @@ the_views = click.option("--views", type=click.Choice(["1", "2", "6"]), help="Vi
 
 
 @main.command()
-@click.argument("source")
+@click.argument("source", shell_complete=completion.sources)
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="Where everything goes.")
 @the_recipe
 @the_split
@@ -147,7 +160,7 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
 
 
 @main.command()
-@click.argument("source")
+@click.argument("source", shell_complete=completion.sources)
 @click.option("--out", type=PATH, required=True, metavar="DATA", help="The folder to write.")
 @raw_files
 @the_split
@@ -168,7 +181,7 @@ def prepare(**arguments: Any) -> None:
 
 
 @main.command()
-@click.argument("source")
+@click.argument("source", shell_complete=completion.sources)
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="The folder to write.")
 @the_split
 @click.option("--link", type=click.Choice(["copy", "hard", "symbolic"]), default="copy", show_default=True)
@@ -193,6 +206,7 @@ def organize(**arguments: Any) -> None:
 @click.option("--on", type=click.Choice(["train", "train+valid"]), default="train", show_default=True)
 @the_folds
 @click.option("--init", type=PATH, metavar="MODEL", help="Start from this model's weights.")
+@click.option("--calibrated-by", type=PATH, metavar="MODEL", help="Take its temperature, where nothing validates.")
 @click.option("--tensorboard", is_flag=True, help="Also write for TensorBoard, into RUN/tensorboard.")
 @the_device
 @click.option("--devices", metavar="all|N", help="Share each batch between all GPUs, or N processes. By default one.")
@@ -255,12 +269,19 @@ def train(
 @click.option("--out", type=PATH, required=True, metavar="STUDY", help="The study's folder.")
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Of the whole study; 20 without a budget.")
 @click.option("--budget", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h.")
-@click.option("--recipe", "recipe_name", metavar="NAME", help="What to start from, and to vary.")
+@click.option(
+    "--recipe",
+    "recipe_name",
+    metavar="NAME",
+    shell_complete=completion.recipes,
+    help="What to start from, and to vary.",
+)
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="FIELD=VALUES",
+    shell_complete=completion.settings,
     help="low..high or a,b,c varies a setting, one value fixes it; without any, a region around the recipe varies.",
 )
 @click.option(
@@ -302,7 +323,13 @@ def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **argum
 @main.command()
 @click.argument("run", type=PATH)
 @click.argument("data", type=PATH)
-@click.option("--split", default="valid", show_default=True, help="train, valid, or test where it has labels.")
+@click.option(
+    "--split",
+    default="valid",
+    show_default=True,
+    shell_complete=completion.splits,
+    help="train, valid, or test where it has labels.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
 @the_views
 @the_device
@@ -329,8 +356,12 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
 
 
 @main.command()
-@click.argument("things", nargs=-1, required=True, metavar="MODEL... IMAGES...")
-@click.option("--split", default="test", show_default=True, help="Of prepared images.")
+@click.argument(
+    "things", nargs=-1, required=True, metavar="MODEL... IMAGES...", shell_complete=completion.words(files=True)
+)
+@click.option(
+    "--split", default="test", show_default=True, shell_complete=completion.splits, help="Of prepared images."
+)
 @click.option(
     "--out", type=PATH, metavar="FILE", help="CSV: id, label and one probability per class; JSON for pictures."
 )
@@ -357,13 +388,13 @@ def predict(things: tuple[str, ...], split: str, out: Path | None, top: int, **a
         num_models += 1
     models, images = list(things[:num_models]), [Path(path) for path in things[num_models:]]
     if not images or is_model(things[-1]):
-        raise click.UsageError("after the models name the images to classify")
+        raise click.UsageError("after the model name what to classify: prepared images, pictures or folders")
     arguments["views"] = int(arguments["views"]) if arguments["views"] else None
     if len(images) > 1 or not (images[0] / "images.npy").exists():
         classify_pictures(models, images, out, top, **arguments)
         return
     if out is None:
-        raise click.UsageError("prepared images need --out CSV")
+        raise click.UsageError("say where the predictions go: --out predictions.csv")
     with Display() as display:
         guesses = predict(models, images[0], split=split, out=out, on_progress=display.on_progress, **arguments)
     click.echo(guesses)
@@ -414,7 +445,7 @@ def submission(predictions: Path, data: Path, out: Path) -> None:
 
 
 @main.command()
-@click.argument("model")
+@click.argument("model", shell_complete=completion.words(files=True))
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes any free one.")
 @click.option("--max-bytes", type=click.IntRange(1), default=16 * 2**20, show_default=True, help="Of one picture.")
@@ -435,7 +466,7 @@ def serve(views: str | None, **arguments: Any) -> None:
 
 
 @main.command()
-@click.argument("model")
+@click.argument("model", shell_complete=completion.words(files=True))
 @click.option("--to", type=click.Choice(["onnx", "torch", "gluon"]), default="onnx", show_default=True)
 @click.option("--out", type=PATH, metavar="FILE", help="By default beside the model.")
 @click.option("--data", "images", type=PATH, help="Prepared images to compare on; by default noise.")
@@ -458,7 +489,7 @@ def export(views: str | None, **arguments: Any) -> None:
 @click.argument("run", type=PATH)
 @click.option("--data", "images", type=PATH, required=True, metavar="DATA", help="The images it was trained on.")
 @click.option("--out", type=PATH, default="report.html", show_default=True, metavar="FILE")
-@click.option("--split", default="valid", show_default=True, help="A labelled split.")
+@click.option("--split", default="valid", show_default=True, shell_complete=completion.splits, help="A labelled split.")
 @the_views
 @the_device
 def report(views: str | None, **arguments: Any) -> None:
@@ -479,7 +510,7 @@ def report(views: str | None, **arguments: Any) -> None:
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option("--data", "images", type=PATH, metavar="DATA", help="By default where the first run had them.")
 @click.option("--out", type=PATH, metavar="FILE", help="Also a page (.html), a figure (.png) or the figures (.json).")
-@click.option("--split", default="valid", show_default=True, help="A labelled split.")
+@click.option("--split", default="valid", show_default=True, shell_complete=completion.splits, help="A labelled split.")
 @the_device
 def compare(**arguments: Any) -> None:
     """Compare runs on the same images: which differences are beyond noise, at what cost.
@@ -589,7 +620,7 @@ def import_gluon(classes: str | None, **arguments: Any) -> None:
 
 
 @main.command()
-@click.argument("thing")
+@click.argument("thing", shell_complete=completion.recipes)
 def show(thing: str) -> None:
     """Say what prepared images, a run, folds, a model file or a recipe hold.
 
@@ -680,6 +711,8 @@ def chosen_recipe(name: str | None, settings: tuple[str, ...], budget: float | N
         recipe = PRESETS[name or DEFAULT]
     elif name.endswith(".json"):
         recipe = Recipe.open(name)
+    elif (Path(name) / "recipe.json").exists():
+        recipe = Recipe.open(Path(name) / "recipe.json")
     elif (Path(name) / "study.json").exists():
         best = Path(name) / "best.json"
         if not best.exists():
@@ -691,7 +724,7 @@ def chosen_recipe(name: str | None, settings: tuple[str, ...], budget: float | N
         raise RecipeError(
             f'there is no recipe "{name}".',
             where=f"--recipe {name}",
-            expected=", ".join(PRESETS) + ", a recipe.json file, or a folder that `saccade tune` wrote",
+            expected=", ".join(PRESETS) + ", a recipe.json file, a run, or a folder that `saccade tune` wrote",
             do=did_you_mean(name, PRESETS, "check the spelling"),
         )
     return recipe.with_settings(settings)

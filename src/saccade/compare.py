@@ -15,10 +15,12 @@ from saccade.errors import DataError, RunError, SaccadeError
 from saccade.evaluate import labelled, score
 from saccade.folds import as_trained
 from saccade.imageset import ImageSet
+from saccade.modelfile import load_model
 from saccade.pages import minutes, percent
 from saccade.predict import Progress, predict
 from saccade.recipe import show_value
-from saccade.report import check_finished, num_parameters
+from saccade.repeat import first_weights
+from saccade.report import check_finished
 from saccade.run import Run
 
 log = logging.getLogger("saccade")
@@ -146,7 +148,7 @@ def compare(
         speed = sum(row["images_per_second"] * row["train_seconds"] for row in rows) / max(seconds, 1e-9)
         total = sum(row["seconds"] for row in rows)
         scores = score(guesses, chosen.labels)
-        compared.append(Compared(name, run, scores, num_parameters(run), total, speed, difference))
+        compared.append(Compared(name, run, scores, load_model(run).num_parameters, total, speed, difference))
     comparison = Comparison(images, split, tuple(compared), _differing_settings(opened))
     if out is not None:
         comparison.save(out)
@@ -249,8 +251,8 @@ def holm(ps: Sequence[float]) -> list[float]:
 def _differing_settings(runs: list[Run]) -> dict[str, tuple[str, ...]]:
     differing = {name: None for run in runs[1:] for name in runs[0].recipe.differences(run.recipe)}
     found = {name: tuple(show_value(getattr(run.recipe, name)) for run in runs) for name in differing}
-    first_weights = tuple(run.about.get("init", "random") for run in runs)
-    return found | ({"(first weights)": first_weights} if len(set(first_weights)) > 1 else {})
+    weights = tuple(first_weights(run) for run in runs)
+    return found | ({"(first weights)": weights} if len(set(weights)) > 1 else {})
 
 
 def _curve(run: Run) -> tuple[list[float], list[float]]:

@@ -214,7 +214,7 @@ def _read_zip(data: bytes, path: Path) -> Iterator[tuple[str, np.ndarray]]:
             for member in members:
                 where = f"{path}, member {member.filename[:80]!a}"
                 if not re.fullmatch(r"[\w.:-]+\.npy", member.filename):
-                    raise _damaged("a member of its zip is no array", where)
+                    raise _damaged("a member of its zip is not an array", where)
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise _damaged("a member of its zip is packed by a method that Gluon does not use", where)
                 with archive.open(member) as file:
@@ -228,7 +228,7 @@ def _read_zip(data: bytes, path: Path) -> Iterator[tuple[str, np.ndarray]]:
 def _read_npy(data: bytes, where: str) -> np.ndarray:
     """One .npy member, read-only. Its header is a Python expression; it is matched here, not evaluated."""
     if data[:6] != b"\x93NUMPY" or len(data) < 12:
-        raise _damaged("a member of its zip is no .npy file", where)
+        raise _damaged("a member of its zip is not a .npy file", where)
     start = 10 if data[6] == 1 else 12
     values = start + int.from_bytes(data[8:start], "little")
     header = data[start : min(values, start + LARGEST_HEADER)].decode("latin-1")
@@ -236,7 +236,7 @@ def _read_npy(data: bytes, where: str) -> np.ndarray:
     order = re.search(r"'fortran_order': *(True|False)", header)
     sizes = re.search(r"'shape': *\(([\d, ]*)\)", header)
     if not (dtype and order and sizes):
-        raise _damaged("a member of its zip is no array of plain numbers", where)
+        raise _damaged("a member of its zip is not an array of plain numbers", where)
     shape = tuple(int(size) for size in re.findall(r"\d{1,18}", sizes[1]))
     bits = np.dtype("u1" if dtype[1].endswith("b1") else dtype[1])
     if len(shape) > MOST_DIMENSIONS or 0 in shape or values + math.prod(shape) * bits.itemsize != len(data):

@@ -124,7 +124,7 @@ def competition_name(text: str) -> str:
     name = found[1] if found else text.strip()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise KaggleError(
-            f'"{text}" is no name of a competition.',
+            f'"{text}" is not the name of a competition.',
             expected=f"the last part of its address, for example cifar-10 of {SITE}/c/cifar-10",
             do="copy it from the browser",
         )

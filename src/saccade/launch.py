@@ -26,7 +26,7 @@ def count_devices(devices: str, device: str | None) -> int:
     num = int(devices) if devices.isascii() and devices.isdigit() else 0
     if num < 1 or 0 < num_gpus < num:
         raise RunError(
-            f'"{devices}" is no number of devices here.',
+            f'"{devices}" is not a number of devices here.',
             where=f"--devices {devices}",
             expected=f"all, or a number from 1{f' to {num_gpus}, the GPUs of this machine' if num_gpus else ''}",
             do="take --devices all, or add --device cpu to share the processor",

@@ -1,5 +1,6 @@
 """model.safetensors: weights, and in its header all that using them takes. Loading runs no code from the file."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,23 @@ def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
         "normalisation": {"mean": model.mean.flatten().tolist(), "std": model.std.flatten().tolist()},
         **about,
     }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with files.replacing(path) as file:
-        file.write(save(tensors, {KEY: json.dumps(header, ensure_ascii=False, allow_nan=False)}))
+        file.write(save(_tensors(model), {KEY: json.dumps(header, ensure_ascii=False, allow_nan=False)}))
     return path
+
+
+def identity(given: Run | Classifier | str | Path, model: Classifier) -> dict[str, str]:
+    """Which model this is, for the about.json of what is made with it.
+
+    given: how it was named; model: the same, opened. In the result: model, its architecture; from, its path, "" where
+    there is none; sha256, of all its values.
+    """
+    place = "" if isinstance(given, Classifier) else str(given.folder if isinstance(given, Run) else given)
+    return {"model": model.name, "from": place, "sha256": hashlib.sha256(save(_tensors(model))).hexdigest()}
+
+
+def _tensors(model: Classifier) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
 
 
 def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Classifier:
@@ -92,7 +106,7 @@ def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Cl
             f"the model file cannot be used: {problem.what}", where=str(path), expected=problem.expected, do=do
         ) from None
     except KeyError as problem:
-        raise RunError(f"this file is no model of saccade: it lacks {problem}.", where=str(path), do=do) from None
+        raise RunError(f"this file is not a model of saccade: it lacks {problem}.", where=str(path), do=do) from None
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise RunError(f"the model file is damaged: {reason}", where=str(path), do=do) from None

@@ -67,7 +67,7 @@ def organize(
         for done, (index, picture) in enumerate(opened.read(), start=1):
             if link != "copy" and (not isinstance(picture, Path) or scratch in picture.parents):
                 raise DataError(
-                    f"{opened.rows[index].path} is no file in a folder: it cannot be linked to.",
+                    f"{opened.rows[index].path} is not a file in a folder: it cannot be linked to.",
                     where="--link",
                     do="use --link copy, or unpack the source first",
                 )

@@ -54,7 +54,6 @@ class Predictions:
                 file.write(text.getvalue().encode("utf-8"))
                 text.seek(0)
                 text.truncate()
-            file.write(text.getvalue().encode("utf-8"))
         return path
 
     @classmethod

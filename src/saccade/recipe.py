@@ -154,7 +154,10 @@ class Recipe:
         )
         if not isinstance(values, dict):
             raise RecipeError(
-                f"{path.name} is no recipe.", where=str(path), expected="a JSON object of settings", do="mend the file"
+                f"{path.name} is not a recipe.",
+                where=str(path),
+                expected="a JSON object of settings",
+                do="mend the file",
             )
         return cls.from_dict(values, where=str(path))
 
@@ -248,7 +251,7 @@ def _parse(name: str, text: str, wanted: type) -> Any:
         return wanted(text)
     except (KeyError, ValueError):
         raise RecipeError(
-            f'"{text}" is no value for {name}.',
+            f'"{text}" is not a value for {name}.',
             where=f"--set {name}={text}",
             expected=_type_name(wanted),
             do=f"for example: --set {name}={show_value(getattr(Recipe(), name))}",

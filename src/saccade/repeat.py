@@ -2,7 +2,6 @@
 
 import shlex
 
-from saccade.imageset import ImageSet
 from saccade.presets import PRESETS
 from saccade.recipe import Recipe, show_value
 from saccade.run import Run
@@ -13,11 +12,23 @@ def nearest_preset(recipe: Recipe) -> str:
     return min(PRESETS, key=lambda name: len(recipe.differences(PRESETS[name])))
 
 
-def commands(run: Run, images: ImageSet) -> list[str]:
-    """The command lines that make the run again; that which prepares the images where they say how."""
-    data = run.about.get("data", str(images.folder))
+def first_weights(run: Run) -> str:
+    """What the training began from: "random", or which model."""
+    init = run.about.get("init")
+    return f"{init['model']} {init['from']}".strip() if init else "random"
+
+
+def commands(run: Run) -> list[str]:
+    """The command lines that make the run again, from its recipe.json and about.json alone.
+
+    The first prepares the images where it is known how. With the versions, processor and precision that about.json
+    names, the model has the same bytes.
+    """
+    about = run.about
+    data = about.get("data", "data")
     found = []
-    source, options = images.about.get("source"), images.about.get("options")
+    prepared = about.get("prepared", {})
+    source, options = prepared.get("source"), prepared.get("options")
     if isinstance(source, dict) and isinstance(options, dict) and "source" in source:
         words = ["saccade", "prepare", str(source["source"]), "--out", data]
         for name in ("labels", "test", "sample"):
@@ -32,7 +43,13 @@ def commands(run: Run, images: ImageSet) -> list[str]:
     words = ["saccade", "train", data, "--out", "again", "--recipe", preset]
     for name, (value, _) in run.recipe.differences(PRESETS[preset]).items():
         words += ["--set", f"{name}={show_value(value)}"]
-    words += ["--on", run.about["on"]] if run.about["on"] != "train" else []
-    words += ["--folds", str(run.about["fold"]["of"])] if "fold" in run.about else []
-    found.append(shlex.join(words))
+    words += ["--on", about["on"]] if about["on"] != "train" else []
+    words += ["--folds", str(about["fold"]["of"])] if "fold" in about else []
+    for role in ("init", "calibrated_by"):
+        words += [f"--{role.replace('_', '-')}", about[role]["from"] or "MODEL"] if role in about else []
+    words += ["--device", about["device"].partition(":")[0]] if "device" in about else []
+    words += ["--devices", str(about["processes"])] if about.get("processes", 1) > 1 else []
+    threads = about.get("versions", {}).get("threads")
+    on_processor = threads and about.get("device") == "cpu"
+    found.append((f"OMP_NUM_THREADS={threads} " if on_processor else "") + shlex.join(words))
     return found

@@ -20,7 +20,7 @@ from saccade.pages import Card, cards, minutes, percent, size
 from saccade.predict import Progress, opened, predict
 from saccade.presets import PRESETS
 from saccade.recipe import Recipe, show_value
-from saccade.repeat import commands, nearest_preset
+from saccade.repeat import commands, first_weights, nearest_preset
 from saccade.run import Run
 
 log = logging.getLogger("saccade")
@@ -157,7 +157,7 @@ def _training(run: Run, images: ImageSet) -> dict[str, Any]:
         ("an epoch", minutes(seconds / len(rows))),
         ("training speed", f"{num_images / max(train_seconds, 1e-9):,.0f} images/s"),
         ("weight updates", f"{rows[-1]['step']:,}"),
-        ("parameters", f"{num_parameters(run):,}"),
+        ("parameters", f"{opened(run).num_parameters:,}"),
         ("model file", size(run.model.stat().st_size)),
         ("training images in memory", size(len(images.select(*run.about["on"].split("+"))) * images.stored[0].nbytes)),
     ]
@@ -175,15 +175,6 @@ def _training(run: Run, images: ImageSet) -> dict[str, Any]:
         "costs": costs,
         **_augmentation(run, images.select(*run.about["on"].split("+"))),
     }
-
-
-def num_parameters(run: Run) -> int:
-    """Of the run's model, those that train."""
-    from saccade.models import build_network
-
-    with torch.device("meta"):  # counted without spending their memory
-        network = build_network(run.recipe.model, len(opened(run).classes))
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
 def _augmentation(run: Run, images: ImageSet, num_images: int = 5, num_epochs: int = 8) -> dict[str, Any]:
@@ -235,7 +226,7 @@ def _recipe(run: Run, images: ImageSet) -> dict[str, Any]:
         )
     note = "On the same machine, with as many threads and the same versions, it gives the same bits."
     if "init" in run.about:
-        note += f" The first weights came from a model ({run.about['init']}): name its file after --init."
+        note += f" The first weights came from a model, {first_weights(run)}: it must still be there."
     versions = run.about.get("versions", {})
     circumstances = [("arithmetic", run.about.get("runtime", "")), *versions.items()]
     circumstances += [("images", images.fingerprint), ("trained on images", run.about["fingerprint"])]
@@ -246,7 +237,7 @@ def _recipe(run: Run, images: ImageSet) -> dict[str, Any]:
         "preset": preset,
         "recipe_note": f'The nearest named recipe is "{preset}". {differing}',
         "settings": settings,
-        "commands": commands(run, images),
+        "commands": commands(run),
         "again_note": note,
         "circumstances": circumstances,
     }

@@ -11,6 +11,7 @@ best.safetensors        the model of the epoch with the best validation accuracy
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,10 @@ from saccade import files
 from saccade.errors import RunError
 from saccade.recipe import Recipe, show_value
 
+log = logging.getLogger("saccade")
+
 Row = dict[str, Any]  # one epoch's figures
+CIRCUMSTANCES = ("device", "precision", "processes", "versions")  # of about.json: what bits depend on besides
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Run:
         about = files.read_json(folder / "about.json", error=RunError, do="train again into another folder")
         if not isinstance(about, dict) or "fingerprint" not in about:
             raise RunError(
-                f'"{folder}" holds no run but something else.', expected="a folder written by `saccade train`"
+                f'"{folder}" holds no run: its about.json is of something else.',
+                expected="a folder written by `saccade train`",
             )
         return cls(folder, Recipe.open(folder / "recipe.json"), about)
 
@@ -79,8 +84,10 @@ class Run:
             other = "other images"
         elif self.about["on"] != about["on"]:
             other = f"other splits: it trained on {self.about['on']}, now {about['on']}"
-        elif self.about.get("init") != about.get("init"):
+        elif _values(self.about, "init") != _values(about, "init"):
             other = "other first weights"
+        elif _values(self.about, "calibrated_by") != _values(about, "calibrated_by"):
+            other = "its temperature from another model"
         if other:
             raise RunError(
                 f"this folder holds a run with {other}.",
@@ -88,6 +95,20 @@ class Run:
                 expected="the settings and data it was started with, to continue it",
                 do="choose another --out, or repeat the settings of the first command",
             )
+
+    def note_circumstances(self, about: dict[str, Any]) -> None:
+        """Write down, and warn, where a run goes on with other versions, threads or processes than it began with."""
+        facts = {name: about[name] for name in CIRCUMSTANCES}
+        last = self.about.get("continued", [self.about])[-1]
+        if all(last.get(name, fact) == fact for name, fact in facts.items()):
+            return
+        before, now = ({**about, **about.get("versions", {}), "versions": ""} for about in (last, facts))
+        changed = [
+            f"{name} was {before.get(name)}, is now {now[name]}" for name in now if now[name] != before.get(name)
+        ]
+        log.warning("this run goes on otherwise than before; alone, neither gives its bits: %s", "; ".join(changed))
+        self.about["continued"] = [*self.about.get("continued", []), facts]
+        files.write_json(self.folder / "about.json", self.about)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -147,6 +168,12 @@ def check_ours(folder: Path, ours: set[str]) -> None:
             expected="a new folder, or one that `saccade train` wrote",
             do="choose another --out",
         )
+
+
+def _values(about: dict[str, Any], role: str) -> str | None:
+    """The digest of the model that a training began from, or was calibrated by."""
+    model = about.get(role)
+    return model["sha256"] if isinstance(model, dict) else model
 
 
 def _fold(about: dict[str, Any]) -> str:

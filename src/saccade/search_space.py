@@ -73,7 +73,7 @@ def _range(name: str, text: str) -> Range:
         )
     if not ends[0] < ends[1]:
         raise RecipeError(
-            f"{text} is no range.",
+            f"{text} is not a range: {low} is not below {high}.",
             where=where,
             expected="low..high with low below high",
             do=f"--set {name}={high}..{low}",

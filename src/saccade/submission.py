@@ -115,9 +115,9 @@ def check_submission(path: str | Path, images: ImageSet) -> int:
         if len(row) != len(header) or row[0] != id:
             raise wrong(f'the line is "{",".join(row)[:60]}".', line, f'id "{id}" and {len(header) - 1} values')
         if columns is None and row[1] not in images.classes:
-            raise wrong(f'"{row[1]}" is no class.', line, f"one of {some_of(images.classes, 10)}")
+            raise wrong(f'"{row[1]}" is not a class.', line, f"one of {some_of(images.classes, 10)}")
         if columns is not None and not all(_is_probability(value) for value in row[1:]):
-            raise wrong(f"a value of id {id} is no probability.", line, "numbers from 0 to 1")
+            raise wrong(f"a value of id {id} is not a probability.", line, "numbers from 0 to 1")
     return len(sample_ids)
 
 

@@ -21,7 +21,7 @@ from saccade.evaluate import score
 from saccade.folds import CrossValidation
 from saccade.imageset import ImageSet
 from saccade.loader import Batches
-from saccade.modelfile import save_model
+from saccade.modelfile import identity, save_model
 from saccade.models import Classifier, build_model
 from saccade.optim import Optimizer, update_average
 from saccade.predict import Progress, familiarity, features, logits, opened, probabilities
@@ -32,6 +32,7 @@ from saccade.run import Row, Run
 log = logging.getLogger("saccade")
 
 ON = {"train": ("train",), "train+valid": ("train", "valid")}
+PREPARED = ("source", "options", "versions")  # what an ImageSet says of its making; a run keeps it too
 STEP_NOISE = 21  # what a random draw is for; part of its key
 
 
@@ -96,7 +97,11 @@ def train(
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     if on not in ON:
-        raise DataError(f'"{on}" is nothing to train on.', where="--on", expected=" or ".join(ON))
+        raise DataError(f'"{on}" cannot be trained on.', where="--on", expected=" or ".join(ON))
+    if calibrated_by is not None and on == "train":
+        raise DataError(
+            "a training that validates fits its own temperature.", where="--calibrated-by", do="leave it out here"
+        )
     if folds is not None:
         if on != "train":
             raise DataError(
@@ -120,17 +125,19 @@ def train(
 
         return cross_validate(images, out, folds, fit, device=device, on_progress=on_progress)
     recipe = _settled(recipe, images, Path(out), budget, on, None, device)
-    if init is not None:
-        init = opened(init)
+    named = {"init": init, "calibrated_by": calibrated_by}
+    others = {role: given for role, given in named.items() if given is not None}
+    models = {role: opened(given) for role, given in others.items()}
     with distributed.joined():
         place = runtime.choose(recipe.precision, distributed.device_here(device))
         distributed.same_everywhere(images.fingerprint, "images")
         about: dict[str, Any] = {"fingerprint": images.fingerprint, "data": str(images.folder), "on": on}
+        about |= {"prepared": {name: images.about[name] for name in PREPARED if name in images.about}}
+        about |= {"device": str(place.device), "precision": str(place.dtype).removeprefix("torch.")}
         about |= {"runtime": place.why, "processes": distributed.size(), "versions": runtime.describe()}
         if "fold" in images.about:
             about["fold"] = images.about["fold"]
-        if init is not None:
-            about["init"] = init.name
+        about |= {role: identity(others[role], model) for role, model in models.items()}
         first = distributed.rank() == 0  # the others' machines need not see the folder
         if not first:
             on_epoch = on_progress = None
@@ -140,7 +147,9 @@ def train(
                 log.info("%s is finished: nothing to do", run.folder)
                 return run
             log.info("%s", place.why)
-            _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, on_progress)
+            if first:
+                run.note_circumstances(about)
+            _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress)
     return run
 
 
@@ -156,13 +165,13 @@ def _settled(recipe, images, folder, budget, on, folds, device) -> Recipe:
     return made.recipe
 
 
-def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, on_progress) -> None:
+def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) -> None:
     recipe = run.recipe
     chosen = images.select(*ON[run.about["on"]])
     valid = images.select("valid") if run.about["on"] == "train" else None
     model = build_model(recipe, chosen)
-    if init is not None:
-        start_from(model, init)
+    if "init" in models:
+        start_from(model, models["init"])
     model = model.to_device(place.device)
     distributed.prepared(model, recipe)
     shown = copy.deepcopy(model) if recipe.ema else model  # what validation and the model file see
@@ -241,7 +250,7 @@ def _fit(run, images, place, init, calibrated_by, checkpoint_seconds, on_epoch, 
         if on_epoch:
             on_epoch(row)
 
-    _calibrate(shown, chosen, valid, place, recipe.views, opened(calibrated_by) if calibrated_by is not None else None)
+    _calibrate(shown, chosen, valid, place, recipe.views, models.get("calibrated_by"))
     distributed.once(_finish, run, shown, position)
 
 
@@ -312,7 +321,7 @@ def _header(run: Run, row: Row) -> dict:
 def _diverged(run: Run, epoch: int) -> DivergedError:
     run.checkpoint.unlink(missing_ok=True)  # going on from there would only meet the same numbers
     return DivergedError(
-        f"the training loss is no number any more in epoch {epoch}.",
+        f"the training loss is infinite or not a number in epoch {epoch}.",
         where=str(run.folder),
         expected="a loss that falls",
         do=f"lower the learning rate, for example: --set peak_lr={run.recipe.peak_lr / 4:g}, with another --out",

@@ -236,9 +236,9 @@ def _give_up_if_hopeless(entries: Sequence["Entry"]) -> None:
 
 def _check(base: Recipe, space: Space, images: ImageSet, trials: int | None, budget: float | None) -> None:
     if trials is not None and trials < 1:
-        raise RunError(f"{trials} trials are none.", where="--trials", expected="1 or more")
+        raise RunError(f"the number of trials is {trials}.", where="--trials", expected="1 or more")
     if budget is not None and not budget > 0:
-        raise RunError(f"a budget of {budget:g} seconds is none.", where="--budget", expected="more than 0, as in 30m")
+        raise RunError(f"the budget is {budget:g} seconds.", where="--budget", expected="more than 0, as in 30m")
     if "seed" in space:
         raise RecipeError(
             "a study does not choose the seed: the best of many seeds is luck.",

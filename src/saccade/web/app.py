@@ -210,7 +210,7 @@ def _answer(file: str, media_type: str) -> Callable[[Request], Awaitable[Respons
 
 def _top(text: str, num_classes: int) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < len(text) < 8 and int(text) > 0):
-        raise Refused(400, f'top="{text[:20]}" is no number of classes.', expected=f"1 to {num_classes}")
+        raise Refused(400, f'top="{text[:20]}" is not a number of classes.', expected=f"1 to {num_classes}")
     return min(int(text), num_classes)
 
 

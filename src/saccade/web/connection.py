@@ -45,7 +45,7 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "this is no HTTP request.", "see /openapi.json for what can be asked")
+        self._refuse(400, "this is not an HTTP request.", "see /openapi.json for what can be asked")
 
     def shutdown(self) -> None:
         if not self.transport.is_closing():  # h11 refuses to end a connection that has ended in error
