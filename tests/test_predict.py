@@ -150,7 +150,7 @@ model = Classifier("tiny", network, images.classes, images.size)
 predict = importlib.import_module("saccade.predict")
 predict.PART = 5000
 in_use = runtime._kibibytes("/proc/self/status", "VmData")
-resource.setrlimit(resource.RLIMIT_DATA, (in_use + 120 * 2**20,) * 2)
+resource.setrlimit(resource.RLIMIT_DATA, (in_use + 250 * 2**20,) * 2)
 found = predict.in_parts(model, images, place, Path(sys.argv[2]))
 print(found.nbytes, int((found.argmax(axis=1) < 0).sum()))
 """
@@ -158,7 +158,7 @@ print(found.nbytes, int((found.argmax(axis=1) < 0).sum()))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory as Linux does")
 def test_memory_is_bounded_by_a_part(tmp_path):
-    num, classes = 50_000, [f"c{n}" for n in range(1000)]
+    num, classes = 100_000, [f"c{n}" for n in range(1000)]
     make_images(tmp_path / "data", noise(1), [""], ["test"], classes=classes)
     np.lib.format.open_memmap(tmp_path / "data" / "images.npy", "w+", np.uint8, (num, 16, 16, 3)).flush()
     rows = "".join(f"{n},test,,{n}.png\n" for n in range(num))
@@ -167,4 +167,4 @@ def test_memory_is_bounded_by_a_part(tmp_path):
     words = [sys.executable, "-c", LITTLE_MEMORY, str(tmp_path / "data"), str(tmp_path / "parts")]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "200000000 0\n"
+    assert done.stdout == "400000000 0\n"

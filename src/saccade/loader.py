@@ -72,9 +72,9 @@ class Batches:
             nonlocal announced
             first, stop = self._range(step)
             if window and not self.held:
-                ahead = (stop - 1) // window * window + 2 * window  # the end of the next window
-                self._images.announce(order[announced:ahead])
-                announced = ahead
+                end = (stop - 1) // window * window + 2 * window  # of the next window
+                self._images.announce(order[announced:end])
+                announced = end
             return self._read(order[first:stop][self._rows_made(epoch, stop - first)])
 
         with contextlib.ExitStack() as stack:
