@@ -1,10 +1,11 @@
 """Raw files -> images ready to train on: ours, and the book's way in the same run.
 
-    python benchmarks/prepare.py FOLDER [--zip FILE]
+    python benchmarks/prepare.py FOLDER [--zip FILE] [--processes 1 2 ...]
 
 FOLDER is the competition unpacked (train/ test/ trainLabels.csv sampleSubmission.csv), FILE the zip as Kaggle has it.
-Prints seconds, peak memory and the ratio. The book's way copies every file into class folders and then decodes each
-picture again in every epoch; counted here is the copying and one such decoding.
+Prints seconds and the peak memory of the first process, with each number of decoding processes, and the ratio. The
+book's way copies every file into class folders and then decodes each picture again in every epoch; counted here is the
+copying and one such decoding.
 """
 
 import argparse
@@ -20,10 +21,11 @@ import seeds
 from saccade.decode import decode
 
 
-def ours(source: Path, out: Path) -> tuple[float, float]:
+def ours(source: Path, out: Path, processes: int) -> tuple[float, float]:
     """(seconds, peak MB) of `saccade prepare` as a whole process."""
+    command = [sys.executable, "-m", "saccade", "prepare", source, "--out", out, "--processes", str(processes)]
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "saccade", "prepare", source, "--out", out], check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True)
     seconds = time.perf_counter() - started
     return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
@@ -45,17 +47,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--zip", type=Path)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        out = Path(scratch)
-        seconds, peak = ours(arguments.folder, out / "from_folder")
-        print(f"saccade prepare, from the folder: {seconds:.1f} s, peak memory {peak:.0f} MB")
-        if arguments.zip:
-            zip_seconds, peak = ours(arguments.zip, out / "from_zip")
-            print(f"saccade prepare, from the zip:    {zip_seconds:.1f} s, peak memory {peak:.0f} MB")
+        out, shown = Path(scratch), []
+        for number in arguments.processes:
+            for source in filter(None, (arguments.folder, arguments.zip)):
+                seconds, peak = ours(source, out / f"{source.name}-{number}", number)
+                shown.append(seconds)
+                print(f"saccade prepare {source.name}, {number} decoding: {seconds:.1f} s, peak memory {peak:.0f} MB")
         copying, decoding = the_books(arguments.folder, out / "train_valid_test")
         print(f"the book's way: {copying:.1f} s to copy, {decoding:.1f} s to decode each once")
-        print(f"ratio (the book's / ours, from the folder): {(copying + decoding) / seconds:.2f}")
+        print(f"ratio (the book's / ours, from the folder): {(copying + decoding) / shown[0]:.2f}")
 
 
 if __name__ == "__main__":

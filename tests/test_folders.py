@@ -91,3 +91,52 @@ def test_a_file_in_the_way_is_a_clear_message(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="cannot be written"), replacing_folder(tmp_path / "file" / "out"):
         pass
+
+
+KEPT = """
+import sys, time
+from pathlib import Path
+from saccade.folders import replacing_folder
+with replacing_folder(Path(sys.argv[1]), kept_for=sys.argv[2]) as work:
+    (work / "half").write_text("half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def killed(out, kept_for):
+    with subprocess.Popen([sys.executable, "-c", KEPT, str(out), kept_for], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        with pytest.raises(DataError, match="another command"), replacing_folder(out, kept_for=kept_for):
+            pass
+        assert (next(out.parent.glob(".*.partial")) / "half").exists(), "that refusal took nothing away"
+        process.kill()
+
+
+def test_a_killed_commands_work_is_there_again_for_the_same_work_only(tmp_path):
+    out = tmp_path / "out"
+    killed(out, "this")
+    with replacing_folder(out, kept_for="this") as work:
+        assert names(work) == [".lock", "half"]
+    assert names(out) == ["half"]
+    killed(tmp_path / "other", "this")
+    with replacing_folder(tmp_path / "other", kept_for="that") as work:
+        assert names(work) == [".lock"]
+    killed(tmp_path / "third", "this")
+    with replacing_folder(tmp_path / "third") as work:
+        assert names(work) == [".lock"]
+    assert names(tmp_path) == ["other", "out", "third"]
+
+
+@pytest.mark.parametrize(("end", "kept"), [(KeyboardInterrupt, True), (ZeroDivisionError, False), (OSError, False)])
+def test_work_is_kept_after_an_interrupt_but_not_after_a_failure(tmp_path, end, kept):
+    def work_and_stop():
+        with replacing_folder(tmp_path / "out", kept_for="this") as work:
+            (work / "half").write_text("half")
+            raise end
+
+    with pytest.raises((end, DataError)):
+        work_and_stop()
+    assert bool(names(tmp_path)) == kept
+    with replacing_folder(tmp_path / "out", kept_for="this") as work:
+        assert (work / "half").exists() == kept

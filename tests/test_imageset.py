@@ -6,10 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from made import make_images, noise
+from made import make_images, noise, some
 from saccade.errors import DataError
-from saccade.imageset import UNLABELLED, ImageSet, fingerprint
+from saccade.imageset import UNLABELLED, ImageSet, fingerprint, read_rows
 
 IDS = ["9", "10", "a7", "1", "1", "x,y", 'q"z', "猫"]
 SPLITS = ["train", "valid", "train", "train", "test", "test", "valid", "test"]
@@ -19,6 +21,11 @@ NAMES = ["dog", "cat", "cat", "dog", "", "dog", "dog", ""]
 @pytest.fixture
 def images(tmp_path):
     return make_images(tmp_path / "data", noise(8, 4), NAMES, SPLITS, ids=IDS)
+
+
+@pytest.fixture(scope="module")
+def forty(tmp_path_factory):
+    return make_images(tmp_path_factory.mktemp("forty"), noise(40, 4), ["a", "b"] * 20, ["train"] * 40)
 
 
 def damaged(images, name, content):
@@ -52,6 +59,34 @@ def test_pixels_are_a_copy_that_may_be_changed(images):
         assert type(pixels) is np.ndarray or not isinstance(pixels.base, np.memmap)
         pixels[:] = 0
     assert (images.pixels() == noise(8, 4)).all()
+
+
+@some
+@given(rows=st.lists(st.integers(0, 39), max_size=60), is_told=st.booleans())
+def test_rows_read_from_the_file_are_those_of_the_map_in_any_order(forty, rows, is_told):
+    rows = np.array(rows, dtype=np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        if not is_told:
+            patch.setattr("saccade.imageset.CAN_READ_AT", False)  # as on Windows
+        found = read_rows(forty.stored, rows)
+        part = forty.take(np.arange(39, -1, -1))
+        part.announce(rows)
+        reversed_rows = part.at(rows)
+    assert found.dtype == np.uint8
+    assert (found == noise(40, 4)[rows]).all()
+    assert (reversed_rows == noise(40, 4)[39 - rows]).all()
+
+
+def test_a_file_that_was_cut_after_opening_is_a_message(images):
+    with open(images.folder / "images.npy", "r+b") as file:
+        file.truncate(128 + 3 * 48 + 7)
+    assert (images.pixels(0, 3) == noise(8, 4)[:3]).all()
+    with pytest.raises(DataError, match="shorter than when it was opened"):
+        images.pixels(2, 5)
+    (images.folder / "images.npy").unlink()
+    images.announce(np.arange(3))  # no more than advice
+    with pytest.raises(DataError, match=r"images\.npy cannot be read: No such file"):
+        images.pixels(0, 3)
 
 
 def test_select_keeps_each_images_own_id_label_and_pixels(images):

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import make_images, noise, some
-from saccade.loader import Batches
+from saccade.loader import NUM_MIXED, Batches, shuffled
 from saccade.recipe import Recipe
 
 PLAIN = Recipe(flip="off", crop_pad=0)
@@ -17,8 +20,8 @@ EVERYTHING = Recipe(
 CPU = torch.device("cpu")
 
 
-def batches(images, recipe, **settings):
-    return Batches(images, replace(recipe, **settings), CPU)
+def batches(images, recipe, *, held=None, **settings):
+    return Batches(images, replace(recipe, **settings), CPU, held=held)
 
 
 @pytest.fixture(scope="module")
@@ -260,3 +263,94 @@ def test_small_images_come_first_and_whole_ones_later(coloured):
     assert sizes == [16, 16, 16, 24, 24, 24]
     loader = batches(coloured, PLAIN, batch_size=20, epochs=2, small_size=16, small_share=0.2)
     assert [x.shape[-1] for epoch in (0, 1) for x, _ in loader.epoch(epoch)] == [16, 16, 24, 24, 24, 24]
+
+
+BLOCKS = (0, 1, 3, 7)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("recipe", [PLAIN, EVERYTHING, replace(EVERYTHING, mixup=0.0, cutmix=1.0, flip="alternating")])
+def test_images_read_from_the_disk_are_the_held_ones_bit_for_bit(coloured, recipe, block):
+    part = coloured.take(np.random.default_rng(0).permutation(60)[:50])  # neither all rows nor in their order
+    held, read = (batches(part, recipe, batch_size=8, shuffle_block=block, held=is_held) for is_held in (True, False))
+    for epoch in (0, 2):
+        assert same(read.epoch(epoch), list(held.epoch(epoch)))
+        for start in (0, 3, 6, 7):
+            assert same(read.epoch(epoch, start), list(held.epoch(epoch))[start:])
+
+
+@some
+@given(num=st.integers(1, 300), block=st.sampled_from(BLOCKS), seed=st.integers(0, 9))
+def test_a_shuffle_of_blocks_has_each_number_once_and_is_repeatable(num, block, seed):
+    order, again = (shuffled(num, block, np.random.default_rng(seed)) for _ in range(2))
+    assert sorted(order.tolist()) == list(range(num))
+    assert order.tolist() == again.tolist()
+    for start in range(0, num, block * NUM_MIXED) if block else ():
+        window = np.sort(order[start : start + block * NUM_MIXED])
+        # What is read together is whole blocks: two may be cut by the window's edges, one by each end of the set.
+        assert (np.diff(window) > 1).sum() <= NUM_MIXED + 2
+
+
+def test_blocks_are_shuffled_well():
+    num, block = 64_000, 50
+    orders = np.stack([shuffled(num, block, np.random.default_rng((seed,))) for seed in range(4)])
+    places = np.argsort(orders, axis=1)
+    assert np.abs(np.corrcoef(np.vstack([places, np.arange(num)])) - np.eye(5)).max() < 0.1
+    neighbours = np.abs(np.diff(places, axis=1))  # of one block they are in one window, and far apart in it
+    assert 500 < np.median(neighbours) < block * NUM_MIXED
+    begins = {int(np.flatnonzero(steps > block * NUM_MIXED)[0] % block) for steps in neighbours}
+    assert len(begins) > 1, "blocks begin elsewhere each time"
+
+
+def test_leaving_an_epoch_early_leaves_no_thread(numbered):
+    before = threading.active_count()
+    for _ in batches(numbered, PLAIN, batch_size=4, held=False).epoch(0):
+        break
+    assert threading.active_count() == before
+
+
+def test_blocks_of_images_that_lie_by_class_are_warned_of(tmp_path, caplog):
+    by_class = make_images(tmp_path / "a", noise(60), ["a"] * 20 + ["b"] * 20 + ["c"] * 20, ["train"] * 60)
+    mixed = make_images(tmp_path / "b", noise(60), ["a", "b", "b", "c"] * 15, ["train"] * 60)
+    for images, block in ((mixed, 8), (by_class, 0), (by_class, 1), (mixed.take([0]), 8)):
+        batches(images, PLAIN, shuffle_block=block)
+    assert not caplog.text
+    batches(by_class, PLAIN, shuffle_block=8)
+    assert "with shuffle_block=8 a batch has images of few of them" in caplog.text
+
+
+LITTLE_MEMORY = """
+import resource, sys
+import numpy as np, torch
+from saccade import runtime
+from saccade.imageset import ImageSet
+from saccade.loader import Batches
+from saccade.models import build_model
+from saccade.recipe import Recipe
+images, cpu, recipe = ImageSet.open(sys.argv[1]), torch.device("cpu"), Recipe(batch_size=250, model="whitened_cnn")
+in_use = runtime._kibibytes("/proc/self/status", "VmData")
+resource.setrlimit(resource.RLIMIT_DATA, (in_use + 240 * 2**20,) * 2)
+batches = Batches(images, recipe, cpu)
+print(batches.held, batches.why)
+build_model(recipe, images)
+print(sum(len(x) for (x, _), _ in zip(batches.epoch(0), range(8))))
+try:
+    Batches(images, recipe, cpu, held=True)
+except (RuntimeError, MemoryError):
+    print("too much")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory as Linux does")
+def test_a_set_larger_than_the_memory_is_read_from_the_disk(tmp_path):
+    num = 40_000
+    images = make_images(tmp_path, noise(2, 64), ["a", "b"], ["train"] * 2)
+    np.lib.format.open_memmap(tmp_path / "images.npy", "w+", np.uint8, (num, 64, 64, 3)).flush()  # 490 MB of holes
+    rows = "".join(f"{n},train,{'ab'[n % 2]},{n}.png\n" for n in range(num))
+    (tmp_path / "rows.csv").write_text("id,split,label,path\n" + rows)
+    done = subprocess.run([sys.executable, "-c", LITTLE_MEMORY, images.folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    choice, num_read, refusal = done.stdout.splitlines()
+    assert choice.startswith("False 492 MB of images are read from the disk as they are needed (")
+    assert choice.endswith(" MB is all that is free on cpu)")
+    assert (num_read, refusal) == ("2000", "too much")

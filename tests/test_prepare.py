@@ -333,6 +333,106 @@ def test_a_killed_prepare_leaves_no_half_of_it_and_the_next_cleans_up(world, tmp
     assert images.fingerprint == undisturbed.fingerprint
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """3,000 files in class folders: 40 pictures of 6x6 pixels under many names, and two that cannot be read."""
+    folder = tmp_path_factory.mktemp("many")
+    for number, pixels in enumerate(np.random.default_rng(5).integers(0, 256, (40, 6, 6, 3), dtype=np.uint8)):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    (folder / "40.png").write_bytes(b"broken")
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+    for number in range(3000):
+        os.link(
+            folder / f"{40 if number in (100, 2900) else number % 40}.png", folder / "ab"[number % 2] / f"{number}.png"
+        )
+    for path in folder.glob("*.png"):
+        path.unlink()
+    return folder
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(many, tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed") / "data"
+    return contents(prepare(many, out, skip_unreadable=True, processes=1).folder)
+
+
+def test_several_processes_prepare_what_one_does(many, undisturbed, world, tmp_path):
+    assert contents(prepare(many, tmp_path / "folder", skip_unreadable=True, processes=3).folder) == undisturbed
+    packed = prepare(pack_zip(many, tmp_path / "a.zip"), tmp_path / "zip", skip_unreadable=True, processes=2)
+    assert packed.fingerprint == json.loads(undisturbed["about.json"])["fingerprint"]
+    assert contents(prepare(world.folder, tmp_path / "three", size=16, processes=3).folder) == contents(
+        prepare(world.folder, tmp_path / "one", size=16).folder
+    )
+
+
+STOP_AT = """
+import os, signal, sys
+from saccade.prepare import prepare
+def stop(stage, done, total):
+    if done >= int(sys.argv[4]):
+        os.kill(os.getpid(), getattr(signal, sys.argv[3]))
+prepare(sys.argv[1], sys.argv[2], skip_unreadable=True, processes=int(sys.argv[5]), on_progress=stop)
+"""
+
+
+@pytest.mark.parametrize(("how", "processes"), [("SIGKILL", 1), ("SIGKILL", 2), ("SIGINT", 2)])
+def test_prepare_goes_on_after_a_stop_to_the_same_bytes(many, undisturbed, tmp_path, caplog, how, processes):
+    caplog.set_level("INFO", "saccade")
+    out = tmp_path / "data"
+    for at in ("1500", "2250"):
+        stopped = [sys.executable, "-c", STOP_AT, str(many), str(out), how, at, str(processes)]
+        done = subprocess.run(stopped, capture_output=True)
+        assert done.returncode == -getattr(signal, how)
+        assert not out.exists()
+    news = []
+    prepare(many, out, skip_unreadable=True, seed=0, on_progress=lambda *words: news.append(words[1]))
+    assert "going on: 2000 of 3000 pictures are decoded" in caplog.text
+    assert news == [2250, 2500, 2750, 3000]
+    assert contents(out) == undisturbed
+    assert os.listdir(tmp_path) == ["data"]
+
+
+def test_what_was_decoded_of_other_files_is_not_used(many, tmp_path, caplog):
+    caplog.set_level("INFO", "saccade")
+    folder, out = tmp_path / "mine", tmp_path / "data"
+    shutil.copytree(many, folder, copy_function=os.link)
+    subprocess.run([sys.executable, "-c", STOP_AT, str(folder), str(out), "SIGKILL", "1500", "1"], capture_output=True)
+    replaced = folder / "a" / "0.png"
+    replaced.unlink()
+    Image.new("RGB", (6, 6), "red").save(replaced)
+    images = prepare(folder, out, skip_unreadable=True)
+    assert "going on" not in caplog.text
+    assert (images.pixels()[images.ids == "a/0"] == [255, 0, 0]).all()
+    assert sorted(os.listdir(tmp_path)) == ["data", "mine"]
+
+
+ENDS = """
+import os, sys
+from saccade import decoders
+from saccade.prepare import prepare
+start = decoders._start
+def start_and_end(side):
+    process = start(side)
+    process.kill()
+    return process
+decoders._start = start_and_end
+prepare(sys.argv[1], sys.argv[2], processes=2)
+"""
+
+
+def test_a_decoding_process_that_ends_is_a_message_and_no_wait(many, tmp_path):
+    run = [sys.executable, "-c", ENDS, str(many), str(tmp_path / "data")]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60)
+    assert "a process that decodes pictures ended on its own (exit code -9)" in done.stderr
+    assert "--processes 1" in done.stderr
+    assert not os.listdir(tmp_path)
+
+
 FULL_DISK = """
 import resource, sys
 from saccade.errors import DataError

@@ -86,3 +86,22 @@ def test_the_description_is_json_and_names_the_versions():
     assert facts["numpy"] == np.__version__
     assert facts["threads"] == torch.get_num_threads()
     assert all(facts.values())
+
+
+def test_images_that_take_half_of_the_free_memory_are_held(monkeypatch):
+    cpu = torch.device("cpu")
+    free = runtime.available_memory(cpu)
+    if free is None:
+        pytest.skip("this system does not say how much memory is free")
+    assert 2**28 < free < 2**44
+    assert runtime.holds(1000, cpu)[0]
+    held, why = runtime.holds(3 * 10**6, cpu)
+    assert held
+    assert why.startswith("3 MB of images are held in memory (")
+    held, why = runtime.holds(2**44, cpu)
+    assert not held
+    assert why.startswith("17,592.2 GB of images are read from the disk as they are needed (")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000")  # each process has its own copy
+    held, why = runtime.holds(free // 100, cpu)
+    assert not held
+    assert "in each of 1000 processes" in why

@@ -8,9 +8,14 @@ TYPICAL, LIMIT = 0.5, 0.05  # quantiles of the validation images' familiarity: s
 
 def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
     """float32 (N, classes): exp(logits / temperature), each row scaled to sum to 1; computed in float64."""
-    scaled = logits.astype(np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    found = np.empty(logits.shape, dtype=np.float32)
+    at_once = max(1, 2**20 // logits.shape[1])  # of millions of rows only some stand in memory as float64
+    for start in range(0, len(logits), at_once):
+        part = slice(start, start + at_once)
+        scaled = logits[part].astype(np.float64) / temperature
+        powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        found[part] = powers / powers.sum(axis=1, keepdims=True)
+    return found
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

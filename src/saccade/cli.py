@@ -164,6 +164,7 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
 @click.option("--out", type=PATH, required=True, metavar="DATA", help="The folder to write.")
 @raw_files
 @the_split
+@click.option("--processes", type=click.IntRange(1), metavar="N", help="How many decode; by default one per processor.")
 def prepare(**arguments: Any) -> None:
     """Decode every image once into one array beside rows.csv.
 

@@ -14,7 +14,7 @@ from saccade.evaluate import score
 from saccade.imageset import UNLABELLED, ImageSet
 from saccade.models import Classifier
 from saccade.pictures import Classified, classify
-from saccade.predict import Progress, probabilities
+from saccade.predict import Progress, in_parts
 
 log = logging.getLogger("saccade")
 
@@ -28,20 +28,21 @@ def average(
     *,
     views: int | None = None,
     device: str | None = None,
+    parts: Path | None = None,
     on_progress: Progress | None = None,
 ) -> np.ndarray:
     """float32 (N, classes), rows in the order of the split: the mean of what the models say, each calibrated by itself.
 
     Logs what the mean gains over each model, on this split where it has labels that no model was trained on, otherwise
-    on the valid images where no model was trained on those.
+    on the valid images where no model was trained on those. parts: a folder for what each model says; see `in_parts`.
     """
-    mean, scores = _average(models, images.select(split), views, device, on_progress)
+    mean, scores = _average(models, images.select(split), views, device, parts, on_progress)
     unseen = [s for s in (split, "valid") if s in images.counts and not seen_by_any(models, images, s)]
     if split not in unseen:
         log.warning("models among these were trained on %s images: what they say of those is too sure", split)
     elif not scores and "valid" in unseen:
         split = "valid"
-        _, scores = _average(models, images.select(split), views, device, on_progress)
+        _, scores = _average(models, images.select(split), views, device, parts, on_progress)
     if scores and split in unseen:
         _say(models, scores, split)
     else:
@@ -60,7 +61,12 @@ def seen_by_any(models: Sequence[Named], images: ImageSet, split: str) -> bool:
 
 
 def _average(
-    models: Sequence[Named], chosen: ImageSet, views: int | None, device: str | None, on_progress: Progress | None
+    models: Sequence[Named],
+    chosen: ImageSet,
+    views: int | None,
+    device: str | None,
+    parts: Path | None,
+    on_progress: Progress | None,
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """The mean, and where there are labels the scores of each model and, last, of the mean."""
     labelled = bool((chosen.labels != UNLABELLED).all())
@@ -75,7 +81,7 @@ def _average(
         if place.why != why:
             log.info("%s", place.why)
             why = place.why
-        guesses = probabilities(model, chosen, place, views=views, on_progress=tell)
+        guesses = in_parts(model, chosen, place, parts, views=views, on_progress=tell)
         total += guesses
         if labelled:
             scores.append(score(guesses, chosen.labels))

@@ -1,6 +1,7 @@
 """Write a folder beside its final name, then move it into place: a crash leaves the old folder or the new one."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -11,25 +12,35 @@ from filelock import FileLock, Timeout
 
 from saccade.errors import DataError
 
+LOCK = ".lock"
+
 
 @contextlib.contextmanager
-def replacing_folder(out: Path, *, old_goes: bool = False) -> Iterator[Path]:
+def replacing_folder(out: Path, *, old_goes: bool = False, kept_for: str = "") -> Iterator[Path]:
     """A hidden folder that becomes `out` when the block ends well and disappears when it does not.
 
     What a killed command left half-written is removed first. old_goes: an `out` that holds files is replaced.
+    kept_for: says what the work is; after a kill or an interrupt the folder is there again for who says the same.
     Raises DataError where another command writes `out` now, and where the disk refuses.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(out)
-        work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
+        if kept_for:
+            work = out.parent / f".{out.name}.{hashlib.sha256(kept_for.encode()).hexdigest()[:16]}.partial"
+            _remove_leftovers(out, but=work)
+            work.mkdir(exist_ok=True)
+        else:
+            _remove_leftovers(out)
+            work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
+        lock = _locked(work, out)
     except OSError as problem:
         raise _refused(out, problem) from None
     try:
-        # The lock says that this folder is being written: the system lets go of it however the process ends.
-        with FileLock(work / ".lock", timeout=0):
+        try:
             yield work
-        (work / ".lock").unlink(missing_ok=True)
+        finally:
+            lock.release()
+        (work / LOCK).unlink(missing_ok=True)
         os.chmod(work, 0o777 & ~_umask())  # mkdtemp makes private folders; this one is as readable as any other
         if old_goes and out.exists():
             old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
@@ -41,22 +52,30 @@ def replacing_folder(out: Path, *, old_goes: bool = False) -> Iterator[Path]:
     except OSError as problem:
         shutil.rmtree(work, ignore_errors=True)
         raise _refused(out, problem) from None
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
+    except BaseException as problem:
+        if not (kept_for and isinstance(problem, KeyboardInterrupt)):
+            shutil.rmtree(work, ignore_errors=True)
         raise
 
 
-def _remove_leftovers(out: Path) -> None:
+def _locked(work: Path, out: Path) -> FileLock:
+    """Say that this folder is being written: the system lets go of the lock however the process ends."""
+    lock = FileLock(work / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise DataError(
+            "another command is writing this folder.", where=str(out), do="wait for it, or choose another --out"
+        ) from None
+    return lock
+
+
+def _remove_leftovers(out: Path, *, but: Path | None = None) -> None:
     for left in out.parent.iterdir():
         if left.name.startswith(f".{out.name}.") and left.name.endswith(".partial") and left.is_dir():
-            try:
-                with FileLock(left / ".lock", timeout=0):
-                    pass
-            except Timeout:
-                raise DataError(
-                    "another command is writing this folder.", where=str(out), do="wait for it, or choose another --out"
-                ) from None
-            shutil.rmtree(left)
+            _locked(left, out).release()
+            if left != but:
+                shutil.rmtree(left)
 
 
 def _refused(out: Path, problem: OSError) -> DataError:

@@ -6,9 +6,11 @@ about.json             classes, size, counts, what was skipped, fingerprint, ver
 sample_submission.csv  the competition's own sample, byte for byte, where there was one
 """
 
+import contextlib
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,6 +26,8 @@ SPLITS = ("train", "valid", "test")
 UNLABELLED = -1
 COLUMNS = ["id", "split", "label", "path"]
 SAMPLE = "sample_submission.csv"
+# Windows and macOS lack one or the other; there rows are copied out of the memory map.
+CAN_READ_AT = hasattr(os, "preadv") and hasattr(os, "posix_fadvise")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,10 +141,17 @@ class ImageSet:
 
     def pixels(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """uint8 (n, H, W, 3) in memory: the images from `start` to `stop`, all by default."""
-        rows = self.rows[start:stop]
-        if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-            return np.array(self.stored[rows[0] : rows[-1] + 1])  # one long read instead of many small ones
-        return self.stored[rows]
+        return read_rows(self.stored, self.rows[start:stop])
+
+    def at(self, index: np.ndarray) -> np.ndarray:
+        """uint8 (n, H, W, 3) in memory: the images at these positions, in this order; see `read_rows`."""
+        return read_rows(self.stored, self.rows[index])
+
+    def announce(self, index: np.ndarray) -> None:
+        """Tell the system that the images at these positions are wanted soon, where it listens to such news."""
+        if CAN_READ_AT and len(index):
+            with contextlib.suppress(OSError), open(self.stored.filename, "rb", buffering=0) as file:  # type: ignore[attr-defined]
+                _announce(file.fileno(), self.stored, *_runs(np.sort(self.rows[index])))
 
     def __str__(self) -> str:
         height, width = self.size
@@ -152,9 +163,64 @@ class ImageSet:
         return f"<ImageSet {self.folder}: {self}>"
 
 
+def read_rows(stored: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """uint8 (n, H, W, 3) in memory: these rows of the memory-mapped images, in this order.
+
+    The file is passed over once, in ascending order, neighbours in one read, and the system is told of all reads before
+    the first: 3.7 times as fast as page faults when the file is on the disk, 1.7 times when it is in the page cache
+    (lab-notes 2026-11-20). What is in the page cache is not memory of this process.
+    """
+    if not CAN_READ_AT or not isinstance(stored, np.memmap):
+        return np.array(stored[rows])
+    order = np.argsort(rows, kind="stable")
+    found = np.empty((len(rows), *stored.shape[1:]), dtype=np.uint8)
+    again = "run `saccade prepare` again into an empty folder"
+    try:
+        is_whole = _read_runs(stored, *_runs(rows[order]), found)
+    except OSError as problem:
+        what = f"images.npy cannot be read: {problem.strerror}."
+        raise DataError(what, where=str(stored.filename), do=again) from None
+    if not is_whole:
+        raise DataError("images.npy is shorter than when it was opened.", where=str(stored.filename), do=again)
+    if (np.diff(order) == 1).all():
+        return found
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return found[back]
+
+
+def _read_runs(stored: np.memmap, starts: np.ndarray, lengths: np.ndarray, found: np.ndarray) -> bool:
+    """Fill `found` with these runs of rows, one after another. False where the file ends before."""
+    stride = stored[:1].nbytes
+    into, place = found.reshape(-1).data, 0
+    with open(stored.filename, "rb", buffering=0) as file:  # type: ignore[arg-type]
+        _announce(file.fileno(), stored, starts, lengths)
+        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+            at, stop = stored.offset + start * stride, place + length * stride
+            while place < stop:  # one call reads 2 GiB at most
+                got = os.preadv(file.fileno(), [into[place:stop]], at)
+                if not got:
+                    return False
+                place, at = place + got, at + got
+    return True
+
+
+def _runs(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(first row, number of rows) of each run of neighbours in ascending rows."""
+    ends = np.flatnonzero(np.diff(rows, append=-1) != 1) + 1
+    return rows[np.append(0, ends[:-1])] if len(rows) else rows, np.diff(ends, prepend=0)
+
+
+def _announce(file: int, stored: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> None:
+    stride, offset = stored[:1].nbytes, stored.offset  # type: ignore[attr-defined]
+    for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+        os.posix_fadvise(file, offset + start * stride, length * stride, os.POSIX_FADV_WILLNEED)
+
+
 def fingerprint(stored: np.ndarray, rows_csv: bytes) -> str:
     """SHA-256 over the pixels in row order and the text of rows.csv: equal for equal data on every machine."""
     digest = hashlib.sha256(rows_csv)
-    for start in range(0, len(stored), 4096):
-        digest.update(stored[start : start + 4096].tobytes())
+    at_once = max(1, 2**24 // stored[:1].nbytes)
+    for start in range(0, len(stored), at_once):
+        digest.update(np.ascontiguousarray(stored[start : start + at_once]).data)
     return digest.hexdigest()

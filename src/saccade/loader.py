@@ -1,11 +1,14 @@
-"""Batches: images in memory on the device, shuffled and augmented there.
+"""Batches: images from memory or the disk, shuffled, and augmented on the device.
 
 Randomness is a function, not a stream: the order is f(seed, epoch), what happens to the images of a step is
 f(seed, epoch, step). So training can go on from any step at once, and processes that share a batch agree: each draws
 the numbers for the whole batch and makes its own rows of it.
 """
 
+import contextlib
+import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -16,8 +19,12 @@ from saccade import augment, distributed, runtime
 from saccade.imageset import ImageSet
 from saccade.recipe import Recipe
 
+log = logging.getLogger("saccade")
+
 # What a random draw is for; part of its key, so that no two draws share numbers.
 ORDER, CHANGES, FIRST_FLIP = 1, 2, 3
+AT_ONCE = 4096  # images copied at once to where they are held
+NUM_MIXED = 64  # blocks of shuffle_block images that are mixed
 
 
 class Batches:
@@ -26,9 +33,12 @@ class Batches:
     x: float32 (B, 3, H, W) in [0, 1], channels-last. target: int64 (B,), or float32 (B, classes) when images are mixed.
     Batches are as equal as they can be (sizes differ by at most one) and leave no image out. In a group of processes
     x and target are this one's rows of the batch. Raises RunError where one would get none.
+
+    held: whether the pixels are held on the device or read from the disk for each batch, while the one before it is
+    computed. The images are the same, bit for bit; without it `runtime.holds` decides. why: that choice, for people.
     """
 
-    def __init__(self, images: ImageSet, recipe: Recipe, device: torch.device):
+    def __init__(self, images: ImageSet, recipe: Recipe, device: torch.device, *, held: bool | None = None):
         self.recipe = recipe
         self.num_images = len(images)
         self.num_classes = len(images.classes)
@@ -37,17 +47,67 @@ class Batches:
         self.device = device
         smallest, more = divmod(self.num_images, self.steps_per_epoch)
         distributed.check_shares({smallest, smallest + (more > 0)}, recipe)
-        self._pixels = torch.from_numpy(images.pixels()).to(device)  # uint8 (N, H, W, 3)
+        fits, self.why = runtime.holds(len(images) * images.stored[0].nbytes, device)
+        self.held = fits if held is None else held
+        self._images = images
+        if self.held:
+            self._pixels = torch.empty((len(images), *images.size, 3), dtype=torch.uint8, device=device)
+            for start in range(0, len(images), AT_ONCE):  # never all of them in the machine's memory and the device's
+                self._pixels[start : start + AT_ONCE] = torch.from_numpy(images.pixels(start, start + AT_ONCE))
         self._labels = torch.from_numpy(images.labels).to(device)
+        if recipe.shuffle_block > 1 and _lie_by_class(images.labels):
+            log.warning(
+                "the images lie in the order of their classes: with shuffle_block=%d a batch has images of few of them",
+                recipe.shuffle_block,
+            )
         self._first_flip = runtime.random(recipe.seed, FIRST_FLIP).random(self.num_images) < 0.5
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of this epoch (counted from 0), from `start_step` of it on."""
-        order = runtime.random(self.recipe.seed, ORDER, epoch).permutation(self.num_images)
-        for step in range(start_step, self.steps_in(epoch)):
+        block = self.recipe.shuffle_block
+        order = shuffled(self.num_images, block, runtime.random(self.recipe.seed, ORDER, epoch))
+        window, announced = block * NUM_MIXED, self._range(start_step)[0]
+
+        def read(step: int) -> Tensor:
+            nonlocal announced
             first, stop = self._range(step)
-            changes = runtime.random(self.recipe.seed, CHANGES, epoch, step)
-            yield self._change(order[first:stop], epoch, step, changes)
+            if window and not self.held:
+                end = (stop - 1) // window * window + 2 * window  # of the next window
+                self._images.announce(order[announced:end])
+                announced = end
+            return self._read(order[first:stop][self._rows_made(epoch, stop - first)])
+
+        with contextlib.ExitStack() as stack:
+            # One batch ahead: the disk works while the device does. What is held is there at once.
+            ahead = None if self.held else stack.enter_context(ThreadPoolExecutor(1))
+            num_steps = self.steps_in(epoch)
+            coming = ahead.submit(read, start_step) if ahead and start_step < num_steps else None
+            for step in range(start_step, num_steps):
+                pixels = coming.result() if coming else read(step)
+                if ahead and step + 1 < num_steps:
+                    coming = ahead.submit(read, step + 1)
+                first, stop = self._range(step)
+                changes = runtime.random(self.recipe.seed, CHANGES, epoch, step)
+                yield self._change(pixels, order[first:stop], epoch, step, changes)
+
+    def _read(self, index: np.ndarray) -> Tensor:
+        """uint8 (n, H, W, 3) on the device: the images at these positions."""
+        if self.held:
+            return self._pixels[torch.from_numpy(index).to(self.device)]
+        pixels = torch.from_numpy(self._images.at(index))
+        return (pixels.pin_memory() if self.device.type == "cuda" else pixels).to(self.device, non_blocking=True)
+
+    def _mixes(self, epoch: int) -> bool:
+        recipe = self.recipe
+        return bool(recipe.mixup or recipe.cutmix) and epoch < recipe.epochs - recipe.mix_off_epochs
+
+    def _rows_made(self, epoch: int, num: int) -> np.ndarray:
+        """Which rows of a batch of `num` images this process makes: its own, or all where they are mixed."""
+        # Partners come from the whole batch.
+        return np.arange(num) if self._mixes(epoch) else self._rows_kept(num)
+
+    def _rows_kept(self, num: int) -> np.ndarray:
+        return np.concatenate([np.arange(*piece) for piece in distributed.pieces_of(num, self.recipe)])
 
     def pieces(self, x: Tensor, target: Tensor, step: int) -> Iterator[tuple[Tensor, Tensor, float]]:
         """Cut what `epoch` gave for this step into the pieces that are held at once: (x, target, share of the batch).
@@ -72,18 +132,21 @@ class Batches:
         first, stop = (self.num_images * s // self.steps_per_epoch for s in (step, step + 1))
         return first, stop
 
-    def _change(self, chosen: np.ndarray, epoch: int, step: int, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """The images of these indices, augmented as the recipe says with numbers from `draw`: this process's rows."""
+    def _change(
+        self, pixels: Tensor, chosen: np.ndarray, epoch: int, step: int, draw: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The images of a batch, augmented as the recipe says with numbers from `draw`: this process's rows.
+
+        pixels: uint8 (n, H, W, 3), of `_rows_made`. chosen: the positions of all images of the batch.
+        """
         recipe, num = self.recipe, len(chosen)
-        mine = np.concatenate([np.arange(*piece) for piece in distributed.pieces_of(num, recipe)])
-        mixes = (recipe.mixup or recipe.cutmix) and epoch < recipe.epochs - recipe.mix_off_epochs
-        made = np.arange(num) if mixes else mine  # partners come from the whole batch
+        mixes, made = self._mixes(epoch), self._rows_made(epoch, num)
 
         def tensor(values: np.ndarray) -> Tensor:
             return torch.from_numpy(values[made]).to(self.device)
 
-        index = tensor(chosen)
-        pixels, labels = self._pixels[index].permute(0, 3, 1, 2), self._labels[index]
+        labels = self._labels[tensor(chosen)]
+        pixels = pixels.permute(0, 3, 1, 2)
         size = min(pixels.shape[2:])
 
         flip = np.zeros(num, dtype=bool)
@@ -116,8 +179,32 @@ class Batches:
             else:
                 centre = tuple(draw.random(2))
                 x, target = augment.cutmix(x, target, draw.beta(recipe.cutmix, recipe.cutmix), centre)
+            mine = self._rows_kept(num)
             if len(mine) < num:
                 x, target = (values[torch.from_numpy(mine).to(self.device)] for values in (x, target))
         if epoch * self.steps_per_epoch + step < recipe.small_share * self.total_steps:
             x = augment.resize(x, recipe.small_size)
         return x.contiguous(memory_format=torch.channels_last), target
+
+
+def shuffled(num: int, block: int, draw: np.random.Generator) -> np.ndarray:
+    """int64 (num,): 0 to num - 1 in random order, each once.
+
+    block: 0 for any order. Otherwise blocks of so many neighbours are shuffled, and then the numbers of each stretch
+    as long as NUM_MIXED blocks: whoever reads them in this order reads whole blocks, NUM_MIXED at a time. Where the
+    blocks begin is drawn too, so that over several calls any two neighbours part.
+    """
+    if not block:
+        return draw.permutation(num)
+    first = int(draw.integers(block))
+    blocks = np.split(np.arange(num), np.arange(first, num, block))
+    order = np.concatenate([blocks[number] for number in draw.permutation(len(blocks))])
+    for start in range(0, num, block * NUM_MIXED):
+        draw.shuffle(order[start : start + block * NUM_MIXED])
+    return order
+
+
+def _lie_by_class(labels: np.ndarray) -> bool:
+    """Whether neighbours share their class more often than chance would have it, by more than half of what is left."""
+    by_chance = float(np.square(np.bincount(labels) / len(labels)).sum())
+    return float((labels[1:] == labels[:-1]).mean()) > (1 + by_chance) / 2 if len(labels) > 1 else False

@@ -1,7 +1,11 @@
 """Model + images -> probabilities. Every score, report and submission comes out of `probabilities` below."""
 
 import contextlib
+import hashlib
+import json
 import logging
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,20 +13,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saccade import calibrate, distributed, runtime
+from saccade import __version__, calibrate, distributed, files, runtime
 from saccade.errors import DataError, some_of
 from saccade.folds import FOLDS, CrossValidation, as_trained
 from saccade.imageset import ImageSet
 from saccade.modelfile import load_model, packaged_models
 from saccade.models import Classifier
 from saccade.predictions import Predictions
-from saccade.run import Run
+from saccade.run import Run, locked
 
 log = logging.getLogger("saccade")
 
 Progress = Callable[[str, int, int], None]  # (stage, images done, images in all)
 Model = Run | CrossValidation | Classifier | str | Path  # a path is that of a run, a cross-validation or a model file
 
+PART = 100_000  # images whose probabilities are written at once, where there are more
 PIECE = {"cpu": 500, "cuda": 4096, "mps": 1024}  # images at once: pieces that fit a processor's cache are fastest
 
 
@@ -41,7 +46,9 @@ def predict(
     model: a Run, a Classifier, or the path of either. Of several, and of the folds of a cross-validation, the
     probabilities are averaged, and what that gains is logged. views: 1, 2 or 6; by default as the model's recipe says.
     The valid and train images of a fold's model are those of its fold.
-    Raises DataError where models and images do not fit, or the split is empty.
+    With `out` and more than 100,000 images, what is computed is kept in parts beside it: after a stop the same call
+    goes on with them to the same bytes, and memory is bounded by a part; the result is memory-mapped.
+    Raises DataError where models and images do not fit, or the split is empty; RunError where another one writes `out`.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     models = members(model)
@@ -51,18 +58,24 @@ def predict(
     chosen = images.select(split)
     check_fit(first, images)
     with distributed.joined():
-        if len(models) > 1:
-            from saccade.ensemble import average  # here: it scores, and scores come from this file
+        parts = None
+        if out is not None and len(chosen) > PART and distributed.size() == 1:
+            parts = Path(out).with_name(f".{Path(out).name}.parts")
+        with locked(parts) if parts else contextlib.nullcontext():
+            if len(models) > 1:
+                from saccade.ensemble import average  # here: it scores, and scores come from this file
 
-            found = average(models, images, split, views=views, device=device, on_progress=on_progress)
-        else:
-            precision = first.about.get("recipe", {}).get("precision", "auto")
-            place = runtime.choose(precision, distributed.device_here(device))
-            log.info("%s", place.why)
-            found = probabilities(first, chosen, place, views=views, on_progress=on_progress)
-        guesses = Predictions(chosen.ids, found, first.classes)
-        if out is not None:
-            distributed.once(guesses.save, out)
+                found = average(models, images, split, views=views, device=device, parts=parts, on_progress=on_progress)
+            else:
+                precision = first.about.get("recipe", {}).get("precision", "auto")
+                place = runtime.choose(precision, distributed.device_here(device))
+                log.info("%s", place.why)
+                found = in_parts(first, chosen, place, parts, views=views, on_progress=on_progress)
+            guesses = Predictions(chosen.ids, found, first.classes)
+            if out is not None:
+                distributed.once(guesses.save, out)
+        if parts:
+            shutil.rmtree(parts, ignore_errors=True)  # Windows keeps what is mapped; elsewhere only the name goes
     return guesses
 
 
@@ -140,6 +153,55 @@ def probabilities(
     return calibrate.softmax(
         logits(model, images, place, views=views, on_progress=on_progress), float(model.temperature)
     )
+
+
+def in_parts(
+    model: Classifier,
+    images: ImageSet,
+    place: runtime.Runtime,
+    folder: Path | None,
+    *,
+    views: int | None = None,
+    on_progress: Progress | None = None,
+) -> np.ndarray:
+    """As `probabilities`, but kept in a file in `folder` part by part, and read-only memory-mapped from there.
+
+    Parts that are there already are taken if they are of the same model, images, views and kind of arithmetic. Without
+    a folder there are no parts.
+    """
+    if folder is None:
+        return probabilities(model, images, place, views=views, on_progress=on_progress)
+    num, stride = len(images), 4 * len(model.classes)
+    key = _key(model, images, place, views)
+    values, note = folder / f"{key}.float32", folder / f"{key}.json"
+    is_begun = note.exists() and values.exists()
+    done = files.read_json(note, error=DataError, do=f"remove {folder}")["images"] if is_begun else 0
+    if done:
+        log.info("going on: %d of %d images are classified", done, num)
+    with open(values, "ab") as file:
+        file.truncate(done * stride)  # what a kill left of a part
+        for start in range(done, num, PART):
+            part = images.take(np.arange(start, min(start + PART, num)))
+
+            def tell(stage: str, part_done: int, _: int, before: int = start) -> None:
+                if on_progress:
+                    on_progress(stage, before + part_done, num)
+
+            file.write(probabilities(model, part, place, views=views, on_progress=tell).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+            files.write_json(note, {"images": start + len(part)})
+    return np.memmap(values, np.float32, "r", shape=(num, len(model.classes))).view(np.ndarray)
+
+
+def _key(model: Classifier, images: ImageSet, place: runtime.Runtime, views: int | None) -> str:
+    """What decides every bit of the probabilities, as far as it can be known."""
+    facts = [__version__, model.about, images.fingerprint, views, PART, place.why]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    digest.update(images.rows.tobytes())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @torch.no_grad()

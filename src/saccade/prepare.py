@@ -1,18 +1,16 @@
 """Raw files -> ImageSet: every picture is decoded once, into one array, beside what is known of it."""
 
-import contextlib
 import csv
-import errno
 import hashlib
 import io
-import itertools
+import json
 import logging
 import math
 import os
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +19,18 @@ import PIL
 
 import saccade
 from saccade import files
-from saccade.archives import Contents
-from saccade.decode import UnreadablePicture, decode, picture_size
+from saccade.decoding import HEADER_BYTES, decode_into, write_at
 from saccade.duplicates import groups
 from saccade.errors import DataError, first_few
 from saccade.folders import replacing_folder
 from saccade.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet
 from saccade.rows import Row
-from saccade.sources import Source, identity, open_source, results_inside
+from saccade.sources import identity, open_source, results_inside
 from saccade.splits import splits_of
 from saccade.submission import check_sample
 
 log = logging.getLogger("saccade")
 Progress = Callable[[str, int, int], None]
-Picture = Contents | np.ndarray
-
-DEFAULT_SIZE = 32  # pixels, as in CIFAR
-LARGEST_KEPT_SIZE = 96  # pixels, as in STL-10; larger pictures are scaled down to DEFAULT_SIZE unless a size is given
-NUM_LOOKED_AT = 64  # pictures whose sizes decide
-BYTES_LOOKED_AT = 64 * 2**20  # these pictures wait in memory, so not more than that
-HEADER_BYTES = 128  # of images.npy, whatever the number of images
 
 
 def prepare(
@@ -55,6 +45,7 @@ def prepare(
     seed: int = 0,
     skip_unreadable: bool = False,
     group_duplicates: bool = False,
+    processes: int | None = None,
     on_progress: Progress | None = None,
 ) -> ImageSet:
     """Decode the pictures of `source` into the folder `out`, split the labelled ones, and open the result.
@@ -66,9 +57,11 @@ def prepare(
     valid_share, seed: see `choose_valid`. A source with a valid folder of its own keeps its split.
     skip_unreadable: leave pictures out that cannot be decoded; they are listed in about.json.
     group_duplicates: keep duplicates on one side of the split: a labelled picture that has one is for training.
+    processes: how many decode; by default one for each processor, where there are so many pictures that it pays.
     on_progress: called with ("decode", images done, images in all), and from a download.
 
-    `out` appears whole or not at all. If it holds just this already it is opened. Raises DataError.
+    `out` appears whole or not at all. If it holds just this already it is opened. After a stop the same call goes on
+    with what was decoded, if the files have kept their sizes and times. Raises DataError.
     """
     out = Path(out)
     if size is not None and not 4 <= size <= 1024:
@@ -80,13 +73,19 @@ def prepare(
     if _is_done(out, origin, options):
         log.info("%s holds these images already", out)
         return ImageSet.open(out)
-    with replacing_folder(out) as work:
+    # What a stopped prepare has decoded is good for one of the same files into the same size by the same program.
+    decoded = {"source": origin, "size": size, "versions": [saccade.__version__, PIL.__version__]}
+    with replacing_folder(out, kept_for=json.dumps(decoded, sort_keys=True)) as work:
         scratch = work / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)  # of a prepare that was stopped
         scratch.mkdir()
         opened = open_source(source, scratch=scratch, on_progress=on_progress, **given)
         splits_of(opened.rows, valid_share, seed)  # what is wrong with the labels is said before decoding
-        with open(work / "images.npy", "w+b", buffering=0) as file:
-            side, unreadable, num_resized = _decode_all(opened, file, size, on_progress)
+        (work / "images.npy").touch()
+        with open(work / "images.npy", "r+b", buffering=0) as file:
+            side, unreadable, num_resized = decode_into(
+                file, opened, size, done=work / "decoded.json", processes=processes, on_progress=on_progress
+            )
             rows = _readable_rows(opened.rows, unreadable, skip_unreadable)
             _close_gaps(file, len(opened.rows), unreadable, side)
             only_train = _duplicates(work / "images.npy", rows, on_progress) if group_duplicates else set()
@@ -100,6 +99,7 @@ def prepare(
             with files.replacing(work / SAMPLE) as sample_file:
                 sample_file.write(opened.sample)
         shutil.rmtree(scratch)
+        (work / "decoded.json").unlink()
         counts, class_counts = Counter(splits), Counter(row.label for row in rows if row.split != "test")
         if absent := [name for name in opened.classes if not class_counts[name]]:
             log.warning("%d classes have no image, first %s", len(absent), first_few(absent))
@@ -159,61 +159,6 @@ def _is_done(out: Path, origin: dict[str, Any], options: dict[str, Any]) -> bool
     )
 
 
-def _decode_all(
-    source: Source, file: io.FileIO, size: int | None, on_progress: Progress | None
-) -> tuple[int, dict[int, str], int]:
-    """Write each picture at its row's place. Returns the side, reasons by index of unreadable rows, num_resized."""
-    stream = source.read()
-    looked_at = list(_first_pictures(stream))
-    side = size or _choose_size([picture for _, picture in looked_at])
-    if size:
-        log.info("size: %dx%d pixels, as asked for", side, side)
-    stride = side * side * 3
-    unreadable: dict[int, str] = {}
-    num_resized = 0
-    for done, (index, picture) in enumerate(itertools.chain(looked_at, stream), start=1):
-        try:
-            if isinstance(picture, UnreadablePicture):
-                raise picture
-            pixels, is_resized = decode(picture, side)
-            num_resized += is_resized
-            # Not through a writable memory map: all that is written there would count as memory of this process.
-            _write_at(file, HEADER_BYTES + index * stride, pixels.tobytes())
-        except UnreadablePicture as problem:
-            unreadable[index] = str(problem)
-        if on_progress and (done % 250 == 0 or done == len(source.rows)):
-            on_progress("decode", done, len(source.rows))
-    if num_resized:
-        log.info("%d of %d pictures are resized to %dx%d", num_resized, len(source.rows), side, side)
-    return side, unreadable, num_resized
-
-
-def _first_pictures(stream: Iterator[tuple[int, Picture]]) -> Iterator[tuple[int, Picture]]:
-    """The pictures whose sizes decide; labelled ones, where the source can be read in any order."""
-    in_memory = 0
-    for index, picture in itertools.islice(stream, NUM_LOOKED_AT):
-        yield index, picture
-        in_memory += len(picture) if isinstance(picture, bytes) else 0
-        if in_memory > BYTES_LOOKED_AT:
-            return
-
-
-def _choose_size(pictures: Sequence[Picture]) -> int:
-    sizes = set()
-    for picture in pictures:
-        with contextlib.suppress(UnreadablePicture):  # counted and named where it is decoded
-            if not isinstance(picture, UnreadablePicture):
-                sizes.add(picture_size(picture))
-    width, height = min(sizes, default=(0, 0))
-    if len(sizes) == 1 and width == height and 4 <= width <= LARGEST_KEPT_SIZE:
-        log.info("size: %dx%d pixels, as the first %d pictures have", width, height, len(pictures))
-        return width
-    found = "different sizes" if len(sizes) > 1 else f"{width}x{height} pixels"
-    side = DEFAULT_SIZE
-    log.info("size: %dx%d pixels (the first %d pictures have %s); see --size", side, side, len(pictures), found)
-    return side
-
-
 def _readable_rows(rows: Sequence[Row], unreadable: dict[int, str], skip_unreadable: bool) -> list[Row]:
     if unreadable:
         named = [f"{rows[index].path} ({reason})" for index, reason in sorted(unreadable.items())]
@@ -239,7 +184,7 @@ def _close_gaps(file: io.FileIO, num_rows: int, unreadable: Collection[int], sid
             if place != index:
                 file.seek(HEADER_BYTES + index * stride)
                 pixels = file.read(stride)
-                _write_at(file, HEADER_BYTES + place * stride, pixels)
+                write_at(file, HEADER_BYTES + place * stride, pixels)
             place += 1
     num_images = num_rows - len(unreadable)
     file.truncate(HEADER_BYTES + num_images * stride)
@@ -247,13 +192,7 @@ def _close_gaps(file: io.FileIO, num_rows: int, unreadable: Collection[int], sid
     shape = (num_images, side, side, 3)
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
     assert header.tell() == HEADER_BYTES, "numpy pads the header of any such array to 128 bytes"
-    _write_at(file, 0, header.getvalue())
-
-
-def _write_at(file: io.FileIO, place: int, data: bytes) -> None:
-    file.seek(place)
-    if file.write(data) != len(data):  # the last bytes that a full disk takes are no error to the system
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+    write_at(file, 0, header.getvalue())
 
 
 def _duplicates(path: Path, rows: Sequence[Row], on_progress: Progress | None) -> set[str]:

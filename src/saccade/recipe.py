@@ -31,6 +31,9 @@ class Recipe:
         0, "images held at once; the gradients of pieces add up; 0 = the whole batch", 0, 1_000_000
     )
 
+    shuffle_block: int = setting(
+        0, "images read together, for sets that memory and a slow disk cannot shuffle; 0 = a full shuffle", 0, 1_000_000
+    )
     sync_batchnorm: bool = setting(
         True, "several processes: batch-norm statistics of all their images; false = each its own, which is cheaper"
     )

@@ -159,7 +159,10 @@ def _training(run: Run, images: ImageSet) -> dict[str, Any]:
         ("weight updates", f"{rows[-1]['step']:,}"),
         ("parameters", f"{opened(run).num_parameters:,}"),
         ("model file", size(run.model.stat().st_size)),
-        ("training images in memory", size(len(images.select(*run.about["on"].split("+"))) * images.stored[0].nbytes)),
+        (
+            "pixels of the training images",
+            size(len(images.select(*run.about["on"].split("+"))) * images.stored[0].nbytes),
+        ),
     ]
     if any("peak_memory_bytes" in row for row in rows):
         costs.append(("most memory in use", size(max(row.get("peak_memory_bytes", 0) for row in rows))))

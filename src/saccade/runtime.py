@@ -1,10 +1,14 @@
 """Device, precision and randomness; each choice can say why."""
 
+import contextlib
 import ctypes
+import os
 import platform
+import re
 import sys
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,6 +130,57 @@ def peak_memory(device: torch.device) -> int | None:
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def holds(num_bytes: int, device: torch.device) -> tuple[bool, str]:
+    """Whether so many bytes of images are held on the device rather than read from the disk again, and why.
+
+    They are where they take half of the memory that is free there, or less: the rest is for the training. Processes on
+    one machine that compute on its processors each hold their own.
+    """
+    available = available_memory(device)
+    if available is None:
+        return True, f"{_size(num_bytes)} of images are held in memory"
+    copies = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    is_held = num_bytes * copies <= available // 2
+    times = f" in each of {copies} processes" if copies > 1 else ""
+    how = "held in memory" if is_held else "read from the disk as they are needed"
+    limit = f"{_size(available)} {'are' if is_held else 'is all that is'} free on {device}"
+    return is_held, f"{_size(num_bytes)} of images{times} are {how} ({limit})"
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Bytes that can still be taken: on the GPU, or by this process on the machine. None where that is not told.
+
+    On Linux also what limits the process: its group of processes (a container, say) and `ulimit -d`.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        found = [_kibibytes("/proc/meminfo", "MemAvailable")]
+        group = Path("/sys/fs/cgroup" + Path("/proc/self/cgroup").read_text().partition("0::")[2].strip())
+        with contextlib.suppress(OSError, ValueError):  # no limit is written "max", which is no number
+            limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+            pages = re.search(r"^inactive_file (\d+)", (group / "memory.stat").read_text(), re.MULTILINE)
+            found.append(limit - used + (int(pages[1]) if pages else 0))
+        import resource  # not there on Windows
+
+        limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
+        if limit != resource.RLIM_INFINITY:
+            found.append(limit - _kibibytes("/proc/self/status", "VmData"))
+        return max(0, min(found))
+    except (OSError, ImportError, StopIteration):
+        return None
+
+
+def _kibibytes(file: str, name: str) -> int:
+    """A line of /proc, in bytes."""
+    line = next(line for line in Path(file).read_text().splitlines() if line.startswith(name + ":"))
+    return int(line.split()[1]) * 1024
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.0f} MB"
 
 
 def describe() -> dict[str, Any]:

@@ -176,6 +176,7 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
     distributed.prepared(model, recipe)
     shown = copy.deepcopy(model) if recipe.ema else model  # what validation and the model file see
     batches = Batches(chosen, recipe, place.device)
+    log.info("%s", batches.why)
     optimizer = Optimizer(model, recipe, batches.total_steps, batches.steps_per_epoch)
     # Of the epoch so far: sum of losses, images right. On the device, so that no step waits for it.
     totals = torch.zeros(2, dtype=torch.float32 if place.device.type == "mps" else torch.float64, device=place.device)

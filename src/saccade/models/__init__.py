@@ -157,7 +157,8 @@ def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
         # A channel that never changes (all black, say) has no spread to divide by.
         buffer.copy_(torch.tensor(values).clamp(min=1e-3 if buffer is model.std else 0.0)[:, None, None])
     for whitening in (layer for layer in network.modules() if isinstance(layer, Whitening)):
-        num = min(len(images), 5000)
+        most = max(100, 5000 * 32 * 32 // (images.size[0] * images.size[1]))  # as floats they stand in memory at once
+        num = min(len(images), most, 5000)
         chosen = runtime.random(recipe.seed, WHITENING_SAMPLE).choice(len(images), num, replace=False)
         pixels = torch.from_numpy(images.take(np.sort(chosen)).pixels()).permute(0, 3, 1, 2)
         whitening.fit((pixels.float() / 255 - model.mean) / model.std)

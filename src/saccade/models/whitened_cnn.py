@@ -37,7 +37,8 @@ class Whitening(nn.Conv2d):
     def fit(self, x: Tensor) -> None:
         """Set the weights from normalised images, float (N, 3, H, W)."""
         products, num_patches = torch.zeros(12, 12, dtype=torch.float64), 0
-        for piece in x.split(250):  # all patches at once would be 24 times the images
+        at_once = max(1, 250 * 32 * 32 // max(32 * 32, x.shape[2] * x.shape[3]))
+        for piece in x.split(at_once):  # all patches at once would be 24 times the images
             patches = piece.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12).double()
             products += patches.T @ patches
             num_patches += len(patches)
