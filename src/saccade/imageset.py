@@ -9,6 +9,7 @@ sample_submission.csv  the competition's own sample, byte for byte, where there 
 import csv
 import hashlib
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -60,6 +61,7 @@ class ImageSet:
             text = (folder / "rows.csv").read_text(encoding="utf-8")
             table = list(csv.reader(io.StringIO(text, newline="")))
             classes = tuple(about["classes"])
+            _check(about)
         except Exception as problem:  # numpy reads the header with Python's own parser, which can fail in any way
             raise DataError(f"the prepared images are damaged: {problem}.", where=str(folder), do=again) from None
         if not table or table[0] != COLUMNS or any(len(row) != len(COLUMNS) for row in table):
@@ -150,6 +152,21 @@ class ImageSet:
 
     def __repr__(self) -> str:
         return f"<ImageSet {self.folder}: {self}>"
+
+
+def _check(about: dict[str, Any]) -> None:
+    """Raise ValueError, KeyError, TypeError or the like where about.json lacks what its readers take from it."""
+    numbers = [float(value) for name in ("mean", "std") for value in about[name]]
+    if len(numbers) != 6 or not all(map(math.isfinite, numbers)):
+        raise ValueError("mean and std are not three numbers each")
+    if not isinstance(about["fingerprint"], str) or not all(isinstance(name, str) for name in about["classes"]):
+        raise ValueError("the fingerprint or a class is no text")
+    if any(type(about["class_counts"][name]) is not int for name in about["classes"]):
+        raise ValueError("class_counts are not whole numbers")
+    if any(not isinstance(entry[name], str) for entry in about["skipped"] for name in ("id", "split")):
+        raise ValueError("skipped does not name ids and splits")
+    if type((about.get("options") or {}).get("seed", 0)) is not int:
+        raise ValueError("the seed is no whole number")
 
 
 def fingerprint(stored: np.ndarray, rows_csv: bytes) -> str:
