@@ -21,7 +21,10 @@ SHOWN_CLOCKS = re.compile(
     r"(?<=<dt>)(trained in|in all|an epoch|training speed|most memory in use)</dt>\s*<dd>[^<]*"  # report.html
     r'|(?<=<td class="interval">)[^<]*'  # study.html: the time of a trial
 )
-SMOKE = saccade.PRESETS["smoke"].with_settings(["precision=float32"])
+# A small network: the files are what is tested here, and megabytes of weights would only make it slow.
+SMALL = ["model=cifar_resnet8_v1", "peak_lr=0.05", "head_lr=0", "precision=float32"]
+SMOKE = saccade.PRESETS["smoke"].with_settings(SMALL)
+SPACE = ["peak_lr=0.01..0.1"]
 LONGER = SMOKE.with_settings(["epochs=3", "ema=0.8", "batch_size=12"])
 
 
@@ -63,7 +66,7 @@ def verbs(base: Path) -> dict[str, Any]:
             checkpoint_seconds=0,
         ),
         "folds": partial(saccade.train, base / "data", SMOKE, "out", folds=2),
-        "tune": partial(saccade.tune, base / "data", "out", trials=3, recipe=SMOKE, space=["peak_lr=1..20"]),
+        "tune": partial(saccade.tune, base / "data", "out", trials=3, recipe=SMOKE, space=SPACE),
         "export": partial(saccade.export, base / "run", "out.onnx"),
     }
 
@@ -93,7 +96,7 @@ def trials(study: Path) -> list[tuple[Any, ...]]:
     from saccade.tune import parse_space
 
     facts = json.loads((study / "study.json").read_text())
-    _, space = parse_space(["peak_lr=1..20"], SMOKE)
+    _, space = parse_space(SPACE, SMOKE)
     name = json.loads((study / "journal.jsonl").read_text().splitlines()[0])["study_name"]
     entries = Ledger(study, name, space, {}, facts["recipe"]["seed"], None).entries()
     return [(e.number, e.state, e.settings, e.accuracy, e.curve) for e in entries]

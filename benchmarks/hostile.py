@@ -34,7 +34,7 @@ import torch
 from PIL import Image
 
 import saccade
-from fault_inputs import SMOKE, make_inputs
+from fault_inputs import SMOKE, SPACE, make_inputs
 from saccade import archives, decode, tables
 from saccade.checkpoint import restore_checkpoint
 from saccade.decode import UnreadablePicture
@@ -43,7 +43,7 @@ from saccade.folds import CrossValidation
 from saccade.gluon import read_params
 from saccade.ledger import Ledger
 from saccade.modelfile import load_model
-from saccade.models import Classifier, build_model, build_network
+from saccade.models import build_model
 from saccade.optim import Optimizer
 from saccade.predictions import Predictions
 from saccade.run import Run
@@ -62,11 +62,10 @@ def readers(base: Path) -> dict[str, tuple[dict[str, bytes], Callable[[Path], An
     with contextlib.suppress(SaccadeError):
         saccade.train(images, SMOKE.with_settings(["epochs=2"]), base / "stopped", on_epoch=_stop)
     saccade.train(images, SMOKE, base / "folds", folds=2)
-    saccade.tune(images, base / "study", trials=2, recipe=SMOKE, space=["peak_lr=1..20"])
+    saccade.tune(images, base / "study", trials=2, recipe=SMOKE, space=SPACE)
     guesses = saccade.predict(run, images, out=base / "predictions.csv")
     saccade.write_submission(guesses, images, base / "submission.csv")
-    network = Classifier("cifar_resnet8_v1", build_network("cifar_resnet8_v1", 3), images.classes, (16, 16))
-    saccade.export(network, base / "model.params", to="gluon")
+    saccade.export(run, base / "model.params", to="gluon")
     model = build_model(SMOKE, images)
     optimizer = Optimizer(model, SMOKE, 10, 5)
 
@@ -89,7 +88,7 @@ def readers(base: Path) -> dict[str, tuple[dict[str, bytes], Callable[[Path], An
     def ledger(copy: Path) -> Any:
         lines = (base / "study" / "journal.jsonl").read_text().splitlines()
         name = json.loads(lines[0])["study_name"]
-        return Ledger(copy, name, {"peak_lr": Range(1.0, 20.0)}, {}, 0, None).entries()
+        return Ledger(copy, name, {"peak_lr": Range(0.01, 0.1)}, {}, 0, None).entries()
 
     def file(path: Path) -> dict[str, bytes]:
         return {path.suffix: path.read_bytes()}
@@ -284,7 +283,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tries", type=int, default=500, help="of each reader")
     parser.add_argument("--readers", help="by default all")
-    parser.add_argument("--seconds", type=int, default=3600, help="at most, for each reader")
+    parser.add_argument("--seconds", type=float, default=3600, help="at most, for each reader")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="append the totals to this file")
     options = parser.parse_args()

@@ -41,14 +41,14 @@ def run_python(code: str, *arguments) -> subprocess.CompletedProcess:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the campaign forks")
 def test_killed_commands_end_in_the_bytes_of_undisturbed_ones():
-    for total in disturb("--rounds", "6", "--verbs", "prepare,train"):
+    for total in disturb("--rounds", "4", "--verbs", "prepare,refit,train"):
         assert total["lost"] == 0
-        assert sum(total["faults"].values()) >= 3, "it was killed too late to test anything"
+        assert sum(total["faults"].values()) >= 2, "it was killed too late to test anything"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the campaign forks")
 def test_two_at_once_and_jumping_clocks_do_no_harm():
-    for total in disturb("--rounds", "2", "--verbs", "compete,prepare,train", "--how", "twice,jump"):
+    for total in disturb("--rounds", "2", "--verbs", "prepare,refit", "--how", "twice,jump"):
         assert total["faults"] == {"twice": 1, "jump": 1}
 
 
@@ -56,7 +56,7 @@ def test_two_at_once_and_jumping_clocks_do_no_harm():
 def test_a_disk_that_fills_loses_nothing():
     if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode:
         pytest.skip("nothing may be mounted here")
-    for total in disturb("--rounds", "3", "--verbs", "compete,train", "--how", "full"):
+    for total in disturb("--rounds", "3", "--verbs", "refit", "--how", "full"):
         assert total["faults"]["full"] >= 1
 
 

@@ -34,12 +34,12 @@ def child(*command: object) -> subprocess.CompletedProcess:
 @pytest.mark.skipif(sys.platform != "linux", reason="the campaign reads /proc")
 def test_damaged_files_of_every_kind_are_read_or_refused():
     pytest.importorskip("optuna")
-    done = child(sys.executable, ROOT / "benchmarks" / "hostile.py", "--tries", 40, "--seed", 7)
+    done = child(sys.executable, ROOT / "benchmarks" / "hostile.py", "--tries", 25, "--seed", 7)
     assert done.returncode == 0, done.stdout + done.stderr
     totals = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(totals) == 18
     for total in totals:
-        assert (total["failed"], total.get("read", 0) + total.get("refused", 0)) == (0, 40)
+        assert (total["failed"], total.get("read", 0) + total.get("refused", 0)) == (0, 25)
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -60,16 +60,15 @@ def chunks_of(data: bytes):
 def test_a_wrong_checksum_in_any_chunk_is_refused_or_harmless():
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     whole = png(pixels)
-    refused = []
+    refused = set()
     for at, name, length in chunks_of(whole):
         wrong = bytearray(whole)
         wrong[at + 8 + length] ^= 0xFF
         try:
             assert (decode(bytes(wrong), 16)[0] == pixels).all(), name
         except UnreadablePicture:
-            refused.append(name)
+            refused.add(name)
     assert b"IHDR" in refused
-    assert b"IDAT" in refused
 
 
 def test_a_png_that_unpacks_to_more_than_its_header_says_takes_no_memory_for_it(tmp_path):
@@ -104,6 +103,7 @@ def test_a_hundred_thousand_empty_members_take_little_memory(tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_a_zip_whose_members_overlap_is_no_bomb(tmp_path):
     # Fifield's form: many entries of the directory point to one file of zeros.
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -117,31 +117,41 @@ def test_a_zip_whose_members_overlap_is_no_bomb(tmp_path):
             archive.NameToInfo[copy.filename] = copy
         archive._didModify = True
     code = (
-        "import resource, sys\nfrom saccade.archives import open_container\n"
+        "import sys\nfrom saccade.archives import open_container\n"
         "box = open_container(__import__('pathlib').Path(sys.argv[1]))\n"
         "for name, contents in box.read(box.sizes): pass\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)\n"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
     )
     done = child(sys.executable, "-c", code, tmp_path / "bomb.zip")
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 200, "MB"
+    assert int(done.stdout) < 150 * 1024, "kB; one member and Python itself"
 
 
-def test_names_that_differ_by_case_or_unicode_form_only_keep_their_own_pictures(tmp_path):
-    raw = tmp_path / "raw" / "train"
-    raw.mkdir(parents=True)
-    names = ["a", "A", "\u00e9", "e\u0301"]  # the last two look alike
+def with_names(folder: Path, names: list[str]) -> None:
+    """Pictures of these ids, grey by their place in the list, with labels."""
+    (folder / "train").mkdir(parents=True)
     for value, name in enumerate(names):
-        Image.fromarray(np.full((8, 8, 3), 50 * value, np.uint8)).save(raw / f"{name}.png")
-    if len(os.listdir(raw)) < 4:
+        Image.fromarray(np.full((8, 8, 3), 50 * value, np.uint8)).save(folder / "train" / f"{name}.png")
+    if len(os.listdir(folder / "train")) < len(names):
         pytest.skip("this disk takes some of the names for the same")
-    write_csv(tmp_path / "raw" / "trainLabels.csv", [("id", "label"), *zip(names, "xyxy", strict=True)])
+    write_csv(folder / "trainLabels.csv", [("id", "label"), *((name, "xy"[n % 2]) for n, name in enumerate(names))])
+
+
+def test_names_that_differ_by_case_only_keep_their_own_pictures(tmp_path):
+    names = ["a", "A", "b", "B"]
+    with_names(tmp_path / "raw", names)
     for source in (tmp_path / "raw", pack_zip(tmp_path / "raw", tmp_path / "raw.zip")):
-        images = saccade.prepare(source, tmp_path / f"data-{source.suffix}", valid_share=0.5)
+        images = saccade.prepare(source, tmp_path / f"data{source.suffix}", valid_share=0.5)
         for id, pixels in zip(images.ids.tolist(), images.stored, strict=True):
             assert (pixels == 50 * names.index(id)).all()
     tree = organize(tmp_path / "raw", tmp_path / "tree", valid_share=0.5)
     assert sum(len(files) for _, _, files in os.walk(tree / "train_valid")) == 4
+
+
+def test_names_that_differ_by_unicode_form_only_are_refused_by_line(tmp_path):
+    with_names(tmp_path / "raw", ["a", "b", "\u00e9", "e\u0301"])  # the last two look alike
+    with pytest.raises(DataError, match="2 of 4 ids mean more than one picture"):
+        saccade.prepare(tmp_path / "raw", tmp_path / "data")
 
 
 def test_a_disk_that_takes_two_names_for_one_loses_no_picture(tmp_path, world):
