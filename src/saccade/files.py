@@ -51,9 +51,9 @@ def _new_partial(path: Path) -> tuple[int, str]:
     while True:
         # A dot first: whoever lists the folder for images or runs does not meet the unfinished file.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-        if fcntl is None:
-            return handle, name
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # where the file system has no locks, nobody else gets one either
+                fcntl.flock(handle, fcntl.LOCK_EX)
         if os.path.exists(name):
             return handle, name
         os.close(handle)  # taken for a leftover before it was locked
@@ -62,7 +62,7 @@ def _new_partial(path: Path) -> tuple[int, str]:
 def _remove_leftovers(path: Path) -> None:
     for entry in os.scandir(path.parent) if fcntl else ():
         if entry.name.startswith(f".{path.name}.") and entry.name.endswith(".partial") and entry.is_file():
-            with contextlib.suppress(FileNotFoundError, BlockingIOError), open(entry.path, "rb") as file:
+            with contextlib.suppress(OSError), open(entry.path, "rb") as file:  # in use, gone, or not ours
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.unlink(entry.path)
 
