@@ -39,7 +39,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, path)
+                if fcntl is not None:
+                    os.replace(name, path)  # still locked, so that nobody takes it for a leftover before it is moved
+            if fcntl is None:
+                os.replace(name, path)  # Windows moves no open file
         except BaseException:
             with contextlib.suppress(OSError):  # gone, or on a disk that takes no changes any more
                 os.unlink(name)
