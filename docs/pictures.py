@@ -1,6 +1,6 @@
 """Draws the picture at the top of the README from a finished `saccade compete demo --out DIR`.
 
-    python docs/pictures.py DIR
+python docs/pictures.py DIR
 """
 
 import sys

@@ -284,6 +284,20 @@ def test_classes_without_pictures_are_said(world, tmp_path, caplog):
     assert '1 classes have no image, first "sky"' in caplog.text
 
 
+def test_what_a_spreadsheet_would_compute_is_kept_and_warned_of(tmp_path, caplog):
+    ids = ["=1+1", "@sum", "-x", "-5", "+1.5", "plain"]
+    for number, id in enumerate(ids):
+        folder = tmp_path / "raw" / "train"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(folder / f"{id}.png")
+    labels = [("id", "label"), *((id, ["=cmd()", "dog"][number % 2]) for number, id in enumerate(ids))]
+    write_csv(tmp_path / "raw" / "trainLabels.csv", labels)
+    images = prepare(tmp_path / "raw", tmp_path / "data", valid_share=0.34)
+    assert sorted(images.ids.tolist()) == sorted(ids)
+    assert "4 ids or classes look like formulas" in caplog.text
+    assert '"=cmd()"' in caplog.text
+
+
 def test_commas_quotes_and_letters_of_all_kinds_survive_in_names(tmp_path):
     names = ["a,b", 'say "hi"', "Zürich", "日本", " space", "semi;colon"]
     rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from saccade import __version__, completion
+from saccade import __version__, completion, files
 from saccade.errors import SaccadeError
 
 PATH = click.Path(path_type=Path)
@@ -27,7 +27,7 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            with contextlib.redirect_stdout(sys.stdout if IS_FIRST else None):
+            with contextlib.redirect_stdout(sys.stdout if IS_FIRST else None), files.disk_errors(Path()):
                 return super().invoke(context)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

@@ -1,6 +1,7 @@
 """Write a folder beside its final name, then move it into place: a crash leaves the old folder or the new one."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -50,8 +51,10 @@ def replacing_folder(out: Path, *, old_goes: bool = False, kept_for: str = "") -
         else:
             os.replace(work, out)
     except OSError as problem:
+        # Two commands that begin in the same moment: one takes the other's folder for a leftover. The other gives way.
+        is_taken = isinstance(problem, Timeout) or not work.exists()
         shutil.rmtree(work, ignore_errors=True)
-        raise _refused(out, problem) from None
+        raise _busy(out) if is_taken else _refused(out, problem) from None
     except BaseException as problem:
         if not (kept_for and isinstance(problem, KeyboardInterrupt)):
             shutil.rmtree(work, ignore_errors=True)
@@ -64,9 +67,7 @@ def _locked(work: Path, out: Path) -> FileLock:
     try:
         lock.acquire()
     except Timeout:
-        raise DataError(
-            "another command is writing this folder.", where=str(out), do="wait for it, or choose another --out"
-        ) from None
+        raise _busy(out) from None
     return lock
 
 
@@ -78,7 +79,20 @@ def _remove_leftovers(out: Path, *, but: Path | None = None) -> None:
                 shutil.rmtree(left)
 
 
+def _busy(out: Path) -> DataError:
+    return DataError(
+        "another command is writing this folder.", where=str(out), do="wait for it, or choose another --out"
+    )
+
+
 def _refused(out: Path, problem: OSError) -> DataError:
+    if problem.errno == errno.ENOTEMPTY:
+        return DataError(
+            "files have come into this folder meanwhile.",
+            where=str(out),
+            expected="a new or empty folder",
+            do="run the same command again: it opens what another one made, or says what differs",
+        )
     return DataError(
         f"the folder cannot be written: {problem.strerror or problem}.",
         where=str(problem.filename or out),

@@ -18,7 +18,7 @@ import numpy as np
 from saccade import files
 from saccade.errors import DataError, RunError
 from saccade.imageset import ImageSet
-from saccade.run import Run, check_ours
+from saccade.run import Run, check_ours, locked
 from saccade.splits import ids_by_class, rank
 
 FOLDS = "folds.json"
@@ -95,7 +95,8 @@ class CrossValidation:
         """Open a cross-validation, finished or not. Raises RunError where the folder holds none."""
         folder = Path(folder)
         about = files.read_json(folder / FOLDS, error=RunError, do="train the folds into another folder")
-        if not isinstance(about, dict) or not {"fingerprint", "folds", "seed"} <= about.keys():
+        types = {"fingerprint": str, "folds": int, "seed": int}
+        if not isinstance(about, dict) or not all(type(about.get(name)) is kind for name, kind in types.items()):
             raise RunError(
                 f'"{folder}" holds no cross-validation.', expected="a folder written by `saccade train DATA --folds K`"
             )
@@ -109,22 +110,22 @@ class CrossValidation:
         """
         folder = Path(folder)
         about = {"fingerprint": images.fingerprint, "folds": num_folds, "seed": split_seed(images)}
-        if (folder / FOLDS).exists():
-            found = cls.open(folder)
-            if differing := [name for name in about if found.about[name] != about[name]]:
-                said = {"fingerprint": "other images", "seed": f"folds by seed {found.about['seed']}"}
-                raise RunError(
-                    f"this folder holds a cross-validation with "
-                    f"{said.get(differing[0], str(found.about['folds']) + ' folds')}.",
-                    where=str(folder),
-                    expected=f"{num_folds} folds of {images.folder} by seed {about['seed']}, to continue it",
-                    do="choose another --out, or repeat the settings of the first command",
-                )
-            return found
-        check_ours(folder, {".lock"})
-        folder.mkdir(parents=True, exist_ok=True)
-        files.write_json(folder / FOLDS, about)
-        return cls(folder, about)
+        if not (folder / FOLDS).exists():
+            check_ours(folder, {".lock"})
+            with locked(folder):  # two commands may begin at once
+                if not (folder / FOLDS).exists():
+                    files.write_json(folder / FOLDS, about)
+        found = cls.open(folder)
+        if differing := [name for name in about if found.about[name] != about[name]]:
+            said = {"fingerprint": "other images", "seed": f"folds by seed {found.about['seed']}"}
+            raise RunError(
+                f"this folder holds a cross-validation with "
+                f"{said.get(differing[0], str(found.about['folds']) + ' folds')}.",
+                where=str(folder),
+                expected=f"{num_folds} folds of {images.folder} by seed {about['seed']}, to continue it",
+                do="choose another --out, or repeat the settings of the first command",
+            )
+        return found
 
     def finish(self, scores: dict[str, Any]) -> "CrossValidation":
         """Write the scores; from then on the cross-validation is done."""

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -64,6 +65,7 @@ class ImageSet:
             text = (folder / "rows.csv").read_text(encoding="utf-8")
             table = list(csv.reader(io.StringIO(text, newline="")))
             classes = tuple(about["classes"])
+            _check(about)
         except Exception as problem:  # numpy reads the header with Python's own parser, which can fail in any way
             raise DataError(f"the prepared images are damaged: {problem}.", where=str(folder), do=again) from None
         if not table or table[0] != COLUMNS or any(len(row) != len(COLUMNS) for row in table):
@@ -215,6 +217,21 @@ def _announce(file: int, stored: np.ndarray, starts: np.ndarray, lengths: np.nda
     stride, offset = stored[:1].nbytes, stored.offset  # type: ignore[attr-defined]
     for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
         os.posix_fadvise(file, offset + start * stride, length * stride, os.POSIX_FADV_WILLNEED)
+
+
+def _check(about: dict[str, Any]) -> None:
+    """Raise ValueError, KeyError, TypeError or the like where about.json lacks what its readers take from it."""
+    numbers = [float(value) for name in ("mean", "std") for value in about[name]]
+    if len(numbers) != 6 or not all(map(math.isfinite, numbers)):
+        raise ValueError("mean and std are not three numbers each")
+    if not isinstance(about["fingerprint"], str) or not all(isinstance(name, str) for name in about["classes"]):
+        raise ValueError("the fingerprint or a class is no text")
+    if any(type(about["class_counts"][name]) is not int for name in about["classes"]):
+        raise ValueError("class_counts are not whole numbers")
+    if any(not isinstance(entry[name], str) for entry in about["skipped"] for name in ("id", "split")):
+        raise ValueError("skipped does not name ids and splits")
+    if type((about.get("options") or {}).get("seed", 0)) is not int:
+        raise ValueError("the seed is no whole number")
 
 
 def fingerprint(stored: np.ndarray, rows_csv: bytes) -> str:

@@ -269,7 +269,9 @@ def _journal(folder: Path) -> BaseStorage:
         lock.release()
     try:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))  # type: ignore[arg-type]
-    except (ValueError, KeyError, TypeError) as problem:
+    except OSError:
+        raise
+    except Exception as problem:  # Optuna replays the lines as they are: nearly anything can come of a damaged one
         raise RunError(
             f"the study's journal is damaged: {problem}.", where=str(path), do="put back a copy of it, or start anew"
         ) from None

@@ -121,6 +121,13 @@ def _place(picture: Contents | np.ndarray, target: Path, link: str, row: Row) ->
         raise DataError(
             f"{row.path} cannot be read: {picture}.", do="replace the archive, or take the picture out of it"
         )
+    if os.path.lexists(target):
+        raise DataError(
+            f'"{row.path}" has the name of another file here: the disk does not tell upper from lower case, or two '
+            "spellings of a letter.",
+            where=str(target),
+            do="rename one of them, or choose an --out on a disk that does",
+        )
     if isinstance(picture, np.ndarray):
         Image.fromarray(picture).save(target, "PNG")
     elif isinstance(picture, bytes):

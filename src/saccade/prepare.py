@@ -28,6 +28,7 @@ from saccade.rows import Row
 from saccade.sources import identity, open_source, results_inside
 from saccade.splits import splits_of
 from saccade.submission import check_sample
+from saccade.tables import FORMULA
 
 log = logging.getLogger("saccade")
 Progress = Callable[[str, int, int], None]
@@ -103,6 +104,13 @@ def prepare(
         counts, class_counts = Counter(splits), Counter(row.label for row in rows if row.split != "test")
         if absent := [name for name in opened.classes if not class_counts[name]]:
             log.warning("%d classes have no image, first %s", len(absent), first_few(absent))
+        if formulas := [name for name in (*opened.classes, *(row.id for row in rows)) if FORMULA.match(name)]:
+            # Kept as they are: a submission must have the ids of its competition.
+            log.warning(
+                "%d ids or classes look like formulas, first %s: a spreadsheet computes them; import results as text",
+                len(formulas),
+                first_few(formulas),
+            )
         about = {
             "format": 1,
             "classes": list(opened.classes),

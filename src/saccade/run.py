@@ -48,7 +48,7 @@ class Run:
                 do="check the path, or train first: saccade train DATA --out RUN",
             )
         about = files.read_json(folder / "about.json", error=RunError, do="train again into another folder")
-        if not isinstance(about, dict) or "fingerprint" not in about:
+        if not isinstance(about, dict) or not all(isinstance(about.get(name), str) for name in ("fingerprint", "on")):
             raise RunError(
                 f'"{folder}" holds no run: its about.json is of something else.',
                 expected="a folder written by `saccade train`",
@@ -62,15 +62,15 @@ class Run:
         Raises RunError for a folder that holds something else, or a run made with another recipe, data or splits.
         """
         folder = Path(folder)
-        if (folder / "about.json").exists():
-            run = cls.open(folder)
-            run._refuse_if_other(recipe, about)
-            return run
-        check_ours(folder, {"recipe.json", ".lock"})  # of a start that was cut short
-        folder.mkdir(parents=True, exist_ok=True)
-        recipe.save(folder / "recipe.json")
-        files.write_json(folder / "about.json", about)  # last: from here on the folder is a run
-        return cls(folder, recipe, about)
+        if not (folder / "about.json").exists():
+            check_ours(folder, {"recipe.json", ".lock"})  # of a start that was cut short
+            with locked(folder):  # two commands may begin at once, with two recipes
+                if not (folder / "about.json").exists():
+                    recipe.save(folder / "recipe.json")
+                    files.write_json(folder / "about.json", about)  # last: from here on the folder is a run
+        run = cls.open(folder)
+        run._refuse_if_other(recipe, about)
+        return run
 
     def _refuse_if_other(self, recipe: Recipe, about: dict[str, Any]) -> None:
         other = ""
@@ -121,10 +121,14 @@ class Run:
         """One row per finished epoch."""
         try:
             lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-            return [json.loads(line) for line in lines]
+            rows = [json.loads(line) for line in lines]
+            for row in rows:
+                for value in row.values():
+                    value + float(value)  # only a number can do that
+            return rows
         except FileNotFoundError:
             return []
-        except (OSError, ValueError) as problem:
+        except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as problem:
             raise RunError(
                 f"the metrics are damaged: {problem}.",
                 where=str(self.folder / "metrics.jsonl"),
@@ -185,14 +189,16 @@ def _fold(about: dict[str, Any]) -> str:
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for this process; the system lets go of it however the process ends.
 
-    Raises RunError when another process holds it.
+    Raises RunError when another process holds it, DataError where the disk refuses.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            for leftover in folder.glob(".*.partial"):  # of a process that was killed: the lock says nobody writes it
-                leftover.unlink(missing_ok=True)
-            yield
+        with files.disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".lock", timeout=0):
+                for leftover in folder.glob(".*.partial"):  # of a process that was killed: nobody writes it now
+                    if leftover.is_file():  # folders are for replacing_folder, which knows whether they are in use
+                        leftover.unlink(missing_ok=True)
+                yield
     except Timeout:
         raise RunError(
             "another saccade command works in this folder.",

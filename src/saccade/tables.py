@@ -2,11 +2,13 @@
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 
 from saccade.errors import DataError
 
 MAX_BYTES = 256 * 2**20  # of a CSV file
+FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # how a cell begins that a spreadsheet computes; a number is none
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "breed", "species", "y")
 
 

@@ -105,7 +105,7 @@ def tune(
     unfinished then waits in its checkpoint. space: "field=low..high" and "field=a,b,c" vary, "field=value" is fixed; by
     default a region around the recipe. storage: URL of a database that several machines share.
     Called again, it goes on; called in several processes at once, they share the work. The same recipe trained again
-    gives a trial's bits. Needs Optuna. Raises RunError for a folder with another study.
+    gives a trial's bits. Needs Optuna. Raises RunError for a folder with another study, DataError where a disk refuses.
     """
     started = time.monotonic()
     ledger_module = _ledger_module()
@@ -119,30 +119,31 @@ def tune(
     facts |= {"fingerprint": images.fingerprint}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     place = ledger_module.without_password(storage) if storage else ledger_module.JOURNAL
-    _start(folder, facts | {"storage": place, "data": str(images.folder)})
-    ledger = ledger_module.Ledger(
-        folder, f"{folder.resolve().name}-{digest}", chosen, start_of(base, chosen), base.seed, storage
-    )
+    with files.disk_errors(folder):
+        _start(folder, facts | {"storage": place, "data": str(images.folder)})
+        ledger = ledger_module.Ledger(
+            folder, f"{folder.resolve().name}-{digest}", chosen, start_of(base, chosen), base.seed, storage
+        )
 
-    def summary() -> Study:
-        return Study(folder, images, base, chosen, tuple(ledger.entries()), ledger.importances())
+        def summary() -> Study:
+            return Study(folder, images, base, chosen, tuple(ledger.entries()), ledger.importances())
 
-    deadline = None if budget is None else started + budget
-    written = time.monotonic()
-    try:
-        while _fits(ledger, deadline) and (claim := ledger.claim(most)):
-            try:
-                _work(claim, base, images, folder, deadline, device, on_epoch, on_progress)
-            finally:
-                claim.release()
-            _give_up_if_hopeless(ledger.entries())
-            _write(ledger, summary, with_page=time.monotonic() - written > PAGE_SECONDS)
-            written = time.monotonic() if time.monotonic() - written > PAGE_SECONDS else written
-    except _OutOfTimeError:
-        log.info("the budget is spent; the trial goes on where it stopped when the command is run again")
-    finally:
-        _write(ledger, summary, with_page=True)
-    return summary()
+        deadline = None if budget is None else started + budget
+        written = time.monotonic()
+        try:
+            while _fits(ledger, deadline) and (claim := ledger.claim(most)):
+                try:
+                    _work(claim, base, images, folder, deadline, device, on_epoch, on_progress)
+                finally:
+                    claim.release()
+                _give_up_if_hopeless(ledger.entries())
+                _write(ledger, summary, with_page=time.monotonic() - written > PAGE_SECONDS)
+                written = time.monotonic() if time.monotonic() - written > PAGE_SECONDS else written
+        except _OutOfTimeError:
+            log.info("the budget is spent; the trial goes on where it stopped when the command is run again")
+        finally:
+            _write(ledger, summary, with_page=True)
+        return summary()
 
 
 class _OutOfTimeError(Exception):
@@ -256,7 +257,8 @@ def _start(folder: Path, facts: dict[str, Any]) -> None:
     """Begin the study in `folder`, or make sure that it is this one that lies there."""
     path = folder / "study.json"
     if not path.exists():
-        if folder.exists() and (not folder.is_dir() or {p.name for p in folder.iterdir()} - {"locks"}):
+        leftovers = {p.name for p in folder.glob(".*.partial")}  # of a start that was killed
+        if folder.exists() and (not folder.is_dir() or {p.name for p in folder.iterdir()} - {"locks"} - leftovers):
             raise RunError(
                 f'"{folder}" is not empty and holds no study.',
                 expected="a new folder, or one that `saccade tune` wrote",

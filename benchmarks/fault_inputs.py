@@ -1,0 +1,124 @@
+"""What faults.py runs and compares: a tiny competition, the verbs on it, and files without what a clock wrote."""
+
+import csv
+import io
+import json
+import re
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import py7zr
+from PIL import Image
+from safetensors import safe_open
+
+import saccade
+
+CLOCKS = ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes")
+SHOWN_CLOCKS = re.compile(
+    r"(?<=<dt>)(trained in|in all|an epoch|training speed|most memory in use)</dt>\s*<dd>[^<]*"  # report.html
+    r'|(?<=<td class="interval">)[^<]*'  # study.html: the time of a trial
+)
+# A small network: the files are what is tested here, and megabytes of weights would only make it slow.
+SMALL = ["model=cifar_resnet8_v1", "peak_lr=0.05", "head_lr=0", "precision=float32"]
+SMOKE = saccade.PRESETS["smoke"].with_settings(SMALL)
+SPACE = ["peak_lr=0.01..0.1"]
+LONGER = SMOKE.with_settings(["epochs=3", "ema=0.8", "batch_size=12"])
+
+
+def make_inputs(base: Path) -> None:
+    """A competition of 60 pictures as Kaggle packs it, unpacked as well; prepared, and a model trained on it."""
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(base / "raw.zip", "w") as packed:
+        for split, num in (("train", 48), ("test", 12)):
+            (base / "raw" / split).mkdir(parents=True)
+            for id in range(num):
+                pixels = rng.integers(0, 200, (16, 16, 3), dtype=np.uint8)
+                pixels[:, :, id % 3] += 55
+                Image.fromarray(pixels).save(base / "raw" / split / f"{id}.png")
+            with py7zr.SevenZipFile(base / f"{split}.7z", "w") as archive:
+                archive.writeall(base / "raw" / split, split)
+            packed.write(base / f"{split}.7z", f"{split}.7z")
+        for name, num in (("trainLabels.csv", 48), ("sampleSubmission.csv", 12)):
+            rows = [("id", "label"), *((id, ("red", "green", "blue")[id % 3]) for id in range(num))]
+            with open(base / "raw" / name, "w", newline="") as file:
+                csv.writer(file).writerows(rows)
+            packed.write(base / "raw" / name, name)
+    saccade.prepare(base / "raw", base / "data")
+    saccade.train(base / "data", SMOKE, base / "run")
+
+
+def verbs(base: Path) -> dict[str, Any]:
+    """What is killed; each writes into the working folder."""
+    return {
+        "compete": partial(saccade.compete, base / "raw", "out", recipe=SMOKE),
+        "prepare": partial(saccade.prepare, base / "raw.zip", "out"),
+        "train": partial(saccade.train, base / "data", LONGER, "out", checkpoint_seconds=0),
+        "refit": partial(
+            saccade.train,
+            base / "data",
+            SMOKE,
+            "out",
+            on="train+valid",
+            calibrated_by=base / "run",
+            checkpoint_seconds=0,
+        ),
+        "folds": partial(saccade.train, base / "data", SMOKE, "out", folds=2),
+        "tune": partial(saccade.tune, base / "data", "out", trials=3, recipe=SMOKE, space=SPACE),
+        "export": partial(saccade.export, base / "run", "out.onnx"),
+    }
+
+
+def stable(path: Path) -> Any:
+    """The content of a file without what a clock wrote."""
+    if path.name == "metrics.jsonl":
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        return [{name: value for name, value in row.items() if name not in CLOCKS} for row in rows]
+    if path.name in ("report.html", "study.html"):
+        return SHOWN_CLOCKS.sub("", path.read_text())
+    if path.name == "journal.jsonl":  # each line has its time: compared are the trials that the lines make
+        return None
+    return path.read_bytes()
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Every file below the folder, hidden ones too, by name."""
+    found = {file.relative_to(folder).as_posix(): stable(file) for file in sorted(folder.rglob("*")) if file.is_file()}
+    if (folder / "out" / "journal.jsonl").exists():
+        found["trials"] = trials(folder / "out")
+    return found
+
+
+def trials(study: Path) -> list[tuple[Any, ...]]:
+    from saccade.ledger import Ledger
+    from saccade.tune import parse_space
+
+    facts = json.loads((study / "study.json").read_text())
+    _, space = parse_space(SPACE, SMOKE)
+    name = json.loads((study / "journal.jsonl").read_text().splitlines()[0])["study_name"]
+    entries = Ledger(study, name, space, {}, facts["recipe"]["seed"], None).entries()
+    return [(e.number, e.state, e.settings, e.accuracy, e.curve) for e in entries]
+
+
+def check_whole(folder: Path, wanted: dict[str, Any]) -> None:
+    """After a kill: what has its final name must be whole, in its final state or an earlier one."""
+    for file in (file for file in folder.rglob("*") if file.is_file()):
+        name = file.relative_to(folder).as_posix()
+        if any(part.startswith(".") for part in name.split("/")) or "/locks/" in name:
+            continue
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as tensors:
+                assert [tensors.get_tensor(key) for key in tensors.keys()], name  # noqa: SIM118 (not a dict)
+        elif file.name == "metrics.jsonl":
+            rows = stable(file)
+            assert rows == wanted[name][: len(rows)], name
+        elif file.name == "history.png":
+            Image.open(io.BytesIO(file.read_bytes())).load()
+        elif file.name == "study.html":
+            assert file.read_text().rstrip().endswith("</html>"), name
+        elif file.name == "best.json":
+            saccade.Recipe.open(file)
+        elif file.name != "journal.jsonl":
+            assert stable(file) == wanted[name], name
