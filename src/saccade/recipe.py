@@ -82,8 +82,9 @@ class Recipe:
     views: int = setting(1, "views averaged by prediction: 1, 2 (mirrored) or 6 (shifted too)", choices=(1, 2, 6))
     precision: str = setting(
         "auto",
-        "of matrix products; weights stay float32. auto = bfloat16 where the processor is fast at it",
-        choices=("auto", "float32", "bfloat16"),
+        "of matrix products; weights stay float32. auto = bfloat16 where the processor is fast at it. "
+        "float64, weights included, is slow: to compare two ways of training",
+        choices=("auto", "float32", "bfloat16", "float64"),
     )
     seed: int = setting(0, "decides weights, order, augmentation and dropout", 0, 2**32 - 1)
 

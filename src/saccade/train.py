@@ -123,12 +123,13 @@ def train(
                 on_progress=on_progress,
             )
 
-        return cross_validate(images, out, folds, fit, device=device, on_progress=on_progress)
+        with distributed.joined(device):
+            return cross_validate(images, out, folds, fit, device=device, on_progress=on_progress)
     recipe = _settled(recipe, images, Path(out), budget, on, None, device)
     named = {"init": init, "calibrated_by": calibrated_by}
     others = {role: given for role, given in named.items() if given is not None}
     models = {role: opened(given) for role, given in others.items()}
-    with distributed.joined():
+    with distributed.joined(device):
         place = runtime.choose(recipe.precision, distributed.device_here(device))
         distributed.same_everywhere(images.fingerprint, "images")
         about: dict[str, Any] = {"fingerprint": images.fingerprint, "data": str(images.folder), "on": on}
@@ -172,7 +173,7 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
     model = build_model(recipe, chosen)
     if "init" in models:
         start_from(model, models["init"])
-    model = model.to_device(place.device)
+    model = model.to_device(place.device, place.weights)
     distributed.prepared(model, recipe)
     shown = copy.deepcopy(model) if recipe.ema else model  # what validation and the model file see
     batches = Batches(chosen, recipe, place.device)
@@ -196,7 +197,9 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
             runtime.seed_torch(recipe.seed, STEP_NOISE, position.step, distributed.rank())
             for x_piece, target_piece, share in batches.pieces(x, target, step - 1):
                 with place.autocast():
-                    output = model(x_piece).float()
+                    output = model(x_piece).to(place.weights)
+                if target_piece.is_floating_point():
+                    target_piece = target_piece.to(place.weights)
                 loss = F.cross_entropy(output, target_piece, label_smoothing=recipe.label_smoothing)
                 (loss * share).backward()
                 label = target_piece if target_piece.ndim == 1 else target_piece.argmax(dim=1)
