@@ -39,6 +39,7 @@ RECIPES = {
     "float32": SMOKE.with_settings(["precision=float32"]),
     "muon": SMOKE.with_settings(["optimizer=muon", "muon_lr=0.02", "flip=alternating", "piece_size=8"]),
     "mixed": SMOKE.with_settings(["mixup=1", "ema=0.5"]),
+    "averaged": SMOKE.with_settings(["average_last=2"]),
     "own_norms": SMOKE.with_settings(["sync_batchnorm=false", "piece_size=4"]),
 }
 WORKER = Path(__file__).with_name("several_processes.py")

@@ -79,10 +79,13 @@ SETTINGS = [
     ["model=cifar_wideresnet10_1", "dropout=0.3", "peak_lr=0.1", "head_lr=0"],
     ["epochs=2.4", "schedule=linear"],
     ["precision=float64", "cutmix=1"],
+    ["average_last=2", "model=cifar_resnet8_v1", "peak_lr=0.1", "head_lr=0"],
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=["sgd", "muon", "averaged", "dropout", "fraction", "float64"])
+@pytest.mark.parametrize(
+    "settings", SETTINGS, ids=["sgd", "muon", "averaged", "dropout", "fraction", "float64", "average of epochs"]
+)
 def test_resumed_run_equals_uninterrupted_run(images, tmp_path, settings):
     recipe = SMOKE.with_settings(settings)
     whole = train(images, recipe, tmp_path / "whole")

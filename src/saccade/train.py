@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from saccade import calibrate, charts, distributed, runtime
+from saccade.averaging import average_epoch
 from saccade.budget import plan, planned_before
 from saccade.checkpoint import Position, restore_checkpoint, save_checkpoint
 from saccade.cross_validate import cross_validate
@@ -175,7 +176,8 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
         start_from(model, models["init"])
     model = model.to_device(place.device, place.weights)
     distributed.prepared(model, recipe)
-    shown = copy.deepcopy(model) if recipe.ema else model  # what validation and the model file see
+    # What validation and the model file see.
+    shown = copy.deepcopy(model) if recipe.ema or recipe.average_last else model
     batches = Batches(chosen, recipe, place.device)
     log.info("%s", batches.why)
     optimizer = Optimizer(model, recipe, batches.total_steps, batches.steps_per_epoch)
@@ -208,7 +210,7 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
             distributed.sum_gradients(model, recipe)
             distributed.collect(totals)
             lr = optimizer.step(position.step)
-            if shown is not model:
+            if recipe.ema:
                 update_average(shown, model, recipe.ema, position.step)
             position.step += 1
             if on_progress:
@@ -232,6 +234,8 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
         # The last update can spoil the weights after the last loss was taken.
         if not math.isfinite(loss_mean) or not all(value.isfinite().all() for value in model.state_dict().values()):
             raise _diverged(run, epoch + 1)
+        if recipe.average_last:
+            average_epoch(shown, model, recipe, epoch + 1, chosen, place)
         if valid is not None:
             guesses = probabilities(shown, valid, place, views=recipe.views)
             if not np.isfinite(guesses).all():
