@@ -10,7 +10,9 @@ import contextlib
 import itertools
 import logging
 import os
+import secrets
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from saccade.batchnorm import share_statistics
 from saccade.errors import DataError, RunError
@@ -85,7 +88,8 @@ def joined(device: str | None = None) -> Iterator[None]:
     mine = device_of(int(os.environ["LOCAL_RANK"]), device, torch.cuda.device_count())
     if mine != "cpu":
         torch.cuda.set_device(mine)  # or every process would also open the first GPU
-    dist.init_process_group(backend_of(mine))
+    store, rank_here, num = next(rendezvous("env://"))
+    dist.init_process_group(backend_of(mine), store=_unwritten(store, rank_here, num), rank=rank_here, world_size=num)
     level = log.level
     if rank() > 0:
         log.setLevel(logging.ERROR)
@@ -97,6 +101,30 @@ def joined(device: str | None = None) -> Iterator[None]:
     # device that is current, and by gloo, as the processors have to wait and not their GPUs.
     dist.all_reduce(torch.zeros(1))
     dist.destroy_process_group()
+
+
+def _unwritten(store: dist.Store, rank: int, num: int) -> dist.Store:
+    """The part of torchrun's store that belongs to this start of the processes.
+
+    Torchrun 2.13 keeps one store over restarts, in which the processes of one start find the addresses of those before.
+    So the first process makes up a name, and answers whoever asks under a name of its own until all have it: what is
+    left of other starts is then neither asked nor answered.
+    """
+    if rank > 0:
+        question = secrets.token_hex(8)
+        store.set(f"question of {rank}", question)
+        name = store.get(f"answer to {question}").decode()  # waits for it
+        store.set(f"{rank} knows {name}", "")
+        return dist.PrefixStore(name, store)
+    name = secrets.token_hex(8)
+    missing, deadline = set(range(1, num)), time.monotonic() + store.timeout.total_seconds()
+    while missing and time.monotonic() < deadline:  # later, the others' failure to connect is the message
+        for other in missing:
+            if store.check([f"question of {other}"]):
+                store.set(f"answer to {store.get(f'question of {other}').decode()}", name)
+        time.sleep(0.01)
+        missing = {other for other in missing if not store.check([f"{other} knows {name}"])}
+    return dist.PrefixStore(name, store)
 
 
 def once(function: Callable, *arguments: Any, **named: Any) -> None:
