@@ -192,6 +192,14 @@ def test_each_process_has_a_device_of_its_own_and_a_backend_for_it():
     assert distributed.device_here("mps") == "mps", "alone it may take any"
 
 
+def test_a_budget_is_not_planned_by_several(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RunError, match="planned by one process"):
+        train(images, SMOKE, tmp_path / "run", budget=30.0)
+    assert not (tmp_path / "run").exists()
+
+
 def test_devices_are_a_number_or_all():
     assert count_devices("3", "cpu") == 3
     assert count_devices("all", "cpu") == 1

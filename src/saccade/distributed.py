@@ -79,10 +79,15 @@ def backend_of(device: str) -> str:
     return "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
 
 
+def is_shared() -> bool:
+    """Whether torchrun started this process as one of several, joined yet or not."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
 @contextlib.contextmanager
 def joined(device: str | None = None) -> Iterator[None]:
     """Take part in the group of processes that torchrun started, if it did; only the first one tells what happens."""
-    if dist.is_initialized() or "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if dist.is_initialized() or not is_shared():
         yield
         return
     mine = device_of(int(os.environ["LOCAL_RANK"]), device, torch.cuda.device_count())

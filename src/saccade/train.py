@@ -159,6 +159,12 @@ def _settled(recipe, images, folder, budget, on, folds, device) -> Recipe:
     """The recipe itself or the default, with a budget as long as that allows; a plan that was begun is kept."""
     if budget is None:
         return recipe or PRESETS[DEFAULT]
+    if distributed.is_shared():  # each would measure another speed, and the plans would differ
+        raise RunError(
+            "a budget is planned by one process, not by several.",
+            where=f"--budget {budget:g}s",
+            do="begin with --budget alone and stop it; then --recipe RUN takes its plan: --recipe RUN --devices N",
+        )
     if (begun := planned_before(folder)) is not None:
         log.info("going on as planned: %s epochs", show_value(begun.epochs))
         return begun
