@@ -75,6 +75,96 @@ def test_folds_are_equal_in_all_and_by_class_and_ignore_order(labels, num_folds,
     assert dict(zip(shuffled, again, strict=True)) == dict(zip(labels, numbers, strict=True))
 
 
+@some
+@given(labels=ids_and_labels, num_folds=st.integers(2, 4), seed=st.integers(0, 3), data=st.data())
+def test_groups_stay_together_and_the_others_make_up_for_their_sizes(labels, num_folds, seed, data):
+    shuffled = data.draw(st.permutations(list(labels)))
+    groups, rest = [], shuffled
+    while len(rest) > len(labels) // 2:
+        size = data.draw(st.integers(2, 4))
+        groups, rest = [*groups, rest[:size]], rest[size:]
+    try:
+        numbers = fold_numbers(list(labels), list(labels.values()), num_folds, seed, groups)
+    except DataError as problem:
+        assert "only duplicates of one image" in problem.what or "cannot be dealt" in problem.what  # noqa: PT017
+        return
+    number_of = dict(zip(labels, numbers, strict=True))
+    for group in groups:
+        assert len({number_of[id] for id in group}) == 1
+    largest = max(map(len, groups))
+    for label in set(labels.values()):
+        inside = [number_of[id] for id, name in labels.items() if name == label]
+        by_fold = [inside.count(number) for number in range(1, num_folds + 1)]
+        assert max(by_fold) < len(inside), "every fold trains on every class"
+        singles = sum(labels[id] == label for id in rest)
+        if singles >= num_folds * largest * len(groups):
+            assert max(by_fold) - min(by_fold) <= 1
+    again = fold_numbers(
+        shuffled, [labels[id] for id in shuffled], num_folds, seed, [group[::-1] for group in groups[::-1]]
+    )
+    assert dict(zip(shuffled, again, strict=True)) == number_of
+
+
+def test_groups_of_equal_size_leave_the_folds_equal():
+    ids, labels = [f"{n}" for n in range(24)], ["cat", "dog"] * 12
+    groups = [["0", "2", "4"], ["1", "3"], ["6", "8"]]
+    numbers = fold_numbers(ids, labels, 3, 0, groups)
+    for name in ("cat", "dog"):
+        inside = [number for number, label in zip(numbers, labels, strict=True) if label == name]
+        assert sorted(Counter(inside).values()) == [4, 4, 4]
+
+
+def test_a_class_of_one_group_cannot_be_folded():
+    with pytest.raises(DataError, match='1 of 2 classes have only duplicates of one image, first "b"'):
+        fold_numbers(list("123456"), list("aaaabb"), 2, 0, [["5", "6"]])
+
+
+def write_twins(folder):
+    """50 pictures of two classes; 0 = 1, 2 = 3, ... up to 19 are the same."""
+    pixels = noise(50)
+    for number in range(50):
+        path = folder / "ab"[number // 2 % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[number - number % 2 if number < 20 else number]).save(path)
+
+
+def twins(images):
+    """For each image the number of its picture, the same for both of a pair."""
+    numbers = [int(id.rpartition("/")[2]) for id in images.ids.tolist()]
+    return np.array([number // 2 if number < 20 else number for number in numbers])
+
+
+def test_folds_keep_duplicates_together_where_prepare_grouped_them(tmp_path):
+    write_twins(tmp_path / "raw")
+    grouped = prepare(tmp_path / "raw", tmp_path / "grouped", group_duplicates=True)
+    plain = prepare(tmp_path / "raw", tmp_path / "plain")
+    torn = []
+    for number in (1, 2, 3):
+        views = [fold(images, number, 3, 0) for images in (grouped, plain)]
+        assert (as_trained(grouped, views[0].about).splits == views[0].splits).all()
+        sides = [{side: set(twins(view)[view.splits == side]) for side in ("train", "valid")} for view in views]
+        assert not sides[0]["valid"] & sides[0]["train"]
+        torn += sides[1]["valid"] & sides[1]["train"]
+    assert torn, "else this shows nothing"
+    sizes = [fold(grouped, number, 3, 0).counts["valid"] for number in (1, 2, 3)]
+    assert max(sizes) - min(sizes) <= 1
+    assert fold(grouped.select("train"), 1, 3, 0).counts["valid"], "a part of a group is one as well"
+
+
+def test_folds_of_a_source_with_its_own_split_group_duplicates_too(tmp_path):
+    write_twins(tmp_path / "raw")
+    for split, digits in (("train", "02468"), ("valid", "13579")):
+        ignored = shutil.ignore_patterns(*(f"*{digit}.png" for digit in digits))
+        shutil.copytree(tmp_path / "raw", tmp_path / "own" / split, ignore=ignored)
+    grouped = prepare(tmp_path / "own", tmp_path / "grouped", group_duplicates=True)
+    plain = prepare(tmp_path / "own", tmp_path / "plain")
+    assert grouped.fingerprint == plain.fingerprint, "its own split stays"
+    view = fold(grouped, 1, 3, 0)
+    assert not set(twins(view)[view.splits == "valid"]) & set(twins(view)[view.splits == "train"])
+    assert fold(plain, 1, 3, 0).fingerprint != view.fingerprint
+    assert as_trained(plain, view.about) is plain, "those folds are not of these images"
+
+
 EXPECTED = [3, 2, 3, 2, 1, 3, 2, 1, 2, 1, 1, 3]
 
 

@@ -48,6 +48,8 @@ def recipes(draw):
     if settings["cutmix"]:
         settings["mixup"] = 0.0
     settings["mix_off_epochs"] = min(settings["mix_off_epochs"], math.ceil(settings["epochs"]) - 1)
+    most = math.ceil(settings["epochs"])
+    settings["average_last"] = 0 if settings["ema"] else min(settings["average_last"], most)
     settings["nesterov"] = settings["nesterov"] and settings["momentum"] > 0
     if settings["small_size"] < 16 or not settings["small_share"]:
         settings |= {"small_size": 0, "small_share": 0.0}

@@ -73,10 +73,10 @@ def test_a_device_that_cannot_be_used_is_refused_by_name(device):
 
 def test_autocast_runs_products_in_the_chosen_precision_and_leaves_float32_alone():
     x = torch.rand(4, 4)
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bfloat16", "float64"):
         place = runtime.choose(precision, "cpu")
         with place.autocast():
-            assert (x @ x).dtype == place.dtype
+            assert (x.to(place.weights) @ x.to(place.weights)).dtype == place.dtype
 
 
 def test_the_description_is_json_and_names_the_versions():

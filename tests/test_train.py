@@ -78,10 +78,14 @@ SETTINGS = [
     ["ema=0.9", "mixup=1", "mix_off_epochs=1", "crop_area=0.64", "cutout=4"],
     ["model=cifar_wideresnet10_1", "dropout=0.3", "peak_lr=0.1", "head_lr=0"],
     ["epochs=2.4", "schedule=linear"],
+    ["precision=float64", "cutmix=1"],
+    ["average_last=2", "model=cifar_resnet8_v1", "peak_lr=0.1", "head_lr=0"],
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=["sgd", "muon", "averaged", "dropout", "fraction"])
+@pytest.mark.parametrize(
+    "settings", SETTINGS, ids=["sgd", "muon", "averaged", "dropout", "fraction", "float64", "average of epochs"]
+)
 def test_resumed_run_equals_uninterrupted_run(images, tmp_path, settings):
     recipe = SMOKE.with_settings(settings)
     whole = train(images, recipe, tmp_path / "whole")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from conftest import write_world
 from made import make_images
 from read_page import read_page
 from saccade.cli import main
@@ -305,6 +306,31 @@ def test_command_line_and_recipe_of_the_best(study, images, tmp_path):
     refused = runner.invoke(main, ["tune", str(images.folder), "--out", str(out), "--budget", "soon"])
     assert refused.exit_code == 2
     assert "90s, 30m or 2h" in refused.output
+
+
+def test_compete_submits_what_the_best_recipe_of_a_study_predicts(tmp_path):
+    """From raw files: prepare, search, and the whole job again with the recipe found; also with folds."""
+
+    def typed(*words):
+        done = CliRunner().invoke(main, [*map(str, words)], catch_exceptions=False)
+        assert done.exit_code == 0, done.stderr
+
+    raw, data, out = write_world(tmp_path / "raw"), tmp_path / "data", tmp_path / "study"
+    typed("prepare", raw.folder, "--out", data, "--size", 16)
+    words = ("--recipe", "smoke", "--trials", 2, "--set", "epochs=8", "--set", "peak_lr=17,18,19")
+    typed("tune", data, "--out", out, *words)
+    best = Recipe.open(out / "best.json")
+    assert best.peak_lr in (17, 18, 19)
+    for name, options, folders in (
+        ("refitted", [], ["run", "refit"]),
+        ("folded", ["--folds", 2], ["folds/fold-1", "folds/fold-2"]),
+    ):
+        typed("compete", raw.folder, "--out", tmp_path / name, "--size", 16, "--recipe", out, *options)
+        assert [Run.open(tmp_path / name / folder).recipe for folder in folders] == [best, best]
+        lines = (tmp_path / name / "submission.csv").read_text().splitlines()[1:]
+        right = [raw.test_labels[line.split(",")[0]] == line.split(",")[1] for line in lines]
+        assert len(right) == len(raw.test_labels)
+        assert all(right), f"{sum(right)} of {len(right)}"
 
 
 def test_a_study_without_a_complete_trial_has_no_recipe(tmp_path):

@@ -42,8 +42,10 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(context, x, weight, bias, eps):
         mean, var = torch.batch_norm_update_stats(x, None, None, 0.0)
+        dtype = torch.promote_types(mean.dtype, torch.float32)
+        mean, var = mean.to(dtype), var.to(dtype)
         num = mean.new_full((1,), x.numel() // x.shape[1])
-        mine = torch.cat([num, mean.float(), var.float()])
+        mine = torch.cat([num, mean, var])
         all_of_them = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
         dist.all_gather(all_of_them, mine)
         nums, means, variances = torch.stack(all_of_them).split([1, len(mean), len(mean)], dim=1)
@@ -72,6 +74,6 @@ class _Normalise(torch.autograd.Function):
         slope = -scale * invstd * sums[0] / num
         offset = -scale * sums[1] / num - slope * mean
         scale, slope, offset = (values[:, None, None] for values in (scale, slope, offset))
-        grad_x = torch.addcmul(offset, x.float(), slope).addcmul_(grad.float(), scale).to(x.dtype)
+        grad_x = torch.addcmul(offset, x.to(mean.dtype), slope).addcmul_(grad.to(mean.dtype), scale).to(x.dtype)
         needs = context.needs_input_grad
         return grad_x, grad_weight if needs[1] else None, grad_bias if needs[2] else None, None

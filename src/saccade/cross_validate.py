@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from saccade import distributed
 from saccade.evaluate import score
 from saccade.folds import CrossValidation, fold, split_seed
 from saccade.imageset import ImageSet
@@ -33,13 +34,14 @@ def cross_validate(
     Raises RunError for a folder with something else.
     """
     views = [fold(images, number, num_folds, split_seed(images)) for number in range(1, num_folds + 1)]
-    found = CrossValidation.start(out, images, num_folds)
-    with locked(found.folder):
+    begin = CrossValidation.start if distributed.rank() == 0 else CrossValidation.of  # the first process writes
+    found = begin(out, images, num_folds)
+    with distributed.in_first(locked(found.folder)):
         runs = []
         for number, (view, folder) in enumerate(zip(views, found.folders, strict=True), start=1):
             log.info("fold %d of %d: %s -> %s", number, num_folds, _counts(view), folder)
             runs.append(fit(view, folder))
-        if found.scores and found.predictions.exists():
+        if distributed.first_says(bool(found.scores) and found.predictions.exists()):
             log.info("%s", found)
             return found
         labelled = np.flatnonzero(images.splits != "test")
@@ -49,9 +51,11 @@ def cross_validate(
             valid = np.flatnonzero(view.splits == "valid")
             guesses[valid] = predict(run, view, split="valid", device=device, on_progress=on_progress).probabilities
             by_fold.append(score(guesses[valid], images.labels[valid]))
-        Predictions(images.ids[labelled], guesses[labelled], images.classes).save(found.predictions)
+        together = Predictions(images.ids[labelled], guesses[labelled], images.classes)
+        distributed.once(together.save, found.predictions)
         scores = {"split": "out-of-fold", **score(guesses[labelled], images.labels[labelled]), "folds": by_fold}
-        found = found.finish(scores)
+        found = found.with_scores(scores)
+        distributed.once(found.save)
         log.info("%s", found)
         return found
 

@@ -10,7 +10,9 @@ import contextlib
 import itertools
 import logging
 import os
+import secrets
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from saccade.batchnorm import share_statistics
 from saccade.errors import DataError, RunError
@@ -38,20 +41,60 @@ def size() -> int:
 
 
 def device_here(device: str | None) -> str | None:
-    """`device`, or this process's own GPU where there are several processes."""
-    if size() > 1 and device in (None, "cuda") and torch.cuda.is_available():
-        return f"cuda:{os.environ['LOCAL_RANK']}"
-    return device
+    """`device`, or this process's own where there are several processes. Raises RunError for one they cannot share."""
+    if size() == 1:
+        return device
+    return device_of(int(os.environ["LOCAL_RANK"]), device, torch.cuda.device_count())
+
+
+def device_of(local_rank: int, device: str | None, num_gpus: int) -> str:
+    """The device of one of several processes: a GPU each where the machine has any, unless `device` is "cpu".
+
+    local_rank: which of the processes on its machine it is. Raises RunError for other devices, and for too few GPUs.
+    """
+    kind = device or ("cuda" if num_gpus else "cpu")
+    if kind == "cpu":
+        return kind
+    if kind != "cuda":
+        raise RunError(
+            f'several processes cannot share the device "{kind}".',
+            where=f"--device {kind}",
+            expected="cuda, for which each takes a GPU of its own, or cpu",
+            do="leave --device out, or start one process",
+        )
+    if local_rank >= num_gpus:
+        raise RunError(
+            f"process {local_rank + 1} of this machine has no GPU: there are {num_gpus}.",
+            expected="a GPU for each process",
+            do="start fewer processes on this machine, or add --device cpu",
+        )
+    return f"cuda:{local_rank}"
+
+
+def backend_of(device: str) -> str:
+    """How the processes that compute on such devices talk to each other, as torch names it.
+
+    On GPUs one backend for each kind of tensor: scores and files are exchanged where numpy has them.
+    """
+    return "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+
+
+def is_shared() -> bool:
+    """Whether torchrun started this process as one of several, joined yet or not."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[None]:
+def joined(device: str | None = None) -> Iterator[None]:
     """Take part in the group of processes that torchrun started, if it did; only the first one tells what happens."""
-    if dist.is_initialized() or "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if dist.is_initialized() or not is_shared():
         yield
         return
-    # A backend for each kind of tensor: scores are summed where numpy has them.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    mine = device_of(int(os.environ["LOCAL_RANK"]), device, torch.cuda.device_count())
+    if mine != "cpu":
+        torch.cuda.set_device(mine)  # or every process would also open the first GPU
+    store, rank_here, num = next(rendezvous("env://"))
+    dist.init_process_group(backend_of(mine), store=_unwritten(store, rank_here, num), rank=rank_here, world_size=num)
     level = log.level
     if rank() > 0:
         log.setLevel(logging.ERROR)
@@ -59,8 +102,34 @@ def joined() -> Iterator[None]:
     yield
     # Not after an error: the others may wait for this process in the middle of a sum, and the end would wait for them.
     log.setLevel(level)
-    dist.barrier()  # nobody may take the connections down while another still uses them
+    # Nobody may take the connections down while another still uses them. A sum, as torch's barrier would wait on the
+    # device that is current, and by gloo, as the processors have to wait and not their GPUs.
+    dist.all_reduce(torch.zeros(1))
     dist.destroy_process_group()
+
+
+def _unwritten(store: dist.Store, rank: int, num: int) -> dist.Store:
+    """The part of torchrun's store that belongs to this start of the processes.
+
+    Torchrun 2.13 keeps one store over restarts, in which the processes of one start find the addresses of those before.
+    So the first process makes up a name, and answers whoever asks under a name of its own until all have it: what is
+    left of other starts is then neither asked nor answered.
+    """
+    if rank > 0:
+        question = secrets.token_hex(8)
+        store.set(f"question of {rank}", question)
+        name = store.get(f"answer to {question}").decode()  # waits for it
+        store.set(f"{rank} knows {name}", "")
+        return dist.PrefixStore(name, store)
+    name = secrets.token_hex(8)
+    missing, deadline = set(range(1, num)), time.monotonic() + store.timeout.total_seconds()
+    while missing and time.monotonic() < deadline:  # later, the others' failure to connect is the message
+        for other in missing:
+            if store.check([f"question of {other}"]):
+                store.set(f"answer to {store.get(f'question of {other}').decode()}", name)
+        time.sleep(0.01)
+        missing = {other for other in missing if not store.check([f"{other} knows {name}"])}
+    return dist.PrefixStore(name, store)
 
 
 def once(function: Callable, *arguments: Any, **named: Any) -> None:

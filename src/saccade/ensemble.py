@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from saccade import runtime
+from saccade import distributed, runtime
 from saccade.evaluate import score
 from saccade.imageset import UNLABELLED, ImageSet
 from saccade.models import Classifier
@@ -77,7 +77,8 @@ def _average(
             if on_progress:
                 on_progress(stage, before * num + done, len(models) * num)
 
-        place = runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), device)
+        precision = model.about.get("recipe", {}).get("precision", "auto")
+        place = runtime.choose(precision, distributed.device_here(device))
         if place.why != why:
             log.info("%s", place.why)
             why = place.why

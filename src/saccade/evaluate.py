@@ -34,7 +34,7 @@ def evaluate(
     images = as_trained(images, model.about)
     chosen = labelled(images, split)
     check_fit(model, images)
-    with distributed.joined():
+    with distributed.joined(device):
         place = runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), distributed.device_here(device))
         guesses = probabilities(model, chosen, place, views=views, on_progress=on_progress)
     right = (guesses.argmax(axis=1) == chosen.labels).astype(np.int64)

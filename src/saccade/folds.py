@@ -8,6 +8,7 @@ out_of_fold.csv   when done: predictions for every labelled image by the model t
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from saccade import files
-from saccade.errors import DataError, RunError
+from saccade.errors import DataError, RunError, first_few
 from saccade.imageset import ImageSet
 from saccade.run import Run, check_ours, locked
 from saccade.splits import ids_by_class, rank
@@ -24,26 +25,49 @@ from saccade.splits import ids_by_class, rank
 FOLDS = "folds.json"
 
 
-def fold_numbers(ids: Sequence[str], labels: Sequence[str], num_folds: int, seed: int) -> list[int]:
+def fold_numbers(
+    ids: Sequence[str], labels: Sequence[str], num_folds: int, seed: int, groups: Sequence[Sequence[str]] = ()
+) -> list[int]:
     """The fold in which each image validates, from 1 to num_folds, by position.
 
-    ids: of the labelled images, each once; labels: their classes, by position.
+    ids: of the labelled images, each once; labels: their classes, by position. groups: ids that stay together.
     The ids of each class are ranked by SHA-256 of "seed:id" and dealt out like cards, class after class, so neither the
-    order of files nor the machine matters, and folds differ by at most one image, in all and in each class.
+    order of files nor the machine matters, and folds differ by at most one image, in all and in each class. Groups are
+    dealt out before, the largest first; the other images then make up for their sizes as far as they can.
 
     Raises DataError for fewer than two folds, more folds than images, fewer than two classes and for a class with one
-    image, which the fold that validates it could not train on.
+    image or one group of them, which the fold that validates it could not train on.
     """
-    if not 2 <= num_folds <= len(ids):
+    by_class = ids_by_class(ids, labels)
+    label_of = dict(zip(ids, labels, strict=True))
+    hands = [sorted(group, key=lambda id: rank(id, seed)) for group in groups]
+    hands.sort(key=lambda hand: (-len(hand), rank(hand[0], seed)))
+    grouped = {id for hand in hands for id in hand}
+    for label in sorted(by_class):
+        hands += [[id] for id in sorted(by_class[label], key=lambda id: rank(id, seed)) if id not in grouped]
+    if not 2 <= num_folds <= len(hands):
         raise DataError(
             f"{len(ids)} labelled images cannot be dealt into {num_folds} folds.",
             where="--folds",
-            expected=f"a number from 2 to {len(ids)}, such as 5",
+            expected=f"a number from 2 to {len(hands)}, such as 5{', as duplicates stay together' if groups else ''}",
             do="give another number of folds",
         )
-    by_class = ids_by_class(ids, labels)
-    dealt = [id for label in sorted(by_class) for id in sorted(by_class[label], key=lambda id: rank(id, seed))]
-    number_of = {id: place % num_folds + 1 for place, id in enumerate(dealt)}
+    number_of: dict[str, int] = {}
+    sizes, by_label = [0] * num_folds, {label: [0] * num_folds for label in by_class}
+    for hand in hands:
+        same = by_label[label_of[hand[0]]]
+        chosen = min(range(num_folds), key=lambda n: (same[n], sizes[n]))
+        sizes[chosen] += len(hand)
+        for id in hand:
+            by_label[label_of[id]][chosen] += 1
+            number_of[id] = chosen + 1
+    if whole := sorted(label for label, counts in by_label.items() if max(counts) == sum(counts)):
+        raise DataError(
+            f"{len(whole)} of {len(by_class)} classes have only duplicates of one image, first {first_few(whole)}.",
+            where="--folds, of images prepared with --group-duplicates",
+            expected="images of each class for one fold to validate and for the others to train on",
+            do="add images of these classes, or prepare without --group-duplicates",
+        )
     return [number_of[id] for id in ids]
 
 
@@ -51,15 +75,24 @@ def fold(images: ImageSet, number: int, num_folds: int, seed: int) -> ImageSet:
     """The same images with other splits: of the labelled ones those of this fold are valid, all others train.
 
     number: from 1. The test images and the mean and std of the pixels stay those of `images`, so all folds' models take
-    the same input. Fingerprint and about["fold"] tell the folds apart. Raises what `fold_numbers` raises.
+    the same input. Fingerprint and about["fold"] tell the folds apart. Duplicates stay together where `prepare` grouped
+    them. Raises what `fold_numbers` raises.
     """
     labelled = np.flatnonzero(images.splits != "test")
     names = [images.classes[label] for label in images.labels[labelled].tolist()]
-    numbers = np.array(fold_numbers(images.ids[labelled].tolist(), names, num_folds, seed), dtype=np.int64)
+    ids = images.ids[labelled].tolist()
+    here = set(ids)
+    groups = [
+        kept for group in images.about.get("duplicates", []) if len(kept := [id for id in group if id in here]) > 1
+    ]
+    numbers = np.array(fold_numbers(ids, names, num_folds, seed, groups), dtype=np.int64)
     splits = images.splits.copy()
     splits[labelled] = np.where(numbers == number, "valid", "train")
     which = {"number": number, "of": num_folds, "seed": seed, "images": images.fingerprint}
     text = f"{images.fingerprint}, fold {number} of {num_folds}, seed {seed}"
+    if groups:
+        which["groups"] = len(groups)
+        text += f", together {json.dumps(groups)}"
     about = images.about | {"fold": which, "fingerprint": hashlib.sha256(text.encode()).hexdigest()}
     return replace(images, splits=splits, about=about)
 
@@ -72,7 +105,8 @@ def as_trained(images: ImageSet, about: dict[str, Any]) -> ImageSet:
     which = about.get("fold")
     if not which or which["images"] != images.fingerprint:
         return images
-    return fold(images, which["number"], which["of"], which["seed"])
+    found = fold(images, which["number"], which["of"], which["seed"])
+    return found if found.about["fold"] == which else images  # the same images may be prepared with groups and without
 
 
 def split_seed(images: ImageSet) -> int:
@@ -108,13 +142,13 @@ class CrossValidation:
 
         Raises RunError for a folder that holds something else, or another cross-validation.
         """
-        folder = Path(folder)
-        about = {"fingerprint": images.fingerprint, "folds": num_folds, "seed": split_seed(images)}
+        new = cls.of(folder, images, num_folds)
+        folder, about = new.folder, new.about
         if not (folder / FOLDS).exists():
             check_ours(folder, {".lock"})
             with locked(folder):  # two commands may begin at once
                 if not (folder / FOLDS).exists():
-                    files.write_json(folder / FOLDS, about)
+                    new.save()
         found = cls.open(folder)
         if differing := [name for name in about if found.about[name] != about[name]]:
             said = {"fingerprint": "other images", "seed": f"folds by seed {found.about['seed']}"}
@@ -127,11 +161,17 @@ class CrossValidation:
             )
         return found
 
-    def finish(self, scores: dict[str, Any]) -> "CrossValidation":
-        """Write the scores; from then on the cross-validation is done."""
-        about = self.about | {"scores": scores}
-        files.write_json(self.folder / FOLDS, about)
-        return replace(self, about=about)
+    @classmethod
+    def of(cls, folder: str | Path, images: ImageSet, num_folds: int) -> "CrossValidation":
+        """One that is about to begin; nothing is read or written."""
+        return cls(Path(folder), {"fingerprint": images.fingerprint, "folds": num_folds, "seed": split_seed(images)})
+
+    def with_scores(self, scores: dict[str, Any]) -> "CrossValidation":
+        """The same, with scores; once that is saved the cross-validation is done."""
+        return replace(self, about=self.about | {"scores": scores})
+
+    def save(self) -> None:
+        files.write_json(self.folder / FOLDS, self.about)
 
     @property
     def folders(self) -> list[Path]:

@@ -28,7 +28,7 @@ def packaged_models() -> list[str]:
 def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
     """Write weights and header. `about` adds to the header: recipe, data fingerprint, scores, ... (JSON values).
 
-    The same model and `about` give the same bytes.
+    The same model and `about` give the same bytes. Weights are float32, also of a training in float64.
     """
     path = Path(path)
     header = {
@@ -56,7 +56,8 @@ def identity(given: Run | Classifier | str | Path, model: Classifier) -> dict[st
 
 
 def _tensors(model: Classifier) -> dict[str, torch.Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
 def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Classifier:

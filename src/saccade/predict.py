@@ -57,7 +57,7 @@ def predict(
         images = as_trained(images, first.about)
     chosen = images.select(split)
     check_fit(first, images)
-    with distributed.joined():
+    with distributed.joined(device):
         parts = None
         if out is not None and len(chosen) > PART and distributed.size() == 1:
             parts = Path(out).with_name(f".{Path(out).name}.parts")
@@ -251,7 +251,7 @@ def familiarity(model: Classifier, seen: np.ndarray) -> np.ndarray:
 def evaluating(model: Classifier, place: runtime.Runtime) -> Iterator[None]:
     """In evaluation mode on its device for a while."""
     was_training = model.training
-    model.to_device(place.device).eval()
+    model.to_device(place.device, place.weights).eval()
     try:
         yield
     finally:

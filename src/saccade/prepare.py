@@ -57,7 +57,8 @@ def prepare(
     pixels large; otherwise 32. How pictures of another size are brought to it is told in `decode`.
     valid_share, seed: see `choose_valid`. A source with a valid folder of its own keeps its split.
     skip_unreadable: leave pictures out that cannot be decoded; they are listed in about.json.
-    group_duplicates: keep duplicates on one side of the split: a labelled picture that has one is for training.
+    group_duplicates: keep duplicates on one side of the split: a labelled picture that has one is for training. In
+    folds duplicates stay together.
     processes: how many decode; by default one for each processor, where there are so many pictures that it pays.
     on_progress: called with ("decode", images done, images in all), and from a download.
 
@@ -89,8 +90,8 @@ def prepare(
             )
             rows = _readable_rows(opened.rows, unreadable, skip_unreadable)
             _close_gaps(file, len(opened.rows), unreadable, side)
-            only_train = _duplicates(work / "images.npy", rows, on_progress) if group_duplicates else set()
-            splits = splits_of(rows, valid_share, seed, only_train)
+            duplicates = _duplicates(work / "images.npy", rows, on_progress) if group_duplicates else []
+            splits = splits_of(rows, valid_share, seed, {id for group in duplicates for id in group})
             rows_csv = _rows_csv(rows, splits)
             digest, mean, std = _measure(file, side, [split == "train" for split in splits], rows_csv)
             os.fsync(file.fileno())
@@ -125,6 +126,7 @@ def prepare(
             "kind": opened.kind,
             "source": origin,
             "options": options,
+            **({"duplicates": duplicates} if group_duplicates else {}),
             "fingerprint": digest,
             "versions": {
                 "saccade": saccade.__version__,
@@ -203,16 +205,19 @@ def _close_gaps(file: io.FileIO, num_rows: int, unreadable: Collection[int], sid
     write_at(file, 0, header.getvalue())
 
 
-def _duplicates(path: Path, rows: Sequence[Row], on_progress: Progress | None) -> set[str]:
-    """Ids of the labelled pictures that have a duplicate among the labelled."""
-    ids = [row.id for row in rows if row.split is None]
-    if not ids:
-        log.warning("the source has a split of its own: --group-duplicates changes nothing")
-        return set()
-    first = groups(np.load(path, mmap_mode="r")[: len(ids)], on_progress=on_progress)
-    sizes = np.bincount(first, minlength=len(ids))
-    found = {id for id, group in zip(ids, first.tolist(), strict=True) if sizes[group] > 1}
-    log.info("%d of %d labelled pictures have a duplicate among them; they are for training", len(found), len(ids))
+def _duplicates(path: Path, rows: Sequence[Row], on_progress: Progress | None) -> list[list[str]]:
+    """Groups of ids of the labelled pictures that duplicate each other."""
+    num_labelled = sum(row.split != "test" for row in rows)  # they come first
+    first = groups(np.load(path, mmap_mode="r")[:num_labelled], on_progress=on_progress)
+    members: dict[int, list[str]] = {}
+    for index, group in enumerate(first.tolist()):
+        members.setdefault(group, []).append(rows[index].id)
+    found = [ids for ids in members.values() if len(ids) > 1]
+    if any(row.split is None for row in rows):
+        num = sum(map(len, found))
+        log.info("%d of %d labelled pictures have a duplicate among them; they are for training", num, num_labelled)
+    else:
+        log.warning("the source has a split of its own: --group-duplicates keeps duplicates together in folds alone")
     return found
 
 

@@ -79,11 +79,15 @@ class Recipe:
     small_share: float = setting(0.0, "share of all steps on images of small_size", 0, 1)
 
     ema: float = setting(0.0, "share of the averaged weights kept at each step; 0 = no averaging", 0, 0.999999)
+    average_last: int = setting(
+        0, "last epochs whose weights, each as its epoch ends, are averaged; 0 = the last one's", 0, 100_000
+    )
     views: int = setting(1, "views averaged by prediction: 1, 2 (mirrored) or 6 (shifted too)", choices=(1, 2, 6))
     precision: str = setting(
         "auto",
-        "of matrix products; weights stay float32. auto = bfloat16 where the processor is fast at it",
-        choices=("auto", "float32", "bfloat16"),
+        "of matrix products; weights stay float32. auto = bfloat16 where the processor is fast at it. "
+        "float64, weights included, is slow: to compare two ways of training",
+        choices=("auto", "float32", "bfloat16", "float64"),
     )
     seed: int = setting(0, "decides weights, order, augmentation and dropout", 0, 2**32 - 1)
 
@@ -111,6 +115,10 @@ class Recipe:
             yield "optimizer=muon needs muon_lr above 0"
         if self.mixup and self.cutmix:
             yield "mixup and cutmix: give one of them"
+        if self.ema and self.average_last:
+            yield "ema and average_last: give one of them"
+        if self.average_last > self.num_epochs:
+            yield f"average_last={self.average_last}: there are only {self.num_epochs} epochs"
         if self.nesterov and not self.momentum:
             yield "nesterov=true needs momentum above 0"
         if 0 < self.small_size < 16:

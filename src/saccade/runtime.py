@@ -25,9 +25,14 @@ class Runtime:
     dtype: torch.dtype  # of matrix products and convolutions
     why: str  # one line for people
 
+    @property
+    def weights(self) -> torch.dtype:
+        """Of the weights, and of all that is no matrix product."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
+
     def autocast(self) -> torch.autocast:
-        """Run matrix products and convolutions in `dtype`; a no-op for float32."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        """Run matrix products and convolutions in `dtype`; a no-op for the others."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
 
 
 def choose(precision: str = "auto", device: str | None = None) -> Runtime:
@@ -42,8 +47,9 @@ def choose(precision: str = "auto", device: str | None = None) -> Runtime:
         why = "as asked"
     try:
         place = torch.device(device)
-        torch.zeros(1, device=place).item()  # there and back: torch's "meta" device computes nothing
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as problem:
+        # There and back: torch's "meta" device computes nothing, and Apple's GPUs have no float64.
+        torch.zeros(1, device=place, dtype=torch.float64 if precision == "float64" else torch.float32).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError, TypeError) as problem:
         raise RunError(
             f'the device "{device}" cannot be used: {str(problem).splitlines()[0]}',
             expected="cpu, cuda, cuda:1, mps, ...",
@@ -58,7 +64,7 @@ def choose(precision: str = "auto", device: str | None = None) -> Runtime:
     else:
         dtype = getattr(torch, precision)
         reason = (
-            f"{precision} (as asked{'' if fast or dtype == torch.float32 else '; ' + reason + ', so it may be slow'})"
+            f"{precision} (as asked{'' if fast or dtype != torch.bfloat16 else '; ' + reason + ', so it may be slow'})"
         )
     name = torch.cuda.get_device_name(place) if place.type == "cuda" else f"{torch.get_num_threads()} threads"
     return Runtime(place, dtype, f"device {place} ({why}; {name}), {reason}")

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from saccade import calibrate, charts, distributed, runtime
+from saccade.averaging import average_epoch
 from saccade.budget import plan, planned_before
 from saccade.checkpoint import Position, restore_checkpoint, save_checkpoint
 from saccade.cross_validate import cross_validate
@@ -123,12 +124,13 @@ def train(
                 on_progress=on_progress,
             )
 
-        return cross_validate(images, out, folds, fit, device=device, on_progress=on_progress)
+        with distributed.joined(device):
+            return cross_validate(images, out, folds, fit, device=device, on_progress=on_progress)
     recipe = _settled(recipe, images, Path(out), budget, on, None, device)
     named = {"init": init, "calibrated_by": calibrated_by}
     others = {role: given for role, given in named.items() if given is not None}
     models = {role: opened(given) for role, given in others.items()}
-    with distributed.joined():
+    with distributed.joined(device):
         place = runtime.choose(recipe.precision, distributed.device_here(device))
         distributed.same_everywhere(images.fingerprint, "images")
         about: dict[str, Any] = {"fingerprint": images.fingerprint, "data": str(images.folder), "on": on}
@@ -157,6 +159,12 @@ def _settled(recipe, images, folder, budget, on, folds, device) -> Recipe:
     """The recipe itself or the default, with a budget as long as that allows; a plan that was begun is kept."""
     if budget is None:
         return recipe or PRESETS[DEFAULT]
+    if distributed.is_shared():  # each would measure another speed, and the plans would differ
+        raise RunError(
+            "a budget is planned by one process, not by several.",
+            where=f"--budget {budget:g}s",
+            do="begin with --budget alone and stop it; then --recipe RUN takes its plan: --recipe RUN --devices N",
+        )
     if (begun := planned_before(folder)) is not None:
         log.info("going on as planned: %s epochs", show_value(begun.epochs))
         return begun
@@ -172,9 +180,10 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
     model = build_model(recipe, chosen)
     if "init" in models:
         start_from(model, models["init"])
-    model = model.to_device(place.device)
+    model = model.to_device(place.device, place.weights)
     distributed.prepared(model, recipe)
-    shown = copy.deepcopy(model) if recipe.ema else model  # what validation and the model file see
+    # What validation and the model file see.
+    shown = copy.deepcopy(model) if recipe.ema or recipe.average_last else model
     batches = Batches(chosen, recipe, place.device)
     log.info("%s", batches.why)
     optimizer = Optimizer(model, recipe, batches.total_steps, batches.steps_per_epoch)
@@ -196,7 +205,9 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
             runtime.seed_torch(recipe.seed, STEP_NOISE, position.step, distributed.rank())
             for x_piece, target_piece, share in batches.pieces(x, target, step - 1):
                 with place.autocast():
-                    output = model(x_piece).float()
+                    output = model(x_piece).to(place.weights)
+                if target_piece.is_floating_point():
+                    target_piece = target_piece.to(place.weights)
                 loss = F.cross_entropy(output, target_piece, label_smoothing=recipe.label_smoothing)
                 (loss * share).backward()
                 label = target_piece if target_piece.ndim == 1 else target_piece.argmax(dim=1)
@@ -205,7 +216,7 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
             distributed.sum_gradients(model, recipe)
             distributed.collect(totals)
             lr = optimizer.step(position.step)
-            if shown is not model:
+            if recipe.ema:
                 update_average(shown, model, recipe.ema, position.step)
             position.step += 1
             if on_progress:
@@ -229,6 +240,8 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
         # The last update can spoil the weights after the last loss was taken.
         if not math.isfinite(loss_mean) or not all(value.isfinite().all() for value in model.state_dict().values()):
             raise _diverged(run, epoch + 1)
+        if recipe.average_last:
+            average_epoch(shown, model, recipe, epoch + 1, chosen, place)
         if valid is not None:
             guesses = probabilities(shown, valid, place, views=recipe.views)
             if not np.isfinite(guesses).all():

@@ -97,9 +97,9 @@ class Classifier(nn.Module):
         self.register_buffer("directions", torch.zeros(len(classes), num_features))
         self.register_buffer("familiar", torch.zeros(2))
 
-    def to_device(self, device: torch.device) -> "Classifier":
+    def to_device(self, device: torch.device, dtype: torch.dtype = torch.float32) -> "Classifier":
         """Move there, filters laid out channels-last: measured faster than contiguous on processors."""
-        return self.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network[1](self.features(x))
