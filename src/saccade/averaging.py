@@ -31,8 +31,8 @@ def average_epoch(
     number = max(1, epoch - recipe.num_epochs + recipe.average_last)  # of the models averaged
     for old, new in zip(average.parameters(), model.parameters(), strict=True):
         old.lerp_(new, 1 / number)
-    for old, new in zip(average.buffers(), model.buffers(), strict=True):
-        old.copy_(new)
+    for old_buffer, buffer in zip(average.buffers(), model.buffers(), strict=True):
+        old_buffer.copy_(buffer)
     if number > 1:
         _take_statistics(average, recipe, images, place)
 

@@ -122,7 +122,8 @@ def _unwritten(store: dist.Store, rank: int, num: int) -> dist.Store:
         store.set(f"{rank} knows {name}", "")
         return dist.PrefixStore(name, store)
     name = secrets.token_hex(8)
-    missing, deadline = set(range(1, num)), time.monotonic() + store.timeout.total_seconds()
+    patience = store.timeout.total_seconds()  # type: ignore[attr-defined]  # there, but not in its stub
+    missing, deadline = set(range(1, num)), time.monotonic() + patience
     while missing and time.monotonic() < deadline:  # later, the others' failure to connect is the message
         for other in missing:
             if store.check([f"question of {other}"]):
