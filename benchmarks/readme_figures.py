@@ -1,7 +1,7 @@
 """Every figure of the README's tables, and the commands that make it again.
 
     python benchmarks/readme_figures.py --list
-    python benchmarks/readme_figures.py --run quick --data DATA --out FOLDER
+    python benchmarks/readme_figures.py --run fast --data DATA --out FOLDER
 
 DATA is what `saccade prepare` made of the competition's images; stopped, the same line goes on. A row of the table is
 printed in the README's form: accuracies on the validation images, and seconds for 50,000 training images by the
@@ -50,7 +50,7 @@ class Figure:
         return lines
 
 
-FIGURES = {name: Figure(name) for name in ("quick", "record", "resnet20")}
+FIGURES = {name: Figure(name) for name in ("fast", "record", "resnet20")}
 
 
 def make(name: str, data: Path, out: Path) -> str:

@@ -1,6 +1,6 @@
 """What sharing costs: one process with two threads against two processes with one thread each, in the same run.
 
-    python benchmarks/scaling.py DATA [--recipe quick] [--set FIELD=VALUE ...] [--steps 40] [--rounds 3]
+    python benchmarks/scaling.py DATA [--recipe fast] [--set FIELD=VALUE ...] [--steps 40] [--rounds 3]
 
 DATA is what `saccade prepare` made. Each round trains two short epochs in each way, after another, on the processor.
 The rate is that of the second, in metrics.jsonl: starting and warming up are not counted. Needs two idle cores. Prints
@@ -59,7 +59,7 @@ def train_rate(data: Path, recipe: Path, settings: list[str], num_processes: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--recipe", default="quick")
+    parser.add_argument("--recipe", default="fast")
     parser.add_argument("--set", action="append", default=[], dest="settings")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)

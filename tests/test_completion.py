@@ -24,7 +24,7 @@ def test_commands_are_offered():
 
 @pytest.mark.parametrize("words", [["compete", "demo"], ["train", "data"], ["tune", "data"]])
 def test_recipes_are_offered(words):
-    assert {"quick", "record"} <= offered(*words, "--recipe").keys()
+    assert {"fast", "record"} <= offered(*words, "--recipe").keys()
     assert {name for name in offered(*words, "--recipe", typed="d2") if name != "d2"} == {
         name for name in saccade.PRESETS if name.startswith("d2")
     }

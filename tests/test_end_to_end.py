@@ -104,7 +104,7 @@ def test_compete_with_folds_submits_the_average_of_their_models(world, tmp_path)
     ("words", "message"),
     [
         (["train", "nowhere", "--out", "run"], "holds no prepared images"),
-        (["train", "nowhere", "--out", "run", "--recipe", "quik"], 'did you mean "quick"?'),
+        (["train", "nowhere", "--out", "run", "--recipe", "fsat"], 'did you mean "fast"?'),
         (["train", "nowhere", "--out", "run", "--set", "epoch=3"], 'did you mean "epochs"?'),
         (["train", "nowhere", "--out", "run", "--set", "epochs=many"], '"many" is not a value for epochs'),
         (["train", "nowhere", "--out", "run", "--set", "epochs"], "sets nothing"),
@@ -167,7 +167,7 @@ def test_lists_and_recipes_are_shown():
     def printed(*words):
         return CliRunner().invoke(main, words).stdout
 
-    assert "quick" in printed("list", "recipes")
+    assert "fast" in printed("list", "recipes")
     assert "(default)" in printed("list", "recipes")
     assert "11,176,970 parameters" in printed("list", "models")
     assert "lr_drop_every" in printed("show", "d2l")

@@ -12,7 +12,7 @@ from saccade.errors import RunError
 from saccade.modelfile import KEY, load_model, packaged_models, save_model
 from saccade.presets import PRESETS
 
-ABOUT = {"recipe": PRESETS["quick"].to_dict(), "fingerprint": "ab" * 32, "scores": {"valid_accuracy": 0.5}}
+ABOUT = {"recipe": PRESETS["fast"].to_dict(), "fingerprint": "ab" * 32, "scores": {"valid_accuracy": 0.5}}
 
 
 def model_of(name="cifar_resnet8_v1", seed=0):

@@ -16,7 +16,7 @@ from saccade.search_space import (
     start_of,
 )
 
-BASE = PRESETS["quick"]
+BASE = PRESETS["fast"]
 
 
 def test_ranges_and_lists_vary_and_single_values_are_fixed():

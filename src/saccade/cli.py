@@ -222,7 +222,7 @@ def train(
     """Train a recipe on prepared images; run again, it goes on where it stopped.
 
     \b
-    Example:  saccade train data --out run --recipe quick --set epochs=12
+    Example:  saccade train data --out run --recipe fast --set epochs=12
     """
     from saccade.display import Display
     from saccade.train import train
@@ -572,7 +572,7 @@ def submit(**arguments: Any) -> None:
     """Check a submission and send it to Kaggle; wait for the score.
 
     \b
-    Example:  saccade submit cifar/submission.csv --competition cifar-10 --message "quick"
+    Example:  saccade submit cifar/submission.csv --competition cifar-10 --message "first try"
     """
     from saccade.display import Display
     from saccade.kaggle import submit
@@ -626,7 +626,7 @@ def show(thing: str) -> None:
     """Say what prepared images, a run, folds, a model file or a recipe hold.
 
     \b
-    Example:  saccade show quick
+    Example:  saccade show fast
     """
     from saccade.presets import PRESETS
 

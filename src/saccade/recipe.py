@@ -273,6 +273,6 @@ def _unknown_setting(name: str, where: str) -> RecipeError:
     return RecipeError(
         f'a recipe has no setting "{name}".',
         where=where,
-        expected="one of the names that `saccade show quick` prints",
+        expected="one of the names that `saccade show fast` prints",
         do=did_you_mean(name, [f.name for f in fields(Recipe)], "check the spelling"),
     )
