@@ -2,8 +2,8 @@
 
     python benchmarks/predict.py MODEL DATA [--images 300000] [--views 1 2 6] [--sample 5000]
 
-MODEL is a run, a model file or the name of a packaged model, DATA what `saccade prepare` made; its images are taken over
-and over until there are enough. The reference, in the same run: the same network in float32, as it is written in any
+MODEL is a run, a model file or the name of a packaged model, DATA what `saccade prepare` made; its images are taken
+over and over until there are enough. The reference, in the same run: the same network in float32, as it is written in any
 tutorial (one batch of 256 after another), on a sample of the images. Prints the ratio of the rates and the share of
 images that get the same label.
 """
@@ -55,8 +55,8 @@ def main() -> None:
         rate = len(pixels) / seconds
         same = (fast[: len(sample)].argmax(axis=1) == plain.argmax(axis=1)).mean()
         print(
-            f"{views} views: {len(pixels):,} images in {seconds:.1f} s, {rate:,.0f} images/s; in float32 {plain_rate:,.0f}, "
-            f"ratio {rate / plain_rate:.2f}; same label for {100 * same:.2f}% of {len(sample):,}",
+            f"{views} views: {len(pixels):,} images in {seconds:.1f} s, {rate:,.0f} images/s; in float32 "
+            f"{plain_rate:,.0f}, ratio {rate / plain_rate:.2f}; same label for {100 * same:.2f}% of {len(sample):,}",
             flush=True,
         )
 
