@@ -3,9 +3,8 @@
     python benchmarks/predict.py MODEL DATA [--images 300000] [--views 1 2 6] [--sample 5000]
 
 MODEL is a run, a model file or the name of a packaged model, DATA what `saccade prepare` made; its images are taken
-over and over until there are enough. The reference, in the same run: the same network in float32, as it is written in any
-tutorial (one batch of 256 after another), on a sample of the images. Prints the ratio of the rates and the share of
-images that get the same label.
+over and over until there are enough. The reference, in the same run: the same network in float32, one batch of 256
+after another, on a sample of the images. Prints the ratio of the rates and the share of images with the same label.
 """
 
 import argparse
