@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from saccade import distributed, runtime
+from saccade import runtime
 from saccade.errors import RunError
 from saccade.imageset import ImageSet
 from saccade.loader import Batches
@@ -145,8 +145,6 @@ def planned_before(folder: Path) -> Recipe | None:
 
 def measure(train: ImageSet, recipe: Recipe, device: str | None, seconds: float) -> Pace:
     """Train for about so many seconds at each image size of the recipe, then classify a few images."""
-    if distributed.size() > 1:
-        raise RunError("a budget is planned for one process.", where="--budget", do="give the epochs: --set epochs=10")
     place = runtime.choose(recipe.precision, device)
     shares = {0.0: 1 - recipe.small_share, 1.0: recipe.small_share}  # small_share of a trial -> its weight
     train_seconds = 0.0
@@ -172,7 +170,7 @@ def _step_times(train, recipe, model, place, seconds) -> Iterator[float]:
         for step, (x, target) in enumerate(batches.epoch(epoch)):
             for x_piece, target_piece, share in batches.pieces(x, target, step):
                 with place.autocast():
-                    output = model(x_piece).float()
+                    output = model(x_piece).to(place.weights)
                 (F.cross_entropy(output, target_piece, label_smoothing=recipe.label_smoothing) * share).backward()
             optimizer.step(step)
             if place.device.type == "cuda":
