@@ -77,8 +77,8 @@ def test_differences_count_the_images_that_only_one_has_right(comparison, runs, 
 def test_only_settings_that_differ_are_listed(comparison):
     assert comparison.settings == {
         "epochs": ("2", "1", "2"),
-        "peak_lr": ("20.0", "0.0", "20.0"),
-        "head_lr": ("20.0", "0.0", "20.0"),
+        "peak_lr": ("20", "0", "20"),
+        "head_lr": ("20", "0", "20"),
         "seed": ("0", "0", "3"),
     }
 

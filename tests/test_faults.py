@@ -128,16 +128,19 @@ def test_a_picture_that_vanishes_is_named(world, tmp_path):
     assert os.listdir(tmp_path) == ["world"]
 
 
-def test_images_that_vanish_from_under_a_training_do_not_stop_it(images, tmp_path):
+def test_images_that_vanish_from_under_a_training_are_named_and_it_goes_on_when_they_are_back(images, tmp_path):
     whole = saccade.train(images, PRESETS["smoke"].with_settings(["epochs=3"]), tmp_path / "whole")
     copy = shutil.copytree(images.folder, tmp_path / "copy")
     words = ["train", copy, "--out", tmp_path / "run", "--recipe", "smoke", "--set", "epochs=3"]
     done = run_python(VANISH, ".metrics.jsonl", copy / "images.npy", *words)
-    assert done.returncode == 0, done.stderr
-    assert not (copy / "images.npy").exists()
-    assert (tmp_path / "run" / "model.safetensors").read_bytes() == whole.model.read_bytes()
+    assert done.returncode == 1
+    assert "images.npy cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
     with pytest.raises(DataError, match=r"images\.npy"):
         saccade.ImageSet.open(copy)
+    shutil.copy(images.folder / "images.npy", copy)
+    run = saccade.train(copy, PRESETS["smoke"].with_settings(["epochs=3"]), tmp_path / "run")
+    assert run.model.read_bytes() == whole.model.read_bytes()
 
 
 def test_a_model_that_vanishes_is_named(images, tmp_path):

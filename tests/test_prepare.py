@@ -400,7 +400,11 @@ def test_prepare_goes_on_after_a_stop_to_the_same_bytes(many, undisturbed, tmp_p
     out = tmp_path / "data"
     for at in ("1500", "2250"):
         stopped = [sys.executable, "-c", STOP_AT, str(many), str(out), how, at, str(processes)]
-        done = subprocess.run(stopped, capture_output=True)
+        done = subprocess.run(
+            stopped,
+            capture_output=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's "&" ignores it
+        )
         assert done.returncode == -getattr(signal, how)
         assert not out.exists()
     news = []

@@ -163,7 +163,7 @@ def test_a_folder_with_something_else_is_refused(images, tmp_path):
     [
         ({"space": ["seed=0,1"]}, "luck"),
         ({"space": ["model=whitened_cnn,resnet19"]}, 'no model "resnet19"'),
-        ({"trials": 0}, "0 trials"),
+        ({"trials": 0}, "number of trials is 0"),
         ({"budget": -1.0}, "budget"),
         ({"storage": "nonsense"}, "cannot be used"),
         ({"storage": "postgresql+psycopg://me:secret@127.0.0.1:1/none"}, "cannot be used"),
@@ -184,9 +184,9 @@ def test_a_trial_that_diverges_is_a_weak_one_and_the_study_goes_on(images, tmp_p
     study = tune(images, tmp_path / "study", trials=3, space=["peak_lr=0.1,1,1e6", "head_lr=0"], recipe=BRIEF)
     wild = next(trial for trial in study.trials if trial.settings["peak_lr"] == 1e6)
     assert (wild.state, wild.accuracy) == ("pruned", None)
-    assert "loss is no number" in wild.note
+    assert "loss is infinite or not a number" in wild.note
     assert study.count("complete") == 2
-    assert "loss is no number" in read_page(study.folder / "study.html").text
+    assert "loss is infinite or not a number" in read_page(study.folder / "study.html").text
 
 
 def test_contradictory_recipes_fail_alone_but_not_for_ever(images, tmp_path):
