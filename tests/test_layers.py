@@ -12,8 +12,8 @@ LAYERS = [
        confusion decode decoders decoding demo distributed downloads duplicates folders folds gluon gluon_names
        kaggle_client label_errors launch ledger loader member_names modelfile models oddities optim pages repeat rows
        search_space seven_zip source_files sources splits tables""",
-    """check compare cross_validate ensemble evaluate export import_gluon kaggle organize pictures predict prepare
-       report serve submission train watch web""",
+    """budget check compare cross_validate ensemble evaluate export import_gluon kaggle organize pictures predict
+       prepare report serve submission train watch web""",
     "compete tune",
     "cli completion display notebook tensorboard",
     "__main__",
