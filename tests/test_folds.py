@@ -237,7 +237,7 @@ def test_other_verbs_know_a_models_fold(images, trained, tmp_path):
     assert compare([run, run], images).runs[0].scores["images"] == 14
     with pytest.raises(RunError, match="other images"):
         compare(trained.runs[:2], images)
-    assert commands(run)[-1].endswith("--folds 3")
+    assert "--folds 3" in commands(run)[-1]
 
 
 def test_a_finished_cross_validation_is_left_alone(images, trained):
