@@ -97,9 +97,9 @@ def study_curves(curves: Sequence[tuple[dict[int, float], bool]]) -> str:
     def draw(figure) -> None:
         axes = figure.subplots()
         for curve, is_whole in curves:
-            colour, style = (BLUE, "-") if is_whole else (ORANGE, "--")
+            colour, style, mark = (BLUE, "-", "o") if is_whole else (ORANGE, "--", "x")
             values = [100 * accuracy for accuracy in curve.values()]
-            axes.plot(list(curve), values, style, color=colour, alpha=0.6, linewidth=1, marker="o", markersize=2)
+            axes.plot(list(curve), values, style, color=colour, alpha=0.6, linewidth=1, marker=mark, markersize=3)
         axes.set(xlabel="training done (%)", ylabel="valid accuracy (%)", xlim=(0, 102))
         axes.grid(alpha=0.3)
 
