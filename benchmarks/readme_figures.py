@@ -50,7 +50,7 @@ class Figure:
         return lines
 
 
-FIGURES = {name: Figure(name) for name in ("fast", "record", "resnet20")}
+FIGURES = {name: Figure(name) for name in ("fast", "record", "strong", "resnet20")}
 
 
 def make(name: str, data: Path, out: Path) -> str:

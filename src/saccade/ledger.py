@@ -6,6 +6,7 @@ of other machines, known through a database alone, the last sign of life decides
 """
 
 import itertools
+import json
 import logging
 import os
 import re
@@ -268,6 +269,8 @@ def _journal(folder: Path) -> BaseStorage:
     finally:
         lock.release()
     try:
+        if whole_lines := data[: data.rfind(b"\n") + 1].splitlines():
+            json.loads(whole_lines[-1])  # Optuna looks at the last line only when another one follows it
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))  # type: ignore[arg-type]
     except OSError:
         raise
