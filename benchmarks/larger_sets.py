@@ -42,6 +42,7 @@ def make(folder: Path, num: int) -> None:
         file.write("id,split,label,path\n")
         file.writelines(f"{n},train,c{draw.integers(10)},train/{n}.png\n" for n in range(num))
     about = {"classes": CLASSES, "size": [SIZE, SIZE], "fingerprint": "noise", "mean": [0.5] * 3, "std": [0.25] * 3}
+    about |= {"class_counts": dict.fromkeys(CLASSES, 0), "skipped": []}
     (folder / "about.json").write_text(json.dumps(about))
 
 

@@ -16,6 +16,7 @@ from saccade.compete import describe_accuracy
 from saccade.evaluate import evaluate, score
 from saccade.modelfile import PACKAGED, save_model
 from saccade.predict import familiarity, features, logits
+from saccade.recipe import show_value
 
 JPEG = "The images had passed through JPEG at quality 75 once, so this compares with no accuracy on the originals."
 
@@ -76,7 +77,7 @@ def main() -> None:
         for v, s in by_views.items()
     )
     classes = "\n".join(f"| {n} | {100 * s['accuracy']:.1f}% |" for n, s in shown["classes"].items())
-    epochs = model.about["recipe"]["epochs"]
+    epochs = show_value(model.about["recipe"]["epochs"])
     card = f"""# {arguments.name}
 
 `{model.name}`, {model.num_parameters:,} parameters, for 32x32 images of CIFAR-10's ten classes;
@@ -96,7 +97,7 @@ Every setting is in the file: `saccade show {arguments.name}`.
 
 ## Accuracy
 
-On the {shown["images"]:,} validation images that chose nothing but this table's figures; 95% intervals (Wilson).
+On the {shown["images"]:,} validation images, on which the recipes of this package were compared too; 95% intervals (Wilson).
 
 | views | accuracy | interval |
 |---|---|---|
