@@ -97,7 +97,8 @@ Every setting is in the file: `saccade show {arguments.name}`.
 
 ## Accuracy
 
-On the {shown["images"]:,} validation images, on which the recipes of this package were compared too; 95% intervals (Wilson).
+On the {shown["images"]:,} validation images, on which the recipes of this package were compared too; 95% intervals
+(Wilson).
 
 | views | accuracy | interval |
 |---|---|---|
