@@ -408,7 +408,7 @@ def test_machines_share_a_study_in_postgresql(postgres, images, tmp_path):
     assert studies[0].trials == studies[1].trials
     assert 5 <= len(studies[0].trials) <= 6
     assert len(set(settings_of(studies[0].trials))) == len(studies[0].trials)
-    made = [{path.name for path in (folder / "trials").iterdir()} for folder in folders]
+    made = [{path.name for path in folder.glob("trials/*")} for folder in folders]  # a slow starter may have none
     assert not made[0] & made[1]
     assert len(made[0] | made[1]) == len(studies[0].trials)
     assert (folders[0] / "best.json").read_bytes() == (folders[1] / "best.json").read_bytes()
