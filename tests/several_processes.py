@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -95,3 +96,5 @@ def main(data: str, out: Path, names: list[str]) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    sys.stdout.flush()
+    os._exit(0)  # as `python -m saccade` does: gloo's threads now and then abort the end of an interpreter

@@ -1,6 +1,18 @@
 """`python -m saccade`"""
 
+import os
+import sys
+
 from saccade.cli import main
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        if "RANK" not in os.environ or end.code:
+            raise
+        # One of several processes, all done: gloo's threads now and then abort the end of an interpreter
+        # ("terminate called without an active exception"), and torchrun would take that for a failure.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
