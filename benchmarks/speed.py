@@ -8,19 +8,18 @@ and the ratio of each round are printed.
 
 import argparse
 import csv
+import itertools
 import statistics
 import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 import seeds
 from saccade import runtime
+from saccade.budget import step_seconds
 from saccade.imageset import ImageSet
-from saccade.loader import Batches
 from saccade.models import build_model
-from saccade.optim import Optimizer
 from saccade.predict import probabilities
 from saccade.presets import PRESETS
 from saccade.recipe import Recipe
@@ -30,24 +29,7 @@ def train_rate(images: ImageSet, recipe: Recipe, num_batches: int) -> float:
     """Images per second of the steps of train.py, loading and augmentation included."""
     place = runtime.choose(recipe.precision)
     model = build_model(recipe, images).to_device(place.device).train()
-    batches = Batches(images, recipe, place.device)
-    optimizer = Optimizer(model, recipe, 1000, 1000)
-    started, done, seen = 0.0, -1, 0
-    for x, target in batches.epoch(0):
-        piece_size = recipe.piece_size or len(x)
-        for x_piece, target_piece in zip(x.split(piece_size), target.split(piece_size), strict=True):
-            with place.autocast():
-                output = model(x_piece).float()
-            loss = F.cross_entropy(output, target_piece, label_smoothing=recipe.label_smoothing)
-            (loss * (len(x_piece) / len(x))).backward()
-        optimizer.step(done + 1)
-        done += 1
-        seen += len(x)
-        if done == 0:  # the first batch warms up
-            started, seen = time.perf_counter(), 0
-        if done == num_batches:
-            break
-    return seen / (time.perf_counter() - started)
+    return 1 / statistics.median(itertools.islice(step_seconds(images, recipe, model, place), num_batches))
 
 
 def predict_rate(images: ImageSet, recipe: Recipe, num_images: int) -> float:

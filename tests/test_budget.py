@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from conftest import write_world
 from made import make_images, many
 from saccade import budget
-from saccade.budget import Pace, Work, plan, planned_before
+from saccade.budget import Pace, Work, plan, settled
 from saccade.cli import main
 from saccade.errors import RunError
 from saccade.presets import CURVES, CURVES_IMAGES, PRESETS
@@ -72,7 +72,7 @@ def test_training_ends_about_when_the_budget_says(images, tmp_path):
     assert run.recipe == replace(SMOKE, epochs=run.recipe.epochs)
     assert run.metrics[-1]["step"] == math.ceil(run.recipe.epochs * 20)
     # Again: the plan holds, nothing is measured or trained anew.
-    assert planned_before(run.folder) == run.recipe
+    assert settled(None, images, run.folder, 600, None) == run.recipe
     assert train(images, SMOKE, tmp_path / "run", budget=600).recipe == run.recipe
 
 
@@ -95,6 +95,8 @@ def test_a_budget_for_less_than_one_step_is_refused(images, tmp_path):
     with pytest.raises(RunError, match="weight update"):
         train(images, SMOKE, tmp_path / "run", budget=0.01)
     assert not (tmp_path / "run").exists()
+    with pytest.raises(RunError, match="weight update"):  # the same where the recipe is to be chosen
+        plan(images, 0.01)
 
 
 def test_a_budget_beside_epochs_is_refused(images, tmp_path):

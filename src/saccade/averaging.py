@@ -12,7 +12,7 @@ from torch import nn
 
 from saccade import distributed, runtime
 from saccade.imageset import ImageSet
-from saccade.models import Classifier
+from saccade.models import Classifier, as_input
 from saccade.recipe import Recipe
 
 MOST_IMAGES = 10_000  # that statistics are taken from
@@ -49,9 +49,8 @@ def _take_statistics(model: Classifier, recipe: Recipe, images: ImageSet, place:
             norm.momentum = 1 / number  # the mean over the pieces
         # Without sync_batchnorm every process looks at all of them.
         first, stop = distributed.part_of(len(piece)) if recipe.sync_batchnorm else (0, len(piece))
-        pixels = torch.from_numpy(sample.pixels(piece[0] + first, piece[0] + stop)).to(place.device)
         with place.autocast():
-            model(pixels.permute(0, 3, 1, 2).float().div_(255))
+            model(as_input(sample.pixels(piece[0] + first, piece[0] + stop), place.device))
     for norm, value in zip(norms, momentum, strict=True):
         norm.momentum = value
     model.eval()

@@ -8,19 +8,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from saccade import runtime
+from saccade import distributed, runtime
 from saccade.errors import RunError
+from saccade.folds import fold_folder
 from saccade.imageset import ImageSet
 from saccade.loader import Batches
-from saccade.models import build_model
+from saccade.models import Classifier, build_model
 from saccade.optim import Optimizer
 from saccade.pages import minutes
 from saccade.predict import probabilities
-from saccade.presets import CURVES, CURVES_IMAGES, CURVES_VALID, PRESETS
+from saccade.presets import CURVES, CURVES_IMAGES, CURVES_VALID, DEFAULT, PRESETS
 from saccade.recipe import Recipe, show_value
 from saccade.run import Run
 
@@ -105,15 +107,15 @@ def plan(
     candidates = {name: PRESETS[name] for name in CURVES} if recipe is None else {"the recipe": recipe}
     plans: list[Plan] = []
     for name, candidate in candidates.items():
-        if recipe is None and name != next(iter(CURVES)) and not _worth_measuring(name, plans[0], len(train)):
+        # The first recipe costs least per image: one that needs more epochs than it has time for has none either.
+        if plans and plans[0].recipe.epochs * len(train) < _seen(CURVES[name][0][0]):
             continue
         pace = measure(train, candidate, device, min(MEASURE_SECONDS, MEASURE_SHARE * seconds))
         left = seconds * (1 - SPARE) - (time.perf_counter() - began)
         epochs = min(work.epochs(pace, left), MOST_EPOCHS)
         if epochs * len(train) < candidate.batch_size:
-            continue
-        least = 1 / math.ceil(len(train) / candidate.batch_size)
-        planned = replace(candidate, epochs=max(epochs, least, 0.001))
+            break
+        planned = replace(candidate, epochs=max(epochs, 0.001))
         taken = work.seconds(pace, planned.epochs) + time.perf_counter() - began
         accuracy = _expected(name, epochs * len(train)) if name in CURVES else None
         plans.append(Plan(planned, name, pace, taken, accuracy))
@@ -138,9 +140,29 @@ def _work(images: ImageSet, on: str, folds: int | None, refit: bool, classified:
     return Work(trained, num_valid, 2 * num_valid + (2 if refit else 1) * min(num_train, CALIBRATION) + classified)
 
 
-def planned_before(folder: Path) -> Recipe | None:
-    """The recipe of a training that was begun in this folder: its plan holds, or it would be another run."""
-    return Run.open(folder).recipe if (folder / "about.json").exists() else None
+def settled(
+    recipe: Recipe | None, images: ImageSet, folder: str | Path, seconds: float | None, folds: int | None, **work: Any
+) -> Recipe:
+    """The recipe to train in `folder`: the one given or the default; with a budget of `seconds` as long as that allows.
+
+    A training that was begun there keeps its plan, or it would be another run. folds, work: as `plan` takes them.
+    """
+    if seconds is None:
+        return recipe or PRESETS[DEFAULT]
+    if distributed.is_shared():  # each would measure another speed, and the plans would differ
+        raise RunError(
+            "a budget is planned by one process, not by several.",
+            where=f"--budget {seconds:g}s",
+            do="begin with --budget alone and stop it; then --recipe RUN takes its plan: --recipe RUN --devices N",
+        )
+    begun = Path(folder) if folds is None else fold_folder(folder, 1)
+    if (begun / "about.json").exists():
+        recipe = Run.open(begun).recipe
+        log.info("going on as planned: %s epochs", show_value(recipe.epochs))
+        return recipe
+    made = plan(images, seconds, recipe, folds=folds, **work)
+    log.info("%s", made)
+    return made.recipe
 
 
 def measure(train: ImageSet, recipe: Recipe, device: str | None, seconds: float) -> Pace:
@@ -152,7 +174,7 @@ def measure(train: ImageSet, recipe: Recipe, device: str | None, seconds: float)
     for small_share, weight in shares.items():
         if weight:
             trial = replace(recipe, small_share=small_share, small_size=recipe.small_size if small_share else 0)
-            train_seconds += weight * statistics.median(_step_times(train, trial, model, place, seconds))
+            train_seconds += weight * statistics.median(step_seconds(train, trial, model, place, seconds))
     few = train.take(range(min(len(train), 1000)))
     probabilities(model, few.take(range(min(len(few), 500))), place, views=1)  # warms up
     started = time.perf_counter()
@@ -160,8 +182,13 @@ def measure(train: ImageSet, recipe: Recipe, device: str | None, seconds: float)
     return Pace(train_seconds, recipe.views * (time.perf_counter() - started) / len(few))
 
 
-def _step_times(train, recipe, model, place, seconds) -> Iterator[float]:
-    """Seconds per image of some steps, as train.py does them; the first one, which warms up, is left out."""
+def step_seconds(
+    train: ImageSet, recipe: Recipe, model: Classifier, place: runtime.Runtime, seconds: float = math.inf
+) -> Iterator[float]:
+    """Seconds per image of each step, as train.py does them, loading included, until `seconds` are over.
+
+    The first step, which warms up, is left out.
+    """
     batches = Batches(train, replace(recipe, epochs=MOST_EPOCHS), place.device)
     optimizer = Optimizer(model, recipe, batches.total_steps, batches.steps_per_epoch)
     deadline = None
@@ -183,11 +210,6 @@ def _step_times(train, recipe, model, place, seconds) -> Iterator[float]:
                 if now > deadline:
                     return
             started = now
-
-
-def _worth_measuring(name: str, first: Plan, num_images: int) -> bool:
-    """Whether this recipe could be long enough: it costs at least as much per image as the first one."""
-    return first.recipe.epochs * num_images >= _seen(CURVES[name][0][0])
 
 
 def _seen(epochs: float) -> float:

@@ -733,7 +733,9 @@ def chosen_recipe(name: str | None, settings: tuple[str, ...], budget: float | N
 
 def fold_folders(out: Path, folds: int) -> list[Path]:
     """Where the runs of the folds will be."""
-    return [out / f"fold-{number}" for number in range(1, folds + 1)]
+    from saccade.folds import fold_folder
+
+    return [fold_folder(out, number) for number in range(1, folds + 1)]
 
 
 def hint(command: str) -> None:

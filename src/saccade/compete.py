@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from saccade import files
-from saccade.budget import plan, planned_before
+from saccade.budget import settled
 from saccade.evaluate import evaluate
 from saccade.folds import CrossValidation
 from saccade.imageset import ImageSet
 from saccade.predict import Progress, predict
 from saccade.prepare import prepare
-from saccade.presets import DEFAULT, PRESETS
 from saccade.recipe import Recipe, show_value
 from saccade.report import report
 from saccade.run import Row, Run, locked
@@ -84,15 +83,9 @@ def compete(
         )
         log.info("%s", images)
         folder = out / ("run" if folds is None else "folds")
-        if budget is not None and (begun := planned_before(folder if folds is None else folder / "fold-1")) is not None:
-            recipe = begun
-        elif budget is not None:
-            left = budget - (time.perf_counter() - started) - REPORT_SECONDS
-            num_test, refits = images.counts.get("test", 0), refit and folds is None
-            made = plan(images, left, recipe, folds=folds, refit=refits, classified=num_test, device=device)
-            log.info("%s", made)
-            recipe = made.recipe
-        recipe = recipe or PRESETS[DEFAULT]
+        left = None if budget is None else budget - (time.perf_counter() - started) - REPORT_SECONDS
+        refits, num_test = refit and folds is None, images.counts.get("test", 0)
+        recipe = settled(recipe, images, folder, left, folds, refit=refits, classified=num_test, device=device)
         fit = partial(train, images, recipe, device=device, on_epoch=on_epoch, on_progress=on_progress)
         run: Run | CrossValidation
         log.info("train: %s for %s epochs -> %s", recipe.model, show_value(recipe.epochs), folder)
@@ -107,7 +100,7 @@ def compete(
         if isinstance(run, Run):
             report(run, images, out=out / "report.html", device=device)
         final = run
-        if refit and folds is None:
+        if refits:
             log.info("refit on all %d labelled images -> %s", len(images.select("train", "valid")), out / "refit")
             final = fit(out / "refit", on="train+valid", calibrated_by=run.folder)
         if "test" not in images.counts:

@@ -109,6 +109,11 @@ def as_trained(images: ImageSet, about: dict[str, Any]) -> ImageSet:
     return found if found.about["fold"] == which else images  # the same images may be prepared with groups and without
 
 
+def fold_folder(out: str | Path, number: int) -> Path:
+    """Where the run of this fold (counted from 1) is."""
+    return Path(out) / f"fold-{number}"
+
+
 def split_seed(images: ImageSet) -> int:
     """The seed that `prepare` chose the valid images with; 0 where none was given. It chooses the folds as well.
 
@@ -176,7 +181,7 @@ class CrossValidation:
     @property
     def folders(self) -> list[Path]:
         """Of the folds' runs, in order, whether they exist or not."""
-        return [self.folder / f"fold-{number}" for number in range(1, self.about["folds"] + 1)]
+        return [fold_folder(self.folder, number) for number in range(1, self.about["folds"] + 1)]
 
     @property
     def runs(self) -> list[Run]:

@@ -18,7 +18,7 @@ from saccade.errors import DataError, some_of
 from saccade.folds import FOLDS, CrossValidation, as_trained
 from saccade.imageset import ImageSet
 from saccade.modelfile import load_model, packaged_models
-from saccade.models import Classifier
+from saccade.models import Classifier, as_input
 from saccade.predictions import Predictions
 from saccade.run import Run, locked
 
@@ -268,7 +268,7 @@ def _pieces(images: ImageSet | np.ndarray, place: runtime.Runtime) -> Iterator[t
     for start in range(first, last, step):
         stop = min(start + step, last)
         pixels = images.pixels(start, stop) if isinstance(images, ImageSet) else images[start:stop]
-        yield start, stop, torch.from_numpy(pixels).to(place.device).permute(0, 3, 1, 2).float().div_(255)
+        yield start, stop, as_input(pixels, place.device)
 
 
 def mean_logits(model: Classifier, x: Tensor, views: int) -> Tensor:

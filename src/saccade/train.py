@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from saccade import calibrate, charts, distributed, runtime
 from saccade.averaging import average_epoch
-from saccade.budget import plan, planned_before
+from saccade.budget import settled
 from saccade.checkpoint import Position, restore_checkpoint, save_checkpoint
 from saccade.cross_validate import cross_validate
 from saccade.errors import DataError, DivergedError, RunError
@@ -26,8 +26,7 @@ from saccade.modelfile import identity, save_model
 from saccade.models import Classifier, build_model
 from saccade.optim import Optimizer, update_average
 from saccade.predict import Progress, familiarity, features, logits, opened, probabilities
-from saccade.presets import DEFAULT, PRESETS
-from saccade.recipe import Recipe, show_value
+from saccade.recipe import Recipe
 from saccade.run import Row, Run
 
 log = logging.getLogger("saccade")
@@ -110,7 +109,7 @@ def train(
                 where=f"--folds {folds} --on {on}",
                 do="leave --on out: together the folds train on every labelled image",
             )
-        recipe = _settled(recipe, images, Path(out) / "fold-1", budget, on, folds, device)
+        recipe = settled(recipe, images, out, budget, folds, device=device)
 
         def fit(view: ImageSet, folder: Path) -> Run:
             return train(
@@ -126,7 +125,7 @@ def train(
 
         with distributed.joined(device):
             return cross_validate(images, out, folds, fit, device=device, on_progress=on_progress)
-    recipe = _settled(recipe, images, Path(out), budget, on, None, device)
+    recipe = settled(recipe, images, out, budget, None, on=on, device=device)
     named = {"init": init, "calibrated_by": calibrated_by}
     others = {role: given for role, given in named.items() if given is not None}
     models = {role: opened(given) for role, given in others.items()}
@@ -153,24 +152,6 @@ def train(
                 run.note_circumstances(about)
             _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress)
     return run
-
-
-def _settled(recipe, images, folder, budget, on, folds, device) -> Recipe:
-    """The recipe itself or the default, with a budget as long as that allows; a plan that was begun is kept."""
-    if budget is None:
-        return recipe or PRESETS[DEFAULT]
-    if distributed.is_shared():  # each would measure another speed, and the plans would differ
-        raise RunError(
-            "a budget is planned by one process, not by several.",
-            where=f"--budget {budget:g}s",
-            do="begin with --budget alone and stop it; then --recipe RUN takes its plan: --recipe RUN --devices N",
-        )
-    if (begun := planned_before(folder)) is not None:
-        log.info("going on as planned: %s epochs", show_value(begun.epochs))
-        return begun
-    made = plan(images, budget, recipe, on=on, folds=folds, device=device)
-    log.info("%s", made)
-    return made.recipe
 
 
 def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) -> None:

@@ -69,6 +69,11 @@ SMALLEST = 16  # pixels, side of the smallest images that every network takes
 INITIAL_WEIGHTS, WHITENING_SAMPLE = 11, 12  # what a random draw is for; part of its key
 
 
+def as_input(pixels: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 (B, H, W, 3) -> what a Classifier takes: float32 (B, 3, H, W) in [0, 1], on the device."""
+    return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(255)
+
+
 class Classifier(nn.Module):
     """A network with all that using it takes: its normalisation, classes, image size and temperature.
 
