@@ -12,6 +12,9 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["saccade", "PIL", "py7zr"]):
+    from PIL import Image
+
+    Image.init()  # its readers are imported when they are needed: here, so that they are instrumented too
     import hostile
     from fault_inputs import make_inputs
 
