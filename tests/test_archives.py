@@ -12,6 +12,7 @@ from conftest import pack_7z, pack_zip
 from saccade.archives import Folder, SevenZip, Tar, Zip, open_container
 from saccade.decode import UnreadablePicture
 from saccade.errors import DataError
+from saccade.member_names import checked_members
 
 FILES = {"train/10.png": b"ten", "train/9.png": b"nine" * 1000, "a b/ü.csv": b"id,label\n", "empty.png": b""}
 
@@ -133,6 +134,19 @@ def test_a_name_with_a_nul_is_refused(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"x.png_.exe", b"x.png\0.exe"))
     with pytest.raises(DataError, match=r'x\.png\\x00\.exe" contains control characters'):
         _ = Zip(path).sizes
+
+
+def test_a_name_that_is_cut_to_nothing_is_refused(tmp_path):
+    path = zip_with(tmp_path / "bad.zip", ["good.png", "_x"])
+    path.write_bytes(path.read_bytes().replace(b"_x", b"\0x"))
+    with pytest.raises(DataError, match=r'\\x00x" contains control characters'):
+        _ = Zip(path).sizes
+
+
+@pytest.mark.parametrize("name", ["", "."])
+def test_a_name_that_says_nothing_is_refused(tmp_path, name):
+    with pytest.raises(DataError, match=f'the file name "{name}" says nothing'):
+        checked_members(tmp_path / "bad.zip", [("good.png", 1, False), (name, 2, False)])
 
 
 def test_a_file_name_that_is_not_utf8_is_refused_by_name(tmp_path):

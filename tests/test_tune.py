@@ -343,7 +343,7 @@ def test_compete_submits_what_the_best_recipe_of_a_study_predicts(tmp_path):
 
 
 def test_a_study_without_a_complete_trial_has_no_recipe(tmp_path):
-    from saccade.cli import chosen_recipe
+    from saccade.options import chosen_recipe
 
     (tmp_path / "study.json").write_text("{}")
     with pytest.raises(RecipeError, match="no trial of this study is complete"):

@@ -143,7 +143,7 @@ class Zip:
             (
                 (info.orig_filename, info, stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG))
                 for info in listed
-                if not info.is_dir()
+                if not info.orig_filename.endswith("/")  # a folder
             ),
         )
 

@@ -270,7 +270,9 @@ def _journal(folder: Path) -> BaseStorage:
         lock.release()
     try:
         if whole_lines := data[: data.rfind(b"\n") + 1].splitlines():
-            json.loads(whole_lines[-1])  # Optuna looks at the last line only when another one follows it
+            # Optuna looks at the last line only when another one follows it. Decoded here: json would take a line with
+            # zeros in it for UTF-16.
+            json.loads(whole_lines[-1].decode())
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))  # type: ignore[arg-type]
     except OSError:
         raise

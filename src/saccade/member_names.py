@@ -21,6 +21,8 @@ def checked_members(archive: Path, entries: Iterable[tuple[str, T, bool]]) -> di
     members: dict[str, T] = {}
     for number, (spelt, member, is_special) in enumerate(entries, start=1):
         name = checked_name(spelt, archive)
+        if not name:
+            refuse(archive, spelt, "says nothing")
         if is_special:
             refuse(archive, name, "is a link or a special file")
         if is_junk(name):
@@ -40,7 +42,7 @@ def checked_members(archive: Path, entries: Iterable[tuple[str, T, bool]]) -> di
 def checked_name(spelt: str, archive: Path) -> str:
     """The name with forward slashes and no "./". Raises DataError where it could lead out of a folder or confuse."""
     parts = [part for part in spelt.replace("\\", "/").split("/") if part != "."]
-    if parts[:1] == [""] or re.match("[A-Za-z]:", spelt):
+    if (spelt and parts[:1] == [""]) or re.match("[A-Za-z]:", spelt):
         refuse(archive, spelt, "is an absolute path")
     if ".." in parts:
         refuse(archive, spelt, 'leads out of its folder by ".."')
