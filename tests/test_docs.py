@@ -16,8 +16,9 @@ import click
 import pytest
 
 import saccade
-from saccade.cli import chosen_recipe, main
+from saccade.cli import main
 from saccade.demo import write_competition
+from saccade.options import chosen_recipe
 from saccade.search_space import parse_space
 
 ROOT = Path(__file__).parents[1]

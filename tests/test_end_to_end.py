@@ -9,8 +9,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from saccade.cli import chosen_recipe, main
+from saccade.cli import main
 from saccade.imageset import ImageSet
+from saccade.options import chosen_recipe
 from saccade.recipe import Recipe
 from saccade.submission import check_submission
 

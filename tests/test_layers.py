@@ -15,7 +15,7 @@ LAYERS = [
     """budget check compare cross_validate ensemble evaluate export import_gluon kaggle organize pictures predict
        prepare report serve submission train watch web""",
     "compete tune",
-    "cli completion display notebook tensorboard",
+    "cli completion display notebook options show tensorboard",
     "__main__",
 ]
 

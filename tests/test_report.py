@@ -122,7 +122,7 @@ def test_page_holds_every_part(page, run):
 
 
 def test_changed_settings_are_marked_and_the_command_makes_the_recipe_again(page, run):
-    from saccade.cli import chosen_recipe
+    from saccade.options import chosen_recipe
 
     changed = {row[0] for row in page.rows if len(row) == 4 and row[2].endswith("changed")}
     assert changed == {"epochs", "precision", "flip"} | ({"crop_pad"} if PRESETS["smoke"].crop_pad != 2 else set())

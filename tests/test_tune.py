@@ -272,7 +272,7 @@ def test_a_killed_worker_leaves_a_study_that_goes_on(images, tmp_path):
     assert never.model.read_bytes() == (study.run_of(first) / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("line", ['{"a" 1}', "words", "{}"])
+@pytest.mark.parametrize("line", ['{"a" 1}', "words", "{}", "2\0"])
 def test_a_journal_whose_last_line_is_damaged_is_refused(tmp_path, line):
     Ledger(tmp_path, "s", {"crop_pad": Range(0, 4)}, {}, 0, None)
     with open(tmp_path / ledgers.JOURNAL, "a") as file:

@@ -1,12 +1,9 @@
 """The command line: arguments in, one verb called, errors out. numpy and torch are imported inside the commands."""
 
 import contextlib
-import functools
 import json
-import math
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +11,19 @@ import click
 
 from saccade import __version__, completion, files
 from saccade.errors import SaccadeError
+from saccade.options import (
+    PATH,
+    Duration,
+    chosen_recipe,
+    raw_files,
+    the_budget,
+    the_device,
+    the_folds,
+    the_recipe,
+    the_split,
+    the_views,
+)
 
-PATH = click.Path(path_type=Path)
 IS_FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started; the others print nothing
 
 
@@ -64,69 +72,6 @@ def main() -> None:
     """
 
 
-def options(*decorators: Callable) -> Callable:
-    """Several click decorators as one, in reading order."""
-    return lambda function: functools.reduce(lambda f, decorate: decorate(f), reversed(decorators), function)
-
-
-class Duration(click.ParamType):
-    """Seconds, written as 90, 90s, 30m, 2h or 1d."""
-
-    name = "time"
-
-    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
-        units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-        text = str(value).strip()
-        try:
-            seconds = float(text.rstrip("smhd")) * units[text[-1]] if text[-1:] in units else float(text)
-        except ValueError:
-            seconds = math.nan
-        if not 0 < seconds < math.inf:
-            self.fail(f'"{value}" is not a length of time: write for example 90s, 30m or 2h.', parameter, context)
-        return seconds
-
-
-raw_files = options(
-    click.option("--labels", type=PATH, help="The labels CSV, where the guess is wrong."),
-    click.option("--test", type=PATH, help="The folder of test images, where the guess is wrong."),
-    click.option("--sample", type=PATH, help="The sample submission CSV, where the guess is wrong."),
-    click.option("--size", type=click.IntRange(4, 1024), metavar="PIXELS", help="Side of the prepared images."),
-    click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out instead of stopping."),
-    click.option("--group-duplicates", is_flag=True, help="Keep duplicates on one side of the split."),
-)
-the_folds = click.option(
-    "--folds", type=click.IntRange(2), metavar="K", help="K models, each validated on another part of all labels."
-)
-the_split = options(
-    click.option(
-        "--valid-share", type=float, default=0.1, show_default=True, help="Share of each class to validate on."
-    ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Decides which images validate."),
-)
-the_recipe = options(
-    click.option(
-        "--recipe",
-        "recipe_name",
-        metavar="NAME",
-        shell_complete=completion.recipes,
-        help="A name, a recipe.json, a run for its recipe, or a study for its best.",
-    ),
-    click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="FIELD=VALUE",
-        shell_complete=completion.settings,
-        help="Change a setting of the recipe.",
-    ),
-)
-the_budget = click.option(
-    "--budget", type=Duration(), metavar="TIME", help="Be done in 90s, 10m or 2h: chooses recipe and epochs."
-)
-the_device = click.option("--device", metavar="NAME", help="cpu, cuda, mps, ...; by default the best there is.")
-the_views = click.option("--views", type=click.Choice(["1", "2", "6"]), help="Views averaged; by default the recipe's.")
-
-
 @main.command()
 @click.argument("source", shell_complete=completion.sources)
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="Where everything goes.")
@@ -146,8 +91,9 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
     SOURCE is a folder, zip or archive with images and labels, or one of: demo, cifar10-tiny, cifar10.
     Run again, it goes on where it stopped.
     """
-    from saccade.compete import compete, describe_accuracy
+    from saccade.compete import compete
     from saccade.display import Display
+    from saccade.evaluate import describe_accuracy
 
     recipe = chosen_recipe(recipe_name, settings, arguments["budget"])
     folds = arguments["folds"]
@@ -340,9 +286,8 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
     \b
     Example:  saccade evaluate run data
     """
-    from saccade.compete import describe_accuracy
     from saccade.display import Display
-    from saccade.evaluate import evaluate
+    from saccade.evaluate import describe_accuracy, evaluate
 
     with Display() as display:
         scores = evaluate(run, data, views=int(views) if views else None, on_progress=display.on_progress, **arguments)
@@ -628,39 +573,9 @@ def show(thing: str) -> None:
     \b
     Example:  saccade show fast
     """
-    from saccade.presets import PRESETS
+    from saccade.show import show
 
-    path = Path(thing)
-    if thing in PRESETS:
-        click.echo(f"{thing}\n{PRESETS[thing]}")
-    elif (path / "images.npy").exists():
-        from saccade.imageset import ImageSet
-
-        click.echo(ImageSet.open(path))
-    elif (path / "folds.json").exists():
-        from saccade.folds import CrossValidation
-
-        click.echo(CrossValidation.open(path))
-    elif (path / "recipe.json").exists():
-        from saccade.run import Run
-
-        run = Run.open(path)
-        click.echo(f"{run}\n{run.about['runtime']}\n{run.recipe}")
-    elif path.suffix == ".json" and path.exists():
-        from saccade.recipe import Recipe
-
-        click.echo(Recipe.open(path))
-    else:
-        from saccade.modelfile import load_model, packaged_models
-
-        if not path.is_file() and thing not in packaged_models():
-            raise SaccadeError(
-                f'there is no "{thing}" to show.',
-                expected="prepared images, a run, a model, a recipe.json file or a recipe's name",
-                do=f"check the path; the recipes are {', '.join(PRESETS)}",
-            )
-        model = load_model(thing)
-        click.echo(f"{model.name}, {model.num_parameters:,} parameters\n{json.dumps(model.about, indent=2)}")
+    click.echo(show(thing))
 
 
 @main.command("list")
@@ -671,64 +586,9 @@ def list_(what: str) -> None:
     \b
     Example:  saccade list recipes
     """
-    if what == "recipes":
-        from saccade.presets import DEFAULT, PRESETS
-        from saccade.recipe import show_value
+    from saccade.show import list_models, list_recipes
 
-        for name, recipe in PRESETS.items():
-            default = "  (default)" if name == DEFAULT else ""
-            click.echo(f"{name:24}{recipe.model:24}{show_value(recipe.epochs):>5} epochs{default}")
-    else:
-        import torch
-
-        from saccade.compete import describe_accuracy
-        from saccade.modelfile import load_model, packaged_models
-        from saccade.models import MODELS, SOURCES, build_network
-
-        click.echo("Architectures, with their parameters for 10 classes (published accuracies: the original images)")
-        for name in MODELS:
-            with torch.device("meta"):
-                num = sum(p.numel() for p in build_network(name, 10).parameters() if p.requires_grad)
-            click.echo(f"  {name:24}{num:>12,} parameters  {SOURCES[name]}")
-        click.echo("Models that come with the package, trained")
-        for name in packaged_models():
-            model = load_model(name)
-            click.echo(f"  {name:24}{model.num_parameters:>12,} parameters  {model.name}")
-            click.echo(f"  {'':24}{describe_accuracy(model.about['evaluation'])}")
-
-
-def chosen_recipe(name: str | None, settings: tuple[str, ...], budget: float | None = None):
-    """The recipe that --recipe and --set mean; None where a budget is to choose it."""
-    from saccade.errors import RecipeError, did_you_mean
-    from saccade.presets import DEFAULT, PRESETS
-    from saccade.recipe import Recipe
-
-    if budget is not None:
-        if any(text.startswith("epochs=") for text in settings):
-            raise click.UsageError("--budget plans the epochs: leave one of them out, it or --set epochs")
-        if name is None and not settings:
-            return None
-    if name is None or name in PRESETS:
-        recipe = PRESETS[name or DEFAULT]
-    elif name.endswith(".json"):
-        recipe = Recipe.open(name)
-    elif (Path(name) / "recipe.json").exists():
-        recipe = Recipe.open(Path(name) / "recipe.json")
-    elif (Path(name) / "study.json").exists():
-        best = Path(name) / "best.json"
-        if not best.exists():
-            raise RecipeError(
-                "no trial of this study is complete.", where=name, do="run the same `saccade tune` again to go on"
-            )
-        recipe = Recipe.open(best)
-    else:
-        raise RecipeError(
-            f'there is no recipe "{name}".',
-            where=f"--recipe {name}",
-            expected=", ".join(PRESETS) + ", a recipe.json file, a run, or a folder that `saccade tune` wrote",
-            do=did_you_mean(name, PRESETS, "check the spelling"),
-        )
-    return recipe.with_settings(settings)
+    click.echo(list_recipes() if what == "recipes" else list_models())
 
 
 def fold_folders(out: Path, folds: int) -> list[Path]:

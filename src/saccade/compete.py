@@ -10,7 +10,7 @@ from typing import Any
 
 from saccade import files
 from saccade.budget import settled
-from saccade.evaluate import evaluate
+from saccade.evaluate import describe_accuracy, evaluate
 from saccade.folds import CrossValidation
 from saccade.imageset import ImageSet
 from saccade.predict import Progress, predict
@@ -110,11 +110,3 @@ def compete(
         submission = write_submission(guesses, images, out / "submission.csv")
         log.info("submission: %d lines, checked against the competition's sample", len(guesses))
         return Entry(images, run, scores, final, submission)
-
-
-def describe_accuracy(scores: dict[str, Any]) -> str:
-    """One line: the accuracy with its interval and the number of images."""
-    return (
-        f"{scores['split']} accuracy {100 * scores['accuracy']:.2f}% on {scores['images']:,} images "
-        f"(95% interval {100 * scores['low']:.2f} to {100 * scores['high']:.2f}%)"
-    )

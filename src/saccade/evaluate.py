@@ -48,6 +48,14 @@ def evaluate(
     return {"split": split, **score(guesses, chosen.labels), "classes": by_class}
 
 
+def describe_accuracy(scores: dict[str, Any]) -> str:
+    """One line: the accuracy with its interval and the number of images."""
+    return (
+        f"{scores['split']} accuracy {100 * scores['accuracy']:.2f}% on {scores['images']:,} images "
+        f"(95% interval {100 * scores['low']:.2f} to {100 * scores['high']:.2f}%)"
+    )
+
+
 def labelled(images: ImageSet, split: str) -> ImageSet:
     """The images of a split. Raises DataError where they have no labels."""
     chosen = images.select(split)
