@@ -34,7 +34,8 @@ def main() -> None:
     def once(data: bytes) -> None:
         attempt.read(data, suffix)
 
-    limits = [f"-max_total_time={seconds}", "-max_len=65536", "-rss_limit_mb=4096", f"-artifact_prefix={base}/"]
+    longest = 2 * max(map(len, wholes.values()))
+    limits = [f"-max_total_time={seconds}", f"-max_len={longest}", "-rss_limit_mb=4096", f"-artifact_prefix={base}/"]
     atheris.Setup([sys.argv[0], *limits, str(base / "corpus")], once)
     atheris.Fuzz()
 

@@ -121,7 +121,7 @@ def plan(
         plans.append(Plan(planned, name, pace, taken, accuracy))
     if not plans:
         raise RunError(
-            f"{minutes(seconds)} do not suffice for one weight update.",
+            f"{minutes(max(0.0, seconds))} do not suffice for one weight update.",
             where="--budget",
             expected="more time than preparing, validating and predicting take",
             do="give more time, or choose a smaller model with --recipe",
