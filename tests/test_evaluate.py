@@ -174,3 +174,19 @@ def test_a_model_of_other_classes_or_sizes_is_refused(images):
         evaluate(small_model(classes=("cat", "owl", "dog")), images)
     with pytest.raises(DataError, match="16x16 pixels"):
         evaluate(small_model(size=(32, 32)), images)
+
+
+def test_a_model_that_has_seen_the_images_is_scored_with_a_warning(images, tmp_path, caplog):
+    def model(name, **about):
+        return save_model(tmp_path / name, small_model(), recipe={"views": 1}, **about)
+
+    honest = model("honest.safetensors", fingerprint=images.fingerprint, on="train")
+    assert evaluate(honest, images)["seen"] == "no"
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    assert evaluate(honest, images, split="train")["seen"] == "yes"
+    assert "was trained on these train images" in caplog.text
+    assert evaluate(model("all.safetensors", fingerprint=images.fingerprint, on="train+valid"), images)["seen"] == "yes"
+    assert "was trained on these valid images" in caplog.text
+    assert evaluate(model("other.safetensors", fingerprint="other", on="train"), images)["seen"] == "perhaps"
+    assert evaluate(model("unknown.safetensors"), images)["seen"] == "perhaps"
+    assert "not the images that the model was made with" in caplog.text

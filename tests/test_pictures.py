@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,3 +130,10 @@ def test_the_packaged_model_works_by_name_without_any_file_of_ours(tmp_path, mon
     assert model.about["normalisation"]["mean"] == model.mean.flatten().tolist()
     assert model.about["evaluation"]["images"] == 5000
     assert 0.88 < model.about["evaluation"]["low"] < model.about["evaluation"]["high"] < 0.91
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="no such device here")
+def test_what_is_neither_file_nor_folder_holds_no_pictures(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match='"/dev/null" holds no pictures'):
+        find_pictures([tmp_path / "a.png", "/dev/null"])

@@ -3,6 +3,7 @@
 import base64
 import io
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -168,7 +169,7 @@ def test_a_thousand_classes_give_the_worst_pairs_instead_of_a_matrix(place):
 def test_other_images_of_the_same_classes_are_said_to_be(run, place):
     other = colourful(place / "other", ("cherry", "leaf", "sky"), num=60)
     page = read_page(report(run, other, out=place / "other.html"))
-    assert "not the images that the run was made with" in page.text
+    assert "not the images that the model was made with" in page.text
 
 
 def test_run_on_everything_is_said_to_know_the_images_and_shows_mixed_batches(images, place):
@@ -287,3 +288,15 @@ def test_figures_for_people():
 def test_large_pictures_are_scaled_down_for_the_page():
     data = base64.b64decode(picture(noise(1, 300)[0, :, :150].copy()).partition(",")[2])
     assert Image.open(io.BytesIO(data)).size == (64, 128)
+
+
+def test_a_run_whose_figures_are_gone_is_refused(run, images, place):
+    copy = place / "without figures"
+    shutil.copytree(run.folder, copy)
+    (copy / "metrics.jsonl").write_text("{}\n{")
+    with pytest.raises(RunError, match="damaged") as caught:
+        report(copy, images, out=place / "none.html")
+    assert "another folder" in str(caught.value)  # of a finished run there is no checkpoint to write them anew from
+    (copy / "metrics.jsonl").unlink()
+    with pytest.raises(RunError, match="no figures of its epochs"):
+        report(copy, images, out=place / "none.html")

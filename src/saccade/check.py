@@ -11,7 +11,7 @@ import numpy as np
 from saccade import files, oddities, pages
 from saccade.duplicates import SMALLEST, Pairs, Progress, exact_copies, joined, near_pairs
 from saccade.errors import DataError, RunError, SaccadeError, first_few
-from saccade.folds import as_trained
+from saccade.folds import as_trained, seen
 from saccade.imageset import SPLITS, UNLABELLED, ImageSet
 from saccade.label_errors import Suspects, label_errors
 from saccade.pages import Card, cards, percent
@@ -262,7 +262,7 @@ def _guesses(
             expected=f"a run on {images.folder}",
             do="train on these images first, or leave the run out",
         )
-    if "valid" in run.about["on"].split("+"):
+    if seen(run.about, images, "valid") == "yes":
         raise RunError(
             "the run was trained on all labelled images, so it contradicts none of their labels.",
             where=str(run.folder),

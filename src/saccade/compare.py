@@ -13,7 +13,7 @@ import numpy as np
 from saccade import charts, files, pages
 from saccade.errors import DataError, RunError, SaccadeError
 from saccade.evaluate import labelled, score
-from saccade.folds import as_trained
+from saccade.folds import as_trained, seen
 from saccade.imageset import ImageSet
 from saccade.modelfile import load_model
 from saccade.pages import minutes, percent
@@ -180,7 +180,7 @@ def _check(runs: list[Run], names: list[str], images: ImageSet, split: str) -> N
                 expected=f"the images in {images.folder}, with the same split",
                 do="compare runs that were trained on the same prepared images",
             )
-        if split in run.about["on"].split("+"):
+        if seen(run.about, images, split) == "yes":
             raise RunError(
                 f'"{name}" was trained on the {split} images, so they tell nothing about it.',
                 where=str(run.folder),

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from saccade import distributed, runtime
+from saccade import distributed
 from saccade.evaluate import score
+from saccade.folds import seen
 from saccade.imageset import UNLABELLED, ImageSet
 from saccade.models import Classifier
 from saccade.pictures import Classified, classify
-from saccade.predict import Progress, in_parts
+from saccade.predict import Progress, in_parts, place_of
 
 log = logging.getLogger("saccade")
 
@@ -37,7 +38,8 @@ def average(
     on the valid images where no model was trained on those. parts: a folder for what each model says; see `in_parts`.
     """
     mean, scores = _average(models, images.select(split), views, device, parts, on_progress)
-    unseen = [s for s in (split, "valid") if s in images.counts and not seen_by_any(models, images, s)]
+    abouts = [model.about for _, model in models]
+    unseen = [s for s in (split, "valid") if s in images.counts and all(seen(a, images, s) == "no" for a in abouts)]
     if split not in unseen:
         log.warning("models among these were trained on %s images: what they say of those is too sure", split)
     elif not scores and "valid" in unseen:
@@ -48,16 +50,6 @@ def average(
     else:
         log.info("what the average gains is not known: no labelled images are new to all %d models", len(models))
     return mean
-
-
-def seen_by_any(models: Sequence[Named], images: ImageSet, split: str) -> bool:
-    """Whether a model was trained on images of this split, or may have been."""
-    if split == "test":
-        return False
-    abouts = [model.about for _, model in models]
-    return any(
-        about.get("fingerprint") != images.fingerprint or split in about.get("on", split).split("+") for about in abouts
-    )
 
 
 def _average(
@@ -77,8 +69,7 @@ def _average(
             if on_progress:
                 on_progress(stage, before * num + done, len(models) * num)
 
-        precision = model.about.get("recipe", {}).get("precision", "auto")
-        place = runtime.choose(precision, distributed.device_here(device))
+        place = place_of(model, distributed.device_here(device))
         if place.why != why:
             log.info("%s", place.why)
             why = place.why
@@ -122,8 +113,9 @@ def classify_by_all(
     on_progress: Progress | None = None,
 ) -> list[Classified]:
     """What the models say together of named pictures: means of probabilities and of strangeness; see `classify`."""
-    place = runtime.choose(device=device)
-    by_model = [classify(model, pictures, place, views=views, on_progress=on_progress) for _, model in models]
+    by_model = [
+        classify(model, pictures, place_of(model, device), views=views, on_progress=on_progress) for _, model in models
+    ]
     if len(by_model) == 1:
         return by_model[0]
     return [_together(said) for said in zip(*by_model, strict=True)]

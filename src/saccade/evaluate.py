@@ -1,18 +1,21 @@
 """Model + labelled images -> scores."""
 
+import logging
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from saccade import distributed, runtime
+from saccade import distributed
 from saccade.errors import DataError
-from saccade.folds import as_trained
+from saccade.folds import as_trained, seen, warning_of
 from saccade.imageset import UNLABELLED, ImageSet
 from saccade.models import Classifier
-from saccade.predict import Progress, check_fit, opened, probabilities
+from saccade.predict import Progress, check_fit, opened, place_of, probabilities
 from saccade.run import Run
+
+log = logging.getLogger("saccade")
 
 
 def evaluate(
@@ -26,7 +29,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores of a model on the labelled images of a split, as `score` gives them, with the split's name.
 
-    The valid and train images of a fold's model are those of its fold.
+    The valid and train images of a fold's model are those of its fold. seen: "yes" or "perhaps" where the model was, or
+    may have been, trained on these images, which is warned of as well.
     Raises DataError where the split has no labels or the model does not fit.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
@@ -34,8 +38,10 @@ def evaluate(
     images = as_trained(images, model.about)
     chosen = labelled(images, split)
     check_fit(model, images)
+    if warning := warning_of(model.about, images, split):
+        log.warning("%s", warning)
     with distributed.joined(device):
-        place = runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), distributed.device_here(device))
+        place = place_of(model, distributed.device_here(device))
         guesses = probabilities(model, chosen, place, views=views, on_progress=on_progress)
     right = (guesses.argmax(axis=1) == chosen.labels).astype(np.int64)
     totals = np.bincount(chosen.labels, minlength=len(images.classes))
@@ -45,7 +51,8 @@ def evaluate(
         for name, n, k in zip(images.classes, totals, hits, strict=True)
         if n
     }
-    return {"split": split, **score(guesses, chosen.labels), "classes": by_class}
+    facts = {"split": split, "seen": seen(model.about, images, split)}
+    return {**facts, **score(guesses, chosen.labels), "classes": by_class}
 
 
 def describe_accuracy(scores: dict[str, Any]) -> str:

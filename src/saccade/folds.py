@@ -109,6 +109,29 @@ def as_trained(images: ImageSet, about: dict[str, Any]) -> ImageSet:
     return found if found.about["fold"] == which else images  # the same images may be prepared with groups and without
 
 
+def seen(about: dict[str, Any], images: ImageSet, split: str) -> str:
+    """Whether a model (its `about`) was trained on this split of the images: "no", "yes" or "perhaps".
+
+    Perhaps: it was made with other images, which may hold some of these. The test images nobody trains on.
+    """
+    if split == "test":
+        return "no"
+    if about.get("fingerprint") != images.fingerprint or "on" not in about:
+        return "perhaps"
+    return "yes" if split in about["on"].split("+") else "no"
+
+
+def warning_of(about: dict[str, Any], images: ImageSet, split: str) -> str:
+    """What to say beside a model's scores on a split that it has seen, or may have seen; "" where it has not."""
+    return {
+        "no": "",
+        "yes": f"the model was trained on these {split} images. The scores say how well it remembers them, not how "
+        "well it does on new ones.",
+        "perhaps": "these are not the images that the model was made with. If some of them were among its training "
+        "images, the scores are too good.",
+    }[seen(about, images, split)]
+
+
 def fold_folder(out: str | Path, number: int) -> Path:
     """Where the run of this fold (counted from 1) is."""
     return Path(out) / f"fold-{number}"

@@ -13,7 +13,7 @@ from saccade import calibrate, files, runtime
 from saccade.decode import UnreadablePicture, decode, is_picture
 from saccade.errors import DataError
 from saccade.models import Classifier
-from saccade.predict import Progress, familiarity, features, logits
+from saccade.predict import Progress, familiarity, features, probabilities
 from saccade.predictions import PREFIX
 from saccade.rows import natural_key
 
@@ -65,9 +65,8 @@ def classify(
         readable = [image for image in pixels if not isinstance(image, str)]
         if readable:
             pixels_of = np.stack(readable)
-            raw = logits(model, pixels_of, place, views=views)
+            guesses = probabilities(model, pixels_of, place, views=views)
             seen = features(model, pixels_of, place)
-            guesses = calibrate.softmax(raw, float(model.temperature))
             scores = calibrate.strangeness(familiarity(model, seen), *model.familiar.tolist())
             rows = iter(zip(guesses, scores, strict=True))
         for (name, _), image in zip(chunk, pixels, strict=True):
@@ -88,6 +87,7 @@ def find_pictures(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
     """
     found: list[tuple[str, Path]] = []
     for path in map(Path, paths):
+        inside: list[Path] = []
         if path.is_dir():
             inside = [p for p in path.rglob("*") if p.is_file() and is_picture(p.name) and not p.name.startswith(".")]
             found += sorted(((str(p), p) for p in inside), key=lambda pair: natural_key(pair[0]))

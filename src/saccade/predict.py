@@ -67,8 +67,7 @@ def predict(
 
                 found = average(models, images, split, views=views, device=device, parts=parts, on_progress=on_progress)
             else:
-                precision = first.about.get("recipe", {}).get("precision", "auto")
-                place = runtime.choose(precision, distributed.device_here(device))
+                place = place_of(first, distributed.device_here(device))
                 log.info("%s", place.why)
                 found = in_parts(first, chosen, place, parts, views=views, on_progress=on_progress)
             guesses = Predictions(chosen.ids, found, first.classes)
@@ -84,6 +83,11 @@ def opened(model: Run | Classifier | str | Path) -> Classifier:
     if isinstance(model, Classifier):
         return model
     return load_model(model.folder if isinstance(model, Run) else model)
+
+
+def place_of(model: Classifier, device: str | None) -> runtime.Runtime:
+    """Where a model computes, in the precision of its recipe."""
+    return runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), device)
 
 
 def is_model(name: str) -> bool:
@@ -178,7 +182,7 @@ def in_parts(
     done = files.read_json(note, error=DataError, do=f"remove {folder}")["images"] if is_begun else 0
     if done:
         log.info("going on: %d of %d images are classified", done, num)
-    with open(values, "ab") as file:
+    with files.disk_errors(values), open(values, "ab") as file:
         file.truncate(done * stride)  # what a kill left of a part
         for start in range(done, num, PART):
             part = images.take(np.arange(start, min(start + PART, num)))

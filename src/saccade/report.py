@@ -11,7 +11,7 @@ from saccade import charts, files, pages
 from saccade.confusion import bins, class_rows, confusion_table, shades, worst_pairs
 from saccade.errors import RunError
 from saccade.evaluate import labelled, score, wilson_interval
-from saccade.folds import as_trained
+from saccade.folds import as_trained, seen, warning_of
 from saccade.imageset import ImageSet
 from saccade.label_errors import label_errors
 from saccade.loader import Batches
@@ -94,6 +94,8 @@ def _values(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, spl
         for (a, b), (p, q) in zip(order[doubtful], top[doubtful], strict=True)
     ]
     rows = run.metrics
+    if warning := warning_of(run.about, images, split):
+        log.warning("%s", warning)
     return {
         "title": f"{run.folder.resolve().name}: {run.recipe.model}",
         "recipe_line": f"{run.recipe.model}, {show_value(run.recipe.epochs)} epochs",
@@ -101,7 +103,7 @@ def _values(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, spl
         "images": str(images),
         "scores": score(found, labels),
         "split": split,
-        "notices": notices(run, images, split),
+        "notices": [warning] if warning else [],
         "headline_facts": [("trained in", minutes(sum(row["seconds"] for row in rows)))] if rows else [],
         "names": names,
         "interval": wilson_interval,
@@ -117,34 +119,23 @@ def _values(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, spl
         "num_suspects": len(suspects),
         "suspects": show(suspects.index, "looks like", suspects.suggested),
         "basis": f"The model did not train on these {len(chosen):,} {split} images."
-        if split not in run.about["on"].split("+")
+        if seen(run.about, images, split) != "yes"
         else f"The model trained on these {split} images, so it hardly contradicts their labels.",
         **_training(run, images),
         **_recipe(run, images),
     }
 
 
-def notices(run: Run, images: ImageSet, split: str) -> list[str]:
-    """What keeps the scores from being what they seem."""
-    found = []
-    if split in run.about["on"].split("+"):
-        found.append(
-            f"the model was trained on these {split} images. The scores say how well it remembers them, not how well "
-            "it does on new ones."
-        )
-    if run.about["fingerprint"] != images.fingerprint:
-        found.append(
-            "these are not the images that the run was made with. If some of them were among its training images, the "
-            "scores are too good."
-        )
-    for notice in found:
-        log.warning("%s", notice)
-    return found
-
-
 def _training(run: Run, images: ImageSet) -> dict[str, Any]:
     """The sections on training and augmentation."""
     recipe, rows = run.recipe, run.metrics
+    if not rows:
+        raise RunError(
+            "the run has no figures of its epochs.",
+            where=str(run.folder / "metrics.jsonl"),
+            expected="a line for each epoch",
+            do="put back a copy of the file, or train again into another folder",
+        )
     steps_per_epoch = rows[0]["step"]
     total = rows[-1]["step"]
     steps = np.unique(np.linspace(0, total - 1, 600).astype(int)).tolist()

@@ -12,10 +12,9 @@ from types import FrameType
 
 import numpy as np
 
-from saccade import runtime
 from saccade.errors import SaccadeError
 from saccade.models import Classifier
-from saccade.predict import opened, probabilities
+from saccade.predict import opened, place_of, probabilities
 from saccade.run import Run
 
 log = logging.getLogger("saccade")
@@ -57,7 +56,7 @@ def serve(
     from saccade.web.connection import Connection
 
     model = opened(model)
-    place = runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), device)
+    place = place_of(model, device)
     log.info("%s", place.why)
     # The first picture costs more than the others, and a network that cannot run fails here, not at a visitor.
     probabilities(model, np.zeros((1, *model.size, 3), dtype=np.uint8), place, views=views)

@@ -26,7 +26,7 @@ def show(thing: str) -> str:
         return str(CrossValidation.open(path))
     if (path / "recipe.json").exists():
         run = Run.open(path)
-        return f"{run}\n{run.about['runtime']}\n{run.recipe}"
+        return f"{run}\n{run.about.get('runtime', '')}\n{run.recipe}"
     if path.suffix == ".json" and path.exists():
         return str(Recipe.open(path))
     from saccade.modelfile import load_model, packaged_models  # imports torch, which takes a second
