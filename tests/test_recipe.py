@@ -327,3 +327,31 @@ def test_str_marks_what_is_not_the_default():
 def test_a_preset_survives_a_file(name, tmp_path):
     PRESETS[name].save(tmp_path / "a.json")
     assert Recipe.open(tmp_path / "a.json") == PRESETS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "drops", "every"),
+    [
+        ("gluoncv_resnet20_v2", 24, (8, 16), 0),
+        ("gluoncv_resnet20_v2", 2.4, (1, 2), 0),
+        ("gluoncv_resnet20_v2", 0.3, (1,), 0),
+        ("gluoncv_wideresnet28_10", 100, (30, 60, 80), 0),
+        ("d2l", 40, (), 8),
+        ("d2l", 2, (), 1),
+    ],
+)
+def test_a_recipe_of_another_length_drops_its_rate_at_the_same_shares(name, epochs, drops, every):
+    found = PRESETS[name].lasting(epochs)
+    assert (found.epochs, found.lr_drops, found.lr_drop_every) == (epochs, drops, every)
+    assert (
+        replace(found, **{f: getattr(PRESETS[name], f) for f in ("epochs", "lr_drops", "lr_drop_every")})
+        == PRESETS[name]
+    )
+
+
+def test_a_recipe_of_another_length_averages_and_mixes_for_the_same_shares():
+    long = Recipe(epochs=20, average_last=5, mixup=1, mix_off_epochs=10)
+    assert (long.lasting(4).average_last, long.lasting(4).mix_off_epochs) == (1, 2)
+    assert (long.lasting(0.5).average_last, long.lasting(0.5).mix_off_epochs) == (1, 0)
+    assert (long.lasting(1.2).average_last, long.lasting(1.2).mix_off_epochs) == (1, 1)
+    assert long.lasting(20) == long

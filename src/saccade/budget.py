@@ -115,7 +115,7 @@ def plan(
         epochs = min(work.epochs(pace, left), MOST_EPOCHS)
         if epochs * len(train) < candidate.batch_size:
             break
-        planned = replace(candidate, epochs=max(epochs, 0.001))
+        planned = candidate.lasting(max(epochs, 0.001))
         taken = work.seconds(pace, planned.epochs) + time.perf_counter() - began
         accuracy = _expected(name, epochs * len(train)) if name in CURVES else None
         plans.append(Plan(planned, name, pace, taken, accuracy))
@@ -170,7 +170,7 @@ def measure(train: ImageSet, recipe: Recipe, device: str | None, seconds: float)
     place = runtime.choose(recipe.precision, device)
     shares = {0.0: 1 - recipe.small_share, 1.0: recipe.small_share}  # small_share of a trial -> its weight
     train_seconds = 0.0
-    model = build_model(recipe, train).to_device(place.device).train()
+    model = build_model(recipe, train).to_device(place.device, place.weights).train()
     for small_share, weight in shares.items():
         if weight:
             trial = replace(recipe, small_share=small_share, small_size=recipe.small_size if small_share else 0)

@@ -133,6 +133,18 @@ class Recipe:
         """Epochs begun: the last may be cut short by `epochs`, and is planned so."""
         return math.ceil(self.epochs)
 
+    def lasting(self, epochs: float) -> "Recipe":
+        """The same for another number of epochs: what is counted in epochs keeps its share of the training."""
+        ratio, num = epochs / self.epochs, math.ceil(epochs)
+        return dataclasses.replace(
+            self,
+            epochs=epochs,
+            lr_drops=tuple(sorted({max(1, round(drop * ratio)) for drop in self.lr_drops})),
+            lr_drop_every=self.lr_drop_every and max(1, round(self.lr_drop_every * ratio)),
+            mix_off_epochs=min(round(self.mix_off_epochs * ratio), num - 1),
+            average_last=self.average_last and min(max(1, round(self.average_last * ratio)), num),
+        )
+
     def total_steps(self, steps_per_epoch: int) -> int:
         """Weight updates in all, at least 1."""
         return math.ceil(self.epochs * steps_per_epoch)
