@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import some
-from saccade.calibrate import fit_directions, fit_familiar, fit_temperature, softmax, strangeness
+from saccade.calibrate import best_temperature, fit_directions, fit_familiar, fit_temperature, softmax, strangeness
 
 
 def drawn(temperature, num=20_000, classes=5, seed=0):
@@ -23,14 +23,14 @@ def mean_loss(logits, labels, temperature):
 
 @pytest.mark.parametrize("temperature", [0.2, 0.5, 1.0, 1.7, 5.0])
 def test_a_known_temperature_is_found_again(temperature):
-    assert fit_temperature(*drawn(temperature)) == pytest.approx(temperature, rel=0.05)
+    assert best_temperature(*drawn(temperature)) == pytest.approx(temperature, rel=0.05)
 
 
 @some
 @given(temperature=st.floats(0.1, 10), num=st.integers(1, 50), classes=st.integers(2, 6), seed=st.integers(0, 999))
 def test_no_point_of_a_fine_grid_has_a_lower_loss(temperature, num, classes, seed):
     logits, labels = drawn(temperature, num, classes, seed)
-    found = fit_temperature(logits, labels)
+    found = best_temperature(logits, labels)
     assert 0.05 <= found <= 20
     least = min(mean_loss(logits, labels, t) for t in np.geomspace(0.05, 20, 400))
     assert mean_loss(logits, labels, found) <= least + 1e-9
@@ -40,20 +40,20 @@ def test_the_limits_are_kept_where_no_temperature_is_best():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(100, 4))
     always_right, always_wrong = logits.argmax(axis=1), logits.argmin(axis=1)
-    assert fit_temperature(logits, always_right) == pytest.approx(0.05)
-    assert fit_temperature(logits, always_wrong) == pytest.approx(20)
+    assert best_temperature(logits, always_right) == pytest.approx(0.05)
+    assert best_temperature(logits, always_wrong) == pytest.approx(20)
 
 
 def test_a_temperature_for_float32_and_huge_logits_is_still_a_number():
     logits, labels = drawn(1.0, 200)
     for scaled in (logits.astype(np.float32), logits * 1e4, logits * 0, logits + 1e6):
-        assert 0.05 <= fit_temperature(scaled, labels) <= 20
+        assert 0.05 <= best_temperature(scaled, labels) <= 20
 
 
 def test_adding_a_constant_to_the_logits_of_an_image_changes_nothing():
     logits, labels = drawn(1.7, 300)
     moved = logits + np.arange(300)[:, None]
-    assert fit_temperature(moved, labels) == pytest.approx(fit_temperature(logits, labels))
+    assert best_temperature(moved, labels) == pytest.approx(best_temperature(logits, labels))
     np.testing.assert_allclose(softmax(moved, 1.7), softmax(logits, 1.7), atol=1e-6)
 
 
@@ -113,3 +113,15 @@ def test_images_unlike_those_known_are_strange():
 
 def test_without_a_fitted_limit_strangeness_is_unknown():
     assert np.isnan(strangeness(np.zeros(3), 0.0, 0.0)).all()
+
+
+def test_few_images_move_the_temperature_little_and_many_all_the_way():
+    """Three images may not spoil a model that is right as it is, and 2,000 mend one that is not."""
+    rng = np.random.default_rng(0)
+    for true, num, worst in ((1.0, 3, 1.06), (2.0, 2000, 1.005)):
+        logits, labels = drawn(true, 20_000, 5, 0)
+        best, losses = mean_loss(logits, labels, true), []
+        for _ in range(50):
+            few = rng.choice(len(labels), num, replace=False)
+            losses.append(mean_loss(logits, labels, fit_temperature(logits[few], labels[few])))
+        assert np.mean(losses) < worst * best
