@@ -245,6 +245,15 @@ def test_a_refused_submission_leaves_the_old_one(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["data", "submission.csv"]
 
 
+def test_a_submission_that_does_not_pass_its_check_never_gets_its_name(tmp_path, monkeypatch):
+    images = data(tmp_path / "data")
+    (tmp_path / "submission.csv").write_text("the last good one")
+    monkeypatch.setattr(Predictions, "label_of", lambda self, id: "no class")
+    with pytest.raises(DataError, match='"no class" is not a class'):
+        write_submission(guesses(images), images, tmp_path / "submission.csv")
+    assert (tmp_path / "submission.csv").read_text() == "the last good one"
+
+
 def test_a_sample_of_thirty_thousand_ids_takes_no_time(tmp_path):
     ids = [str(n) for n in range(30_000)]
     images = data(tmp_path / "data", ids=ids, sample="id,label\n" + "".join(f"{id}.png,cat\n" for id in reversed(ids)))

@@ -68,8 +68,8 @@ def write_submission(
         what = f'the most frequent class, "{frequent}"' if columns is None else "the shares of the classes"
         log.warning("%d test images could not be read; their lines hold %s", len(left_out), what)
     out = Path(out)
+    _check(text.getvalue(), out, images)
     files.write_text(out, text.getvalue())
-    check_submission(out, images)
     return out
 
 
@@ -95,6 +95,14 @@ def check_submission(path: str | Path, images: ImageSet) -> int:
     that is none, a line too many or too few.
     """
     path = Path(path)
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise DataError(f"the submission cannot be read: {problem}.", where=str(path), do="write it again") from None
+    return _check(text, path, images)
+
+
+def _check(text: str, path: Path, images: ImageSet) -> int:
     header, sample_ids = _sample(images)
     columns = class_columns(header, images)
 
@@ -103,9 +111,8 @@ def check_submission(path: str | Path, images: ImageSet) -> int:
         return DataError(what, where=f"{path}, line {line}", expected=expected, do=again)
 
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as problem:
         raise DataError(f"the submission cannot be read: {problem}.", where=str(path), do="write it again") from None
     if not rows or rows[0] != header:
         raise wrong(f'the header is "{",".join(rows[0]) if rows else ""}".', 1, f'the sample\'s: "{",".join(header)}"')
