@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from saccade.cli import chosen_recipe
 from saccade.imageset import ImageSet
 from saccade.modelfile import load_model
+from saccade.options import chosen_recipe
 from saccade.run import Run
 from scaling import write_part
 

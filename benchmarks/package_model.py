@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from saccade import ImageSet, calibrate, load_model, runtime
-from saccade.compete import describe_accuracy
-from saccade.evaluate import evaluate, score
+from saccade.evaluate import describe_accuracy, evaluate, score
 from saccade.modelfile import PACKAGED, save_model
 from saccade.predict import familiarity, features, logits
 from saccade.recipe import show_value

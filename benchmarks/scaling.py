@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from saccade.cli import chosen_recipe
 from saccade.imageset import COLUMNS, ImageSet
+from saccade.options import chosen_recipe
 from saccade.run import Run
 
 WAYS = {

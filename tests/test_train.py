@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from conftest import write_world
+from saccade import calibrate, files, runtime
 from saccade.errors import DataError, RunError
 from saccade.imageset import ImageSet
 from saccade.modelfile import identity, load_model
+from saccade.predict import logits
 from saccade.prepare import prepare
 from saccade.presets import PRESETS
 from saccade.recipe import Recipe
@@ -74,7 +76,10 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(images, tmp_pat
 
 SETTINGS = [
     [],
-    ["optimizer=muon", "muon_lr=0.2", "flip=alternating", "piece_size=7", "precision=bfloat16"],
+    [
+        *("optimizer=muon", "muon_lr=0.2", "flip=alternating", "piece_size=7", "precision=bfloat16"),
+        *("whiten_bias_share=0.3", "lr_drops=1"),
+    ],
     ["ema=0.9", "mixup=1", "mix_off_epochs=1", "crop_area=0.64", "cutout=4"],
     ["model=cifar_wideresnet10_1", "dropout=0.3", "peak_lr=0.1", "head_lr=0"],
     ["epochs=2.4", "schedule=linear"],
@@ -98,8 +103,8 @@ def test_resumed_run_equals_uninterrupted_run(images, tmp_path, settings):
     parts = train(images, recipe, tmp_path / "parts", checkpoint_seconds=0)
     assert without_clocks(parts) == without_clocks(whole)
     assert parts.model.read_bytes() == whole.model.read_bytes()
-    for name in ("best.safetensors",):
-        assert (parts.folder / name).exists() == (whole.folder / name).exists()
+    assert parts.best.exists() == whole.best.exists()
+    assert not whole.best.exists() or parts.best.read_bytes() == whole.best.read_bytes()
 
 
 def test_a_fraction_of_an_epoch_is_trained_and_counted(images, tmp_path):
@@ -300,3 +305,45 @@ def test_run_folder_that_is_none_is_refused(tmp_path):
     (tmp_path / "about.json").write_text(json.dumps([]))
     with pytest.raises(RunError, match="holds no run"):
         Run.open(Path(tmp_path))
+
+
+def test_the_best_model_is_calibrated_like_the_last_one(images, tmp_path, monkeypatch):
+    accuracies = iter([0.9, 0.2])
+    module = sys.modules["saccade.train"]  # saccade.train is the function
+    told = module.score
+    monkeypatch.setattr(module, "score", lambda *a: told(*a) | {"accuracy": next(accuracies)})
+    run = train(images, SMOKE, tmp_path / "run")
+    best, last = load_model(run.best), load_model(run.model)
+    assert [model.about["scores"]["epoch"] for model in (best, last)] == [1, 2]
+    for model in (best, last):
+        raw = logits(model, images.select("valid"), runtime.choose("float32"), views=1)
+        labels = images.select("valid").labels
+        assert float(model.temperature) == pytest.approx(calibrate.fit_temperature(raw, labels), rel=1e-5)
+        assert model.familiar[0] > model.familiar[1]
+
+
+def test_a_whitening_bias_that_never_trains_stays_at_zero(images, tmp_path):
+    run = train(images, SMOKE.with_settings(["whiten_bias_share=0"]), tmp_path / "run")
+    assert not load_model(run).network.features[0].bias.any()
+
+
+@pytest.mark.parametrize("settings", [["batch_size=1"], ["piece_size=1", "sync_batchnorm=false"]])
+def test_pieces_of_one_image_that_batch_norm_cannot_use_are_refused(images, tmp_path, settings):
+    with pytest.raises(RunError, match=r"one image of 16x16 pixels at a time: batch norm needs more"):
+        train(images, SMOKE.with_settings(settings), tmp_path / "run")
+
+
+def test_what_the_caller_does_wrong_keeps_its_own_error(images, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        train(images, SMOKE, tmp_path / "run", on_epoch=lambda row: (tmp_path / "no" / "log").touch())
+
+
+def test_a_training_that_begins_leaves_alone_what_others_write_in_its_folder(images, tmp_path):
+    (tmp_path / "run").mkdir()
+    left = tmp_path / "run" / ".old.csv.1.partial"
+    left.write_bytes(b"")
+    with files.replacing(tmp_path / "run" / "predictions.csv") as file:
+        file.write(b"id")
+        train(images, SMOKE, tmp_path / "run")
+    assert (tmp_path / "run" / "predictions.csv").read_bytes() == b"id"
+    assert not left.exists()

@@ -169,10 +169,15 @@ def _cut(start: int, stop: int, length: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(ends))
 
 
-def check_shares(batch_sizes: Iterable[int], recipe: Recipe) -> None:
-    """Raise RunError where a process would get no image of a piece."""
+def check_shares(batch_sizes: Iterable[int], recipe: Recipe) -> int:
+    """The images of the smallest piece that batch norm sees. Raises RunError where a process would get none of one."""
+    found = []
     for num in batch_sizes:
         smallest = min(end - start for start, end in _cut(0, num, recipe.piece_size if recipe.sync_batchnorm else 0))
+        if recipe.sync_batchnorm:
+            found.append(smallest)
+        else:
+            found += [end - start for start, end in pieces_of(num, recipe)]
         if smallest < size():
             raise RunError(
                 f"{size()} processes cannot share {smallest} image{'s' * (smallest != 1)}.",
@@ -181,6 +186,7 @@ def check_shares(batch_sizes: Iterable[int], recipe: Recipe) -> None:
                 expected="at least one image of each piece for each process",
                 do="take fewer processes, a larger batch_size, or another piece_size",
             )
+    return min(found)
 
 
 def prepared(model: nn.Module, recipe: Recipe) -> None:

@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
+        remove_leftovers(path.parent, of=path.name)
         handle, name = _new_partial(path)
         try:
             os.chmod(name, 0o666 & ~_umask())  # mkstemp makes private files; ours are as readable as any other
@@ -62,9 +62,11 @@ def _new_partial(path: Path) -> tuple[int, str]:
         os.close(handle)  # taken for a leftover before it was locked
 
 
-def _remove_leftovers(path: Path) -> None:
-    for entry in os.scandir(path.parent) if fcntl else ():
-        if entry.name.startswith(f".{path.name}.") and entry.name.endswith(".partial") and entry.is_file():
+def remove_leftovers(folder: Path, *, of: str = "") -> None:
+    """Remove what killed processes left half-written in a folder, of the file `of` or of any; not what is in use."""
+    prefix = f".{of}." if of else "."
+    for entry in os.scandir(folder) if fcntl else ():
+        if entry.name.startswith(prefix) and entry.name.endswith(".partial") and entry.is_file():
             with contextlib.suppress(OSError), open(entry.path, "rb") as file:  # in use, gone, or not ours
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.unlink(entry.path)

@@ -46,7 +46,7 @@ class Batches:
         self.total_steps = recipe.total_steps(self.steps_per_epoch)
         self.device = device
         smallest, more = divmod(self.num_images, self.steps_per_epoch)
-        distributed.check_shares({smallest, smallest + (more > 0)}, recipe)
+        self.smallest_piece = distributed.check_shares({smallest, smallest + (more > 0)}, recipe)
         fits, self.why = runtime.holds(len(images) * images.stored[0].nbytes, device)
         self.held = fits if held is None else held
         self._images = images
@@ -93,9 +93,8 @@ class Batches:
     def _read(self, index: np.ndarray) -> Tensor:
         """uint8 (n, H, W, 3) on the device: the images at these positions."""
         if self.held:
-            return self._pixels[torch.from_numpy(index).to(self.device)]
-        pixels = torch.from_numpy(self._images.at(index))
-        return (pixels.pin_memory() if self.device.type == "cuda" else pixels).to(self.device, non_blocking=True)
+            return self._pixels[runtime.moved(index, self.device)]
+        return runtime.moved(self._images.at(index), self.device)
 
     def _mixes(self, epoch: int) -> bool:
         recipe = self.recipe
@@ -143,7 +142,7 @@ class Batches:
         mixes, made = self._mixes(epoch), self._rows_made(epoch, num)
 
         def tensor(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values[made]).to(self.device)
+            return runtime.moved(values[made], self.device)
 
         labels = self._labels[tensor(chosen)]
         pixels = pixels.permute(0, 3, 1, 2)
@@ -181,7 +180,7 @@ class Batches:
                 x, target = augment.cutmix(x, target, draw.beta(recipe.cutmix, recipe.cutmix), centre)
             mine = self._rows_kept(num)
             if len(mine) < num:
-                x, target = (values[torch.from_numpy(mine).to(self.device)] for values in (x, target))
+                x, target = (values[runtime.moved(mine, self.device)] for values in (x, target))
         if epoch * self.steps_per_epoch + step < recipe.small_share * self.total_steps:
             x = augment.resize(x, recipe.small_size)
         return x.contiguous(memory_format=torch.channels_last), target

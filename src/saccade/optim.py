@@ -75,7 +75,8 @@ class Optimizer:
             for group in part.param_groups:
                 group["lr"] = group["peak"] * share
                 if group["share"] < 1:  # its own, shorter fall to 0
-                    group["lr"] = group["peak"] * max(0.0, 1 - step / (group["share"] * self.total_steps))
+                    own_steps = group["share"] * self.total_steps
+                    group["lr"] = group["peak"] * (1 - step / own_steps) if step < own_steps else 0.0
             part.step()
             part.zero_grad(set_to_none=True)
             for group in part.param_groups:

@@ -132,7 +132,9 @@ class Run:
             raise RunError(
                 f"the metrics are damaged: {problem}.",
                 where=str(self.folder / "metrics.jsonl"),
-                do="delete the file and run the same training again: it is written anew from the checkpoint",
+                do="put back a copy of it, or train again into another folder"
+                if self.finished
+                else "delete the file and run the same training again: it is written anew from the checkpoint",
             ) from None
 
     def save_metrics(self, rows: list[Row]) -> None:
@@ -145,6 +147,11 @@ class Run:
     @property
     def model(self) -> Path:
         return self.folder / "model.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """Of another epoch than the last one; not there where the last one is the best."""
+        return self.folder / "best.safetensors"
 
     @property
     def finished(self) -> bool:
@@ -191,17 +198,19 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises RunError when another process holds it, DataError where the disk refuses.
     """
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
         with files.disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock", timeout=0):
-                for leftover in folder.glob(".*.partial"):  # of a process that was killed: nobody writes it now
-                    if leftover.is_file():  # folders are for replacing_folder, which knows whether they are in use
-                        leftover.unlink(missing_ok=True)
-                yield
+            lock.acquire()
     except Timeout:
         raise RunError(
             "another saccade command works in this folder.",
             where=str(folder),
             do="wait for it, or choose another --out",
         ) from None
+    try:
+        files.remove_leftovers(folder)
+        yield
+    finally:
+        lock.release()

@@ -66,6 +66,9 @@ def choose(precision: str = "auto", device: str | None = None) -> Runtime:
         reason = (
             f"{precision} (as asked{'' if fast or dtype != torch.bfloat16 else '; ' + reason + ', so it may be slow'})"
         )
+    if place.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = precision != "float32"  # on by default there, and no float32
+        torch.backends.cudnn.deterministic = True
     name = torch.cuda.get_device_name(place) if place.type == "cuda" else f"{torch.get_num_threads()} threads"
     return Runtime(place, dtype, f"device {place} ({why}; {name}), {reason}")
 
@@ -111,6 +114,12 @@ def _arm_has_bf16() -> bool:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def moved(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The values on the device. A GPU is not waited for: it copies them from pinned memory when it comes to that."""
+    tensor = torch.from_numpy(values)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def random(*key: int) -> np.random.Generator:

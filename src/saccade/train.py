@@ -22,7 +22,7 @@ from saccade.evaluate import score
 from saccade.folds import CrossValidation
 from saccade.imageset import ImageSet
 from saccade.loader import Batches
-from saccade.modelfile import identity, save_model
+from saccade.modelfile import identity, load_model, save_model
 from saccade.models import Classifier, build_model
 from saccade.optim import Optimizer, update_average
 from saccade.predict import Progress, familiarity, features, logits, opened, probabilities
@@ -167,6 +167,7 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
     shown = copy.deepcopy(model) if recipe.ema or recipe.average_last else model
     batches = Batches(chosen, recipe, place.device)
     log.info("%s", batches.why)
+    _check_spread(model, batches.smallest_piece, recipe)
     optimizer = Optimizer(model, recipe, batches.total_steps, batches.steps_per_epoch)
     # Of the epoch so far: sum of losses, images right. On the device, so that no step waits for it.
     totals = torch.zeros(2, dtype=torch.float32 if place.device.type == "mps" else torch.float64, device=place.device)
@@ -231,7 +232,7 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
             row |= {"valid_loss": scores["log_loss"], "valid_accuracy": scores["accuracy"]}
             if scores["accuracy"] > max((r["valid_accuracy"] for r in position.rows), default=-1.0):
                 position.best_epoch = epoch + 1
-                distributed.once(save_model, run.folder / "best.safetensors", shown, **_header(run, row))
+                distributed.once(save_model, run.best, shown, **_header(run, row))
         if (memory := runtime.peak_memory(place.device)) is not None:
             row["peak_memory_bytes"] = memory
         row["seconds"] = round(time.perf_counter() - started, 3)
@@ -246,13 +247,35 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
             on_epoch(row)
 
     _calibrate(shown, chosen, valid, place, recipe.views, models.get("calibrated_by"))
-    distributed.once(_finish, run, shown, position)
+    distributed.once(save_model, run.model, shown, **_header(run, position.rows[-1]))
+    if valid is not None and position.best_epoch < recipe.num_epochs:
+        with distributed.copy_of(run.best) as file:
+            best = load_model(file).to_device(place.device, place.weights)
+        _calibrate(best, chosen, valid, place, recipe.views, None)
+        distributed.once(save_model, run.best, best, **_header(run, position.rows[position.best_epoch - 1]))
+    distributed.once(_finish, run, position)
 
 
-def _finish(run: Run, shown: Classifier, position: Position) -> None:
-    save_model(run.model, shown, **_header(run, position.rows[-1]))
+def _check_spread(model: Classifier, smallest_piece: int, recipe: Recipe) -> None:
+    """Raise RunError where a piece is one image of which a batch norm sees one pixel: that has no variance."""
+    if smallest_piece > 1:
+        return
+    height, width = (recipe.small_size,) * 2 if recipe.small_size else model.size
+    trial = copy.deepcopy(model).to("meta").train()  # computes shapes only
+    try:
+        trial(torch.zeros(1, 3, height, width, device="meta"))
+    except ValueError:
+        raise RunError(
+            f"{recipe.model} cannot train on one image of {width}x{height} pixels at a time: batch norm needs more.",
+            where=f"batch_size={recipe.batch_size}, piece_size={recipe.piece_size}",
+            expected="pieces of two images or more",
+            do="raise batch_size or piece_size; a training set of one image needs another",
+        ) from None
+
+
+def _finish(run: Run, position: Position) -> None:
     if position.best_epoch == run.recipe.num_epochs:
-        (run.folder / "best.safetensors").unlink(missing_ok=True)  # the last epoch is the best: one file says it
+        run.best.unlink(missing_ok=True)  # the last epoch is the best: one file says it
     run.checkpoint.unlink()  # last: from here on the run is finished
 
 
@@ -314,7 +337,8 @@ def _header(run: Run, row: Row) -> dict:
 
 
 def _diverged(run: Run, epoch: int) -> DivergedError:
-    run.checkpoint.unlink(missing_ok=True)  # going on from there would only meet the same numbers
+    # Going on from there would only meet the same numbers.
+    distributed.once(run.checkpoint.unlink, missing_ok=True)
     return DivergedError(
         f"the training loss is infinite or not a number in epoch {epoch}.",
         where=str(run.folder),
