@@ -471,19 +471,29 @@ def test_the_average_of_weights_that_stand_still_is_those_weights():
     torch.testing.assert_close(average.weight, model.weight)
 
 
-def test_a_whitening_bias_at_the_end_of_its_training_costs_no_backward_pass_and_changes_nothing_else():
+@pytest.mark.parametrize(("setting", "first", "last"), [("whiten_bias_share", 0, 1), ("first_group_share", 2, 3)])
+def test_layers_at_the_end_of_their_training_cost_no_backward_pass_and_change_nothing_else(setting, first, last):
+    recipe = replace(MUON, whiten_bias_share=0.25, **({setting: 0.5} if last > 1 else {}))
     images, target = torch.rand(8, 3, 16, 16), torch.arange(8) % 4
     ends = []
     for spared in (True, False):
         model = tiny().train()
-        bias = model.network.features[0].bias
-        optimizer = Optimizer(model, replace(MUON, whiten_bias_share=0.5), 6, 3)
+        named = model.network.features[first:last].named_parameters()
+        early = [p for _, p in named if p.requires_grad]
+        assert len(early) == (4 if last > 1 else 1)
+        optimizer = Optimizer(model, recipe, 6, 3)
         for step in range(6):
             if not spared:
-                bias.requires_grad = True
+                for parameter in early:
+                    parameter.requires_grad = True
             F.cross_entropy(model(images), target).backward()
-            assert (bias.grad is None) == (spared and step > 3)
+            rests = step > (3 if last > 1 else 2)
+            assert all((p.grad is None) == (spared and rests) for p in early)
+            before = [p.detach().clone() for p in early]
             optimizer.step(step)
+            assert all(
+                torch.equal(p, old) == (step >= (3 if last > 1 else 2)) for p, old in zip(early, before, strict=True)
+            )
         ends.append(weights(model))
     for name, p in ends[0].items():
         assert torch.equal(p, ends[1][name]), name

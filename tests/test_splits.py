@@ -131,3 +131,21 @@ def test_too_few_images_without_duplicates_are_named():
     ids, labels = [str(i) for i in range(20)], ["a", "b"] * 10
     with pytest.raises(DataError, match="only 1 of the 10 images"):
         choose_valid(ids, labels, 0.2, 0, set(ids[::2]) - {"0"})
+
+
+def test_images_that_may_only_train_are_passed_over_and_others_take_their_place():
+    free = choose_valid(IDS, LABELS, 0.1, 0)
+    only_train = set(sorted(free)[:7])
+    valid = choose_valid(IDS, LABELS, 0.1, 0, only_train)
+    assert not valid & only_train
+    assert valid >= free - only_train
+    assert Counter(LABELS[int(id)] for id in valid) == {"cat": 10, "dog": 10}
+
+
+def test_a_class_with_just_enough_images_to_choose_from_is_enough_and_one_fewer_is_refused():
+    cats = {id for id, label in zip(IDS, LABELS, strict=True) if label == "cat"}
+    ten = set(sorted(cats)[:10])
+    assert choose_valid(IDS, LABELS, 0.1, 0, cats - ten) & cats == ten
+    with pytest.raises(DataError, match='only 9 of the 100 images of "cat" have no duplicate') as caught:
+        choose_valid(IDS, LABELS, 0.1, 0, cats - set(sorted(ten)[:9]))
+    assert caught.value.expected == "10 or more, for validation"

@@ -354,6 +354,14 @@ def test_a_value_that_is_no_probability_is_refused(right, tmp_path, value, colum
     assert caught.value.where.endswith("line 3")
 
 
+@pytest.mark.parametrize("value", ["0", "1", "1e-30", ".5"])
+def test_certainty_and_its_contrary_are_probabilities(right, tmp_path, value):
+    images, lines = right["odds"]
+    cells = lines[2].split(",")
+    (tmp_path / "s.csv").write_text("\n".join([*lines[:2], ",".join([cells[0], *[value] * 3]), *lines[3:]]))
+    assert check_submission(tmp_path / "s.csv", images) == 5
+
+
 @pytest.mark.parametrize("label", ["Cat", " cat", "cat ", "", "0", "cow"])
 def test_a_label_that_is_no_class_is_refused(right, tmp_path, label):
     images, lines = right["labels"]

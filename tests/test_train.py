@@ -78,7 +78,7 @@ SETTINGS = [
     [],
     [
         *("optimizer=muon", "muon_lr=0.2", "flip=alternating", "piece_size=7", "precision=bfloat16"),
-        *("whiten_bias_share=0.3", "lr_drops=1"),
+        *("whiten_bias_share=0.3", "first_group_share=0.5", "lr_drops=1"),
     ],
     ["ema=0.9", "mixup=1", "mix_off_epochs=1", "crop_area=0.64", "cutout=4"],
     ["model=cifar_wideresnet10_1", "dropout=0.3", "peak_lr=0.1", "head_lr=0"],

@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from saccade.run import Run
 
 log = logging.getLogger("saccade")
 
-MEASURE_SECONDS = 3.0  # of training steps, for each recipe and image size
+MEASURE_SECONDS = 2.0  # of training steps, for each phase of each recipe
 MEASURE_SHARE = 0.02  # of the budget, at most, where that is less
 MOST_EPOCHS = 200  # more add nothing that was ever measured
 CALIBRATION = 10_000  # images, about, that the end of a training looks at once more
@@ -166,15 +166,15 @@ def settled(
 
 
 def measure(train: ImageSet, recipe: Recipe, device: str | None, seconds: float) -> Pace:
-    """Train for about so many seconds at each image size of the recipe, then classify a few images."""
+    """Train for about so many seconds in each phase of the recipe, then classify a few images."""
     place = runtime.choose(recipe.precision, device)
-    shares = {0.0: 1 - recipe.small_share, 1.0: recipe.small_share}  # small_share of a trial -> its weight
-    train_seconds = 0.0
     model = build_model(recipe, train).to_device(place.device, place.weights).train()
-    for small_share, weight in shares.items():
-        if weight:
-            trial = replace(recipe, small_share=small_share, small_size=recipe.small_size if small_share else 0)
-            train_seconds += weight * statistics.median(step_seconds(train, trial, model, place, seconds))
+    # Where the cost of a step changes: images grow, layers come to rest.
+    ends = sorted({recipe.small_share, recipe.whiten_bias_share, recipe.first_group_share, 1.0} - {0.0})
+    train_seconds, start = 0.0, 0.0
+    for end in ends:
+        train_seconds += (end - start) * statistics.median(step_seconds(train, recipe, model, place, start, seconds))
+        start = end
     few = train.take(range(min(len(train), 1000)))
     probabilities(model, few.take(range(min(len(few), 500))), place, views=1)  # warms up
     started = time.perf_counter()
@@ -183,23 +183,29 @@ def measure(train: ImageSet, recipe: Recipe, device: str | None, seconds: float)
 
 
 def step_seconds(
-    train: ImageSet, recipe: Recipe, model: Classifier, place: runtime.Runtime, seconds: float = math.inf
+    train: ImageSet,
+    recipe: Recipe,
+    model: Classifier,
+    place: runtime.Runtime,
+    start: float = 0.0,
+    seconds: float = math.inf,
 ) -> Iterator[float]:
     """Seconds per image of each step, as train.py does them, loading included, until `seconds` are over.
 
-    The first step, which warms up, is left out.
+    start: the share of the training that is taken to be done. The first step, which warms up, is left out.
     """
-    batches = Batches(train, replace(recipe, epochs=MOST_EPOCHS), place.device)
+    batches = Batches(train, recipe.lasting(MOST_EPOCHS), place.device)
     optimizer = Optimizer(model, recipe, batches.total_steps, batches.steps_per_epoch)
     deadline = None
-    for epoch in range(MOST_EPOCHS):
+    first_epoch, first_step = divmod(math.ceil(start * batches.total_steps), batches.steps_per_epoch)
+    for epoch in range(first_epoch, MOST_EPOCHS):
         started = time.perf_counter()
-        for step, (x, target) in enumerate(batches.epoch(epoch)):
+        for step, (x, target) in enumerate(batches.epoch(epoch, first_step), start=first_step):
             for x_piece, target_piece, share in batches.pieces(x, target, step):
                 with place.autocast():
                     output = model(x_piece).to(place.weights)
                 (F.cross_entropy(output, target_piece, label_smoothing=recipe.label_smoothing) * share).backward()
-            optimizer.step(step)
+            optimizer.step(epoch * batches.steps_per_epoch + step)
             if place.device.type == "cuda":
                 torch.cuda.synchronize(place.device)
             now = time.perf_counter()
@@ -210,6 +216,7 @@ def step_seconds(
                 if now > deadline:
                     return
             started = now
+        first_step = 0
 
 
 def _seen(epochs: float) -> float:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from saccade.models import Classifier
-from saccade.models.whitened_cnn import Whitening
+from saccade.models.whitened_cnn import Group, Whitening
 from saccade.recipe import Recipe
 
 
@@ -33,29 +33,29 @@ class Optimizer:
     """What updates a network's weights, as one object: rates by step, the update, its state by parameter name.
 
     Groups: filters (under muon, every 4-d weight that trains), the head (the weight of the last linear layer, when it
-    has a rate of its own), a whitening layer's bias (which stops early), other weights, and biases with normalisation
-    (no weight decay unless recipe.decay_all).
+    has a rate of its own), other weights, and biases with normalisation (no weight decay unless recipe.decay_all). What
+    stops early stands in groups of its own.
     """
 
     def __init__(self, model: Classifier, recipe: Recipe, total_steps: int, steps_per_epoch: int):
         self.recipe, self.total_steps, self.steps_per_epoch = recipe, total_steps, steps_per_epoch
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         heads = [m.weight for m in model.modules() if isinstance(m, nn.Linear)][-1:]
-        short_lived = [m.bias for m in model.modules() if isinstance(m, Whitening)]
-        filters: list[Tensor] = []
+        shares = _shares(model, recipe)
+        filters: dict[float, dict] = {}
         groups: dict[str, dict] = {}
         for parameter in self.named.values():
+            share = shares.get(parameter, 1.0)
             if recipe.optimizer == "muon" and parameter.ndim == 4:
-                filters.append(parameter)
+                group = filters.setdefault(share, {"params": [], "peak": recipe.muon_lr, "share": share})
+                group["params"].append(parameter)
                 continue
             is_head = recipe.head_lr > 0 and any(parameter is head for head in heads)
-            is_short = any(parameter is bias for bias in short_lived)
             peak = recipe.head_lr if is_head else recipe.peak_lr
             decay = recipe.weight_decay if parameter.ndim > 1 or recipe.decay_all else 0.0
             # Decoupled decay written as L2: an update at the peak takes lr * decay = step_decay of the weight.
             decay += recipe.step_decay / peak if peak else 0.0
-            name = f"{is_head}{is_short}{decay}"
-            share = recipe.whiten_bias_share if is_short else 1.0
+            name = f"{is_head} {share} {decay}"
             group = groups.setdefault(name, {"params": [], "weight_decay": decay, "peak": peak, "share": share})
             group["params"].append(parameter)
         fused = all(p.device.type in ("cpu", "cuda") for p in self.named.values())
@@ -66,7 +66,7 @@ class Optimizer:
             )
             self.parts.append(sgd)
         if filters:
-            self.parts.append(Muon([{"params": filters, "peak": recipe.muon_lr, "share": 1.0}], recipe.muon_momentum))
+            self.parts.append(Muon(filters.values(), recipe.muon_momentum))
 
     def step(self, step: int) -> float:
         """Update the weights from their gradients, clear these; returns the learning rate of those with peak_lr."""
@@ -77,12 +77,11 @@ class Optimizer:
                 if group["share"] < 1:  # its own, shorter fall to 0
                     own_steps = group["share"] * self.total_steps
                     group["lr"] = group["peak"] * (1 - step / own_steps) if step < own_steps else 0.0
+                    if group["lr"] == 0.0:
+                        for parameter in group["params"]:  # spares the backward pass through the first layers
+                            parameter.requires_grad, parameter.grad = False, None
             part.step()
             part.zero_grad(set_to_none=True)
-            for group in part.param_groups:
-                if group["share"] < 1 and group["lr"] == 0.0:
-                    for parameter in group["params"]:  # spares the whole backward pass through the first layers
-                        parameter.requires_grad = False
         return self.recipe.peak_lr * share
 
     def state(self) -> dict[str, Tensor]:
@@ -101,6 +100,21 @@ class Optimizer:
                     if name in state and any(parameter is p for p in group["params"]):
                         # Laid out in memory as the weight is: the fused update walks both in the order of storage.
                         part.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter).copy_(state[name])
+
+
+def _shares(model: Classifier, recipe: Recipe) -> dict[Tensor, float]:
+    """For the parameters that stop early, the share of training after which they do.
+
+    First layers learn first; once they rest, the backward pass ends above them. Each falls to rate 0 by its own end.
+    Source: Brock et al., "FreezeOut", arXiv:1706.04983, with a linear fall instead of a cosine.
+    """
+    shares: dict[Tensor, float] = {}
+    for layer in model.modules():
+        if isinstance(layer, Whitening):
+            shares[layer.bias] = recipe.whiten_bias_share
+    for parameter in next((m for m in model.modules() if isinstance(m, Group)), nn.Module()).parameters():
+        shares[parameter] = recipe.first_group_share
+    return shares
 
 
 class Muon(torch.optim.Optimizer):

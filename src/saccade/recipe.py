@@ -61,6 +61,9 @@ class Recipe:
     lr_drop_every: int = setting(0, "epochs between drops, when they are regular; 0 = off", 0, 100_000)
     lr_drop: float = setting(0.1, "factor of each drop", 0, 1)
     whiten_bias_share: float = setting(1.0, "share of training during which a whitening layer's bias trains", 0, 1)
+    first_group_share: float = setting(
+        1.0, "share of training during which the first convolutions of a whitened network train", 0, 1
+    )
 
     label_smoothing: float = setting(0.0, "share of each target spread over all classes", 0, 0.9)
     flip: str = setting("random", "mirror left-right", choices=("off", "random", "alternating"))
