@@ -250,10 +250,9 @@ def _guesses(
         index = _positions(images, run)
         return run.probabilities, index, f"Asked were predictions for {len(index):,} labelled images."
     from saccade.predict import predict  # here, so that looking for duplicates loads no torch
-    from saccade.report import check_finished
 
     run = run if isinstance(run, Run) else Run.open(run)
-    check_finished(run)
+    run.check_finished()
     images = as_trained(images, run.about)
     if run.about["fingerprint"] != images.fingerprint:
         raise RunError(

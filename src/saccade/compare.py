@@ -20,7 +20,6 @@ from saccade.pages import minutes, percent
 from saccade.predict import Progress, predict
 from saccade.recipe import show_value
 from saccade.repeat import first_weights
-from saccade.report import check_finished
 from saccade.run import Run
 
 log = logging.getLogger("saccade")
@@ -187,7 +186,7 @@ def _check(runs: list[Run], names: list[str], images: ImageSet, split: str) -> N
                 expected="runs that have not seen the images they are compared on",
                 do="compare runs made with --on train",
             )
-        check_finished(run)
+        run.check_finished()
 
 
 def _names(runs: list[Run]) -> list[str]:

@@ -69,8 +69,13 @@ def shades(table: np.ndarray) -> np.ndarray:
     return np.where(np.eye(len(table), dtype=bool), shares * 0.6, np.sqrt(shares) * 0.85).round(2)
 
 
+def bin_of(confidence: np.ndarray, num_bins: int = NUM_BINS) -> np.ndarray:
+    """int64 (N,): which of the equal bins from 0 to 1 each confidence lies in; 1 itself in the last."""
+    return np.minimum((confidence.astype(np.float64) * num_bins).astype(np.int64), num_bins - 1)
+
+
 def bins(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """By bin of confidence: the number of images, and the share of them that is right (0 where there are none)."""
-    place = np.minimum((confidence.astype(np.float64) * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    place = bin_of(confidence)
     counts = np.bincount(place, minlength=NUM_BINS)
     return counts, np.bincount(place, weights=right, minlength=NUM_BINS) / np.maximum(counts, 1)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from saccade import distributed
+from saccade.confusion import NUM_BINS, bin_of
 from saccade.errors import DataError
 from saccade.folds import as_trained, seen, warning_of
 from saccade.imageset import UNLABELLED, ImageSet
@@ -105,13 +106,12 @@ def wilson_interval(right: int, num: int, z: float = 1.959964) -> tuple[float, f
     return (0.0 if right == 0 else centre - half), (1.0 if right == num else centre + half)
 
 
-def calibration_error(guesses: np.ndarray, labels: np.ndarray, num_bins: int = 15) -> float:
+def calibration_error(guesses: np.ndarray, labels: np.ndarray, num_bins: int = NUM_BINS) -> float:
     """Expected calibration error: mean gap between confidence and accuracy over equal bins of confidence.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599, equation 3; 15 bins as there.
     """
     confidence = guesses.max(axis=1).astype(np.float64)
     right = guesses.argmax(axis=1) == labels
-    bins = np.minimum((confidence * num_bins).astype(np.int64), num_bins - 1)
-    gaps = np.bincount(bins, weights=right - confidence, minlength=num_bins)
+    gaps = np.bincount(bin_of(confidence, num_bins), weights=right - confidence, minlength=num_bins)
     return float(np.abs(gaps).sum() / len(labels))

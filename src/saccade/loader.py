@@ -21,8 +21,6 @@ from saccade.recipe import Recipe
 
 log = logging.getLogger("saccade")
 
-# What a random draw is for; part of its key, so that no two draws share numbers.
-ORDER, CHANGES, FIRST_FLIP = 1, 2, 3
 AT_ONCE = 4096  # images copied at once to where they are held
 NUM_MIXED = 64  # blocks of shuffle_block images that are mixed
 
@@ -60,12 +58,12 @@ class Batches:
                 "the images lie in the order of their classes: with shuffle_block=%d a batch has images of few of them",
                 recipe.shuffle_block,
             )
-        self._first_flip = runtime.random(recipe.seed, FIRST_FLIP).random(self.num_images) < 0.5
+        self._first_flip = runtime.random(recipe.seed, runtime.FIRST_FLIP).random(self.num_images) < 0.5
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of this epoch (counted from 0), from `start_step` of it on."""
         block = self.recipe.shuffle_block
-        order = shuffled(self.num_images, block, runtime.random(self.recipe.seed, ORDER, epoch))
+        order = shuffled(self.num_images, block, runtime.random(self.recipe.seed, runtime.ORDER, epoch))
         window, announced = block * NUM_MIXED, self._range(start_step)[0]
 
         def read(step: int) -> Tensor:
@@ -87,7 +85,7 @@ class Batches:
                 if ahead and step + 1 < num_steps:
                     coming = ahead.submit(read, step + 1)
                 first, stop = self._range(step)
-                changes = runtime.random(self.recipe.seed, CHANGES, epoch, step)
+                changes = runtime.random(self.recipe.seed, runtime.CHANGES, epoch, step)
                 yield self._change(pixels, order[first:stop], epoch, step, changes)
 
     def _read(self, index: np.ndarray) -> Tensor:

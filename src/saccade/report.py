@@ -48,22 +48,12 @@ def report(
     images = as_trained(images if isinstance(images, ImageSet) else ImageSet.open(images), run.about)
     out = Path(out)
     chosen = labelled(images, split)
-    check_finished(run)
+    run.check_finished()
     found = predict(run, images, split=split, views=views, device=device, on_progress=on_progress).probabilities
     text = pages.render("report.html", **_values(run, images, chosen, found, split))
     files.write_text(out, text)
     log.info("report: %s, %s", out, size(out.stat().st_size))
     return out
-
-
-def check_finished(run: Run) -> None:
-    """Raise RunError for a run whose last epoch is not done."""
-    if not run.finished:
-        raise RunError(
-            f"the run is not finished: {len(run.metrics)} of {run.recipe.num_epochs} epochs are done.",
-            where=str(run.folder),
-            do="give the command that started it once more; it goes on where it stopped",
-        )
 
 
 def _values(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, split: str) -> dict[str, Any]:

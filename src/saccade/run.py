@@ -158,6 +158,15 @@ class Run:
         """Whether the last epoch is done and the model written."""
         return self.model.exists() and not self.checkpoint.exists()
 
+    def check_finished(self) -> None:
+        """Raise RunError where the last epoch is not done."""
+        if not self.finished:
+            raise RunError(
+                f"the run is not finished: {len(self.metrics)} of {self.recipe.num_epochs} epochs are done.",
+                where=str(self.folder),
+                do="give the command that started it once more; it goes on where it stopped",
+            )
+
     def __str__(self) -> str:
         rows = self.metrics
         text = f"{self.recipe.model} on {self.about['on']}, {len(rows)} of {self.recipe.num_epochs} epochs"

@@ -16,6 +16,11 @@ import torch
 
 from saccade.errors import RunError
 
+# What a random draw is for: part of its key (see `random`), so that no two draws share numbers.
+ORDER, CHANGES, FIRST_FLIP = 1, 2, 3
+INITIAL_WEIGHTS, WHITENING_SAMPLE = 11, 12
+STEP_NOISE = 21
+
 
 @dataclass(frozen=True)
 class Runtime:

@@ -33,7 +33,6 @@ log = logging.getLogger("saccade")
 
 ON = {"train": ("train",), "train+valid": ("train", "valid")}
 PREPARED = ("source", "options", "versions")  # what an ImageSet says of its making; a run keeps it too
-STEP_NOISE = 21  # what a random draw is for; part of its key
 
 
 @overload
@@ -154,7 +153,16 @@ def train(
     return run
 
 
-def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) -> None:
+def _fit(
+    run: Run,
+    images: ImageSet,
+    place: runtime.Runtime,
+    models: dict[str, Classifier],
+    checkpoint_seconds: float,
+    on_epoch: Callable[[Row], None] | None,
+    on_progress: Progress | None,
+) -> None:
+    """The loop: from the run's checkpoint, or from the start, to its model."""
     recipe = run.recipe
     chosen = images.select(*ON[run.about["on"]])
     valid = images.select("valid") if run.about["on"] == "train" else None
@@ -184,7 +192,7 @@ def _fit(run, images, place, models, checkpoint_seconds, on_epoch, on_progress) 
         start_step = position.step - epoch * batches.steps_per_epoch
         num_steps, num_images = batches.steps_in(epoch), batches.images_in(epoch)
         for step, (x, target) in enumerate(batches.epoch(epoch, start_step), start=start_step + 1):
-            runtime.seed_torch(recipe.seed, STEP_NOISE, position.step, distributed.rank())
+            runtime.seed_torch(recipe.seed, runtime.STEP_NOISE, position.step, distributed.rank())
             for x_piece, target_piece, share in batches.pieces(x, target, step - 1):
                 with place.autocast():
                     output = model(x_piece).to(place.weights)
@@ -319,9 +327,8 @@ def start_from(model: Classifier, init: Classifier) -> None:
     if missing:
         log.info("the last layer starts fresh: %d classes here, %d there", len(model.classes), len(init.classes))
     model.network.load_state_dict(fitting, strict=False)
-    if model.classes == init.classes:  # weights are used to the normalisation they were trained with
-        model.mean.copy_(init.mean)
-        model.std.copy_(init.std)
+    model.mean.copy_(init.mean)  # weights are used to the normalisation that they were trained with
+    model.std.copy_(init.std)
 
 
 def _header(run: Run, row: Row) -> dict:

@@ -66,7 +66,6 @@ FAMILIES: dict[str, Callable[..., nn.Sequential]] = {
 }
 
 SMALLEST = 16  # pixels, side of the smallest images that every network takes
-INITIAL_WEIGHTS, WHITENING_SAMPLE = 11, 12  # what a random draw is for; part of its key
 
 
 def as_input(pixels: np.ndarray, device: torch.device) -> Tensor:
@@ -155,7 +154,7 @@ def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
             expected=f"{SMALLEST} pixels or more: the networks halve them two to four times",
             do=f"prepare them with --size {SMALLEST} or more",
         )
-    runtime.seed_torch(recipe.seed, INITIAL_WEIGHTS)
+    runtime.seed_torch(recipe.seed, runtime.INITIAL_WEIGHTS)
     network = build_network(recipe.model, len(images.classes), recipe.dropout)
     model = Classifier(recipe.model, network, images.classes, images.size)
     for buffer, values in ((model.mean, images.about["mean"]), (model.std, images.about["std"])):
@@ -164,7 +163,7 @@ def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
     for whitening in (layer for layer in network.modules() if isinstance(layer, Whitening)):
         most = max(100, 5000 * 32 * 32 // (images.size[0] * images.size[1]))  # as floats they stand in memory at once
         num = min(len(images), most, 5000)
-        chosen = runtime.random(recipe.seed, WHITENING_SAMPLE).choice(len(images), num, replace=False)
+        chosen = runtime.random(recipe.seed, runtime.WHITENING_SAMPLE).choice(len(images), num, replace=False)
         pixels = torch.from_numpy(images.take(np.sort(chosen)).pixels()).permute(0, 3, 1, 2)
         whitening.fit((pixels.float() / 255 - model.mean) / model.std)
     return model
