@@ -481,6 +481,23 @@ def test_a_decoding_process_that_ends_is_a_message_and_no_wait(many, tmp_path):
     assert not os.listdir(tmp_path)
 
 
+ANSWERS_IN_PART = """
+import json, sys
+sys.stdin.readline()
+print(json.dumps({"unreadable": {}, "num_resized": 0}), "x" * 100, sep="\\n", end="", flush=True)
+sys.exit(3)
+"""
+
+
+def test_a_decoding_process_that_ends_within_its_answer_is_a_message_too(many, tmp_path, monkeypatch):
+    command = [sys.executable, "-c", ANSWERS_IN_PART]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    monkeypatch.setattr("saccade.decoders._start", lambda side: subprocess.Popen(command, **pipes))
+    with pytest.raises(DataError, match=r"ended on its own \(exit code 3\)"):
+        prepare(many, tmp_path / "data", processes=2)
+    assert not os.listdir(tmp_path)
+
+
 FULL_DISK = """
 import resource, sys
 from saccade.errors import DataError
