@@ -20,6 +20,7 @@ fault_inputs.py). Where they are not, it ends with 1 and leaves the folder.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -77,8 +78,9 @@ class Process:
             if pid:
                 return os.waitstatus_to_exitcode(status)
             if deadline is not None and time.monotonic() > deadline:
-                os.killpg(self.pid, signal.SIGKILL)
-                deadline = None
+                with contextlib.suppress(ProcessLookupError):  # it has just been forked, and is no group yet
+                    os.killpg(self.pid, signal.SIGKILL)
+                    deadline = None
             time.sleep(0.0005)
 
     def done(self) -> None:

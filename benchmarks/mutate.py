@@ -29,7 +29,8 @@ import torch
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "saccade"
 MOST_SECONDS = 60  # for the tests of one change: one that loops for ever is noticed too
-# Module -> what pytest runs for it.
+SLOW = "not killed and not several and not memory and not fills and not decoding_process"
+# Module -> what pytest runs for it: little that takes long, and nothing that runs the unchanged module in a new process.
 TESTS = {
     "splits": ["tests/test_splits.py"],
     "submission": ["tests/test_submission.py"],
@@ -37,6 +38,11 @@ TESTS = {
     "evaluate": ["tests/test_evaluate.py"],
     "checkpoint": ["tests/test_train.py", "-k", "resumed or damaged or repeat_what"],
     "run": ["tests/test_train.py", "-k", "not killed and not dropout and not muon"],
+    "prepare": ["tests/test_prepare.py", "-k", f"{SLOW} and not goes_on and not other_files"],
+    "decoding": ["tests/test_prepare.py", "-k", f"{SLOW} and not SIGKILL-2 and not SIGINT"],
+    "loader": ["tests/test_loader.py", "-k", "not larger_than_the_memory"],
+    "folds": ["tests/test_folds.py", "-k", "not killed"],
+    "calibrate": ["tests/test_calibrate.py"],
 }
 SWAPS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
 SWAPS |= {ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And}
@@ -87,18 +93,20 @@ def removable(node: ast.AST) -> bool:
 def mutants(source: str) -> Iterator[tuple[str, str]]:
     """(what was changed, the changed source), one for each change."""
     tree = ast.parse(source)
-    for number, site in enumerate(sites(tree)):
-        changed = copy.deepcopy(tree)
-        node = next(n for i, n in enumerate(sites(changed)) if i == number)
+    for site in list(sites(tree)):
+        line, kind, fields = getattr(site, "lineno", 0), site.__class__, site.__dict__
+        site.__dict__ = copy.deepcopy(fields)
         if removable(site):
             what = f"without {ast.unparse(site).splitlines()[0]}"
-            node.__class__, node.__dict__ = ast.Pass, {}
-        elif not (what := change(node)):
-            continue
+            site.__class__, site.__dict__ = ast.Pass, {}
+        else:
+            what = change(site)
+        text = ast.unparse(tree) if what else ""
+        site.__class__, site.__dict__ = kind, fields
         with contextlib.suppress(SyntaxError):
-            text = ast.unparse(ast.fix_missing_locations(changed))
             compile(text, "<changed>", "exec")
-            yield f"line {site.lineno}: {what}", text
+            if what:
+                yield f"line {line}: {what}", text
 
 
 class Instead(importlib.abc.MetaPathFinder, importlib.abc.Loader):

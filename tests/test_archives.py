@@ -143,6 +143,17 @@ def test_a_name_that_is_cut_to_nothing_is_refused(tmp_path):
         _ = Zip(path).sizes
 
 
+@pytest.mark.parametrize("packer", [zip_with, seven_zip_with, tar_with])
+def test_a_name_of_more_than_a_thousand_letters_is_refused(tmp_path, packer):
+    longest = "folder/" * 142 + "ab.png"
+    assert len(longest) == 1000
+    assert longest in open_container(packer(tmp_path / "good", ["good.png", longest])).sizes
+    with pytest.raises(DataError, match=r"the file name .* is longer than 1,000 letters") as caught:
+        _ = open_container(packer(tmp_path / "bad", ["good.png", "x" + longest])).sizes
+    assert len(str(caught.value)) < 1000
+    assert str(tmp_path / "bad") in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["", "."])
 def test_a_name_that_says_nothing_is_refused(tmp_path, name):
     with pytest.raises(DataError, match=f'the file name "{name}" says nothing'):

@@ -158,6 +158,7 @@ def test_a_pickle_runs_no_code(tmp_path, name):
         pickle.dumps({"data": np.zeros((1, 100), np.uint8), "labels": [0]}),
         b"",
         b"not a pickle",
+        b"c\x1b[31mos\nsystem\n.",
     ],
 )
 def test_a_hostile_or_damaged_pickle_is_a_clear_message(tmp_path, pickled):
@@ -166,6 +167,7 @@ def test_a_hostile_or_damaged_pickle_is_a_clear_message(tmp_path, pickled):
     with pytest.raises(DataError, match="data_batch_2 is damaged") as caught:
         read(folder)
     assert "as its author publishes it" in str(caught.value)
+    assert "\x1b" not in str(caught.value)
 
 
 def test_a_pickle_cut_anywhere_is_a_clear_message(tmp_path):
@@ -191,7 +193,7 @@ def test_a_binary_file_of_odd_length_or_with_an_unknown_label_is_named(tmp_path)
         read(folder)
 
 
-@pytest.mark.parametrize("text", ["", "one\n", "one\none\n", "\xff\xfe"])
+@pytest.mark.parametrize("text", ["", "one\n", "one\none\n", "\xff\xfe", "one\n\x1b[31mtwo\n", "one\n" + "x" * 1001])
 def test_a_list_of_classes_that_names_none_is_refused(tmp_path, text):
     folder = write_binary(tmp_path / "x", "CIFAR-10")
     (folder / "batches.meta.txt").write_text(text)

@@ -160,6 +160,72 @@ def test_a_sample_that_disagrees_with_the_test_pictures_is_refused(sample, messa
     assert "--sample" in str(caught.value)
 
 
+ODD = "\x1b[31mcat"
+LONG = "x" * 1001
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            LABELS.replace("9,dog", f"9,{ODD}"),
+            r'1 of 4 lines have control characters in an id or label, first "\\x1b\[31mcat" in line 5',
+        ),
+        (
+            LABELS.replace("9,dog", f"{ODD},dog"),
+            r'1 of 4 lines have control characters in an id or label, first "\\x1b\[31mcat" in line 5',
+        ),
+        (LABELS.replace("9,dog", '9,"a\nb"'), r'first "a\\nb" in line 6'),
+        (LABELS + "9\x9bm,x\n8\u2028y,z\n", r'2 of 6 lines .*, first "9\\x9bm" in line 6, "8\\u2028y" in line 7'),
+        (
+            LABELS.replace("9,dog", f"9,{LONG}"),
+            '1 of 4 lines have an id or label of more than 1,000 letters, first "xxx',
+        ),
+        (
+            LABELS.replace("9,dog", f"{LONG},dog"),
+            '1 of 4 lines have an id or label of more than 1,000 letters, first "xxx',
+        ),
+        (LABELS.replace("9,dog", f"{LONG},{ODD}"), "1 of 4 lines have an id or label of .*; 1 of 4 lines have control"),
+    ],
+)
+def test_ids_and_labels_that_command_a_terminal_or_fill_the_memory_are_refused_by_line(labels, message):
+    with pytest.raises(DataError, match=message) as caught:
+        find(TRAIN + TEST, table(labels)).rows()
+    assert str(caught.value).isascii()
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+    assert "in: trainLabels.csv" in str(caught.value)
+    assert "expected: ids and labels of at most 1,000 letters" in str(caught.value)
+
+
+@pytest.mark.parametrize(("id", "message"), [(ODD, "control characters"), (LONG, "more than 1,000 letters")])
+def test_such_ids_in_a_sample_are_refused_too_but_what_it_says_of_them_is_not_looked_at(id, message):
+    found = find(TRAIN + TEST, table(LABELS), table(SAMPLE + f"{id},cat\n", "sampleSubmission.csv"))
+    with pytest.raises(DataError, match=f"1 of 4 lines have .*{message}.*in line 5") as caught:
+        found.rows()
+    assert "in: sampleSubmission.csv" in str(caught.value)
+    assert len(find(TRAIN + TEST, table(LABELS), table(SAMPLE.replace("cat", f'"{ODD}"'), "sample.csv")).rows()) == 7
+
+
+def test_line_ends_and_marks_of_other_systems_are_no_control_characters():
+    for text in (
+        LABELS.replace("\n", "\r\n"),
+        LABELS.replace("\n", "\r"),
+        "\ufeff" + LABELS,
+        LABELS.replace(",", " ,\t"),
+    ):
+        assert find(TRAIN, table(text)).rows() == find(TRAIN, table(LABELS)).rows()
+    longest = "x" * 1000
+    rows = find([*TRAIN, f"train/{longest}.png"], table(LABELS + f"{longest},{longest}\n")).rows()
+    assert (rows[-1].id, rows[-1].label) == (longest, longest)
+
+
+def test_the_names_of_columns_are_shown_without_their_control_characters(caplog):
+    caplog.set_level("INFO", "saccade")
+    find(TRAIN, table(LABELS.replace("id,label", 'id\x1b[2J,"label\nor kind"'))).rows()
+    assert r'ids in column "id\x1b[2J", labels in column "label\nor kind"' in caplog.text
+
+
 def test_a_file_that_was_named_and_fits_nothing_is_refused():
     other = table("id,label\nx,cat\ny,dog\n", "other.csv")
     with pytest.raises(DataError, match="the labels file names none of the 4 pictures"):

@@ -122,6 +122,33 @@ def test_a_cached_file_that_has_changed_is_fetched_again(server, tmp_path, caplo
     assert "has changed" in caplog.text
 
 
+def test_a_cached_file_is_checked_where_old_checksums_are_for_no_secrets_only(server, monkeypatch):
+    wanted = replace(from_(server, "good"), algorithm="md5", checksum=hashlib.md5(BODY).hexdigest())
+    download(wanted)
+    new = hashlib.new
+
+    def strict(name, data=b"", *, usedforsecurity=True):
+        if usedforsecurity:
+            raise ValueError("disabled for FIPS")
+        return new(name, data, usedforsecurity=False)
+
+    monkeypatch.setattr(hashlib, "new", strict)
+    download(wanted)
+    assert len(server.asked) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault_of_the_addresses(server, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(DataError, match="a file cannot be used") as caught:
+        download(from_(server, "good", "good"))
+    assert str(tmp_path / "cache") in str(caught.value)
+    (tmp_path / "cache").unlink()
+    (tmp_path / "cache" / "a.zip").mkdir(parents=True)
+    with pytest.raises(DataError, match="a file cannot be used: Is a directory"):
+        download(from_(server, "good"))
+    assert not server.asked
+
+
 def test_without_a_server_and_with_other_schemes_the_message_names_the_addresses(tmp_path, monkeypatch):
     monkeypatch.setenv("SACCADE_CACHE", str(tmp_path / "cache"))
     with socket.socket() as unused:

@@ -395,6 +395,21 @@ def test_an_interrupted_download_goes_on_where_it_stopped(kaggle, tmp_path):
     assert kaggle.ranges[-1] == f"bytes={2 * PART}-"
 
 
+def test_two_downloads_of_one_file_do_not_mix(kaggle, tmp_path):
+    kaggle.archive, refusals = a_zip(), []
+
+    def once_more(*news):
+        with pytest.raises(DataError, match="another command is fetching this file") as caught:
+            download("cifar-10", tmp_path)
+        refusals.append(str(caught.value))
+
+    path = download("cifar-10", tmp_path, on_progress=once_more)
+    assert f"in: {path}" in refusals[0]
+    assert "choose another --out" in refusals[0]
+    assert path.read_bytes() == kaggle.archive
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("left", [b"x" * 40, b"x" * 10**7])
 def test_a_start_of_something_else_is_not_kept(kaggle, tmp_path, left):
     kaggle.archive = a_zip()

@@ -111,7 +111,7 @@ def test_a_failure_leaves_the_old_tree(world, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["train_valid_test"]
 
 
-@pytest.mark.parametrize("label", ["a/b", "..", ".hidden", "a\\b", "new\nline"])
+@pytest.mark.parametrize("label", ["a/b", "..", ".hidden", "a\\b"])
 def test_classes_that_are_no_folder_names_are_refused(world, tmp_path, label):
     write_csv(
         world.folder / "trainLabels.csv",

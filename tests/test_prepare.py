@@ -415,6 +415,36 @@ def test_prepare_goes_on_after_a_stop_to_the_same_bytes(many, undisturbed, tmp_p
     assert os.listdir(tmp_path) == ["data"]
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "step",
+    ["_readable_rows", "_copy_readable", "_duplicates", "_rows_csv", "_measure", "_skipped", "check_sample"],
+)
+def test_a_stop_at_any_step_gives_no_picture_the_label_of_another(world, tmp_path, monkeypatch, step, when):
+    for name in ("9", "31"):
+        (world.folder / "train" / f"{name}.png").write_bytes(b"broken")
+    how = {"size": 16, "skip_unreadable": True, "group_duplicates": True}
+    undisturbed = contents(prepare(world.folder, tmp_path / "undisturbed", **how).folder)
+    module = sys.modules[prepare.__module__]
+    whole = getattr(module, step)
+
+    def stop(*given):
+        if when == "after":
+            whole(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, step, stop)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                prepare(world.folder, tmp_path / "data", **how)
+    images = prepare(world.folder, tmp_path / "data", **how)
+    labelled = images.labels >= 0
+    names = [images.classes[label] for label in images.labels[labelled]]
+    assert [world.true_label(pixels) for pixels in images.stored[labelled]] == names
+    assert contents(images.folder) == undisturbed
+
+
 def test_what_was_decoded_of_other_files_is_not_used(many, tmp_path, caplog):
     caplog.set_level("INFO", "saccade")
     folder, out = tmp_path / "mine", tmp_path / "data"
@@ -448,6 +478,23 @@ def test_a_decoding_process_that_ends_is_a_message_and_no_wait(many, tmp_path):
     done = subprocess.run(run, capture_output=True, text=True, timeout=60)
     assert "a process that decodes pictures ended on its own (exit code -9)" in done.stderr
     assert "--processes 1" in done.stderr
+    assert not os.listdir(tmp_path)
+
+
+ANSWERS_IN_PART = """
+import json, sys
+sys.stdin.readline()
+print(json.dumps({"unreadable": {}, "num_resized": 0}), "x" * 100, sep="\\n", end="", flush=True)
+sys.exit(3)
+"""
+
+
+def test_a_decoding_process_that_ends_within_its_answer_is_a_message_too(many, tmp_path, monkeypatch):
+    command = [sys.executable, "-c", ANSWERS_IN_PART]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    monkeypatch.setattr("saccade.decoders._start", lambda side: subprocess.Popen(command, **pipes))
+    with pytest.raises(DataError, match=r"ended on its own \(exit code 3\)"):
+        prepare(many, tmp_path / "data", processes=2)
     assert not os.listdir(tmp_path)
 
 

@@ -1,13 +1,16 @@
 import shutil
+from pathlib import PureWindowsPath
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from conftest import pack_7z, pack_as_kaggle, pack_zip, write_csv
+from saccade.archives import Folder
 from saccade.decode import decode
 from saccade.errors import DataError
-from saccade.sources import identity, open_source, results_inside
+from saccade.source_files import Place
+from saccade.sources import _with_test, identity, open_source, results_inside
 
 
 def unpacked(world, path):
@@ -182,6 +185,20 @@ def test_test_pictures_may_lie_elsewhere(world, tmp_path, place, caplog):
     for index, picture in source.read():
         if source.rows[index].split == "test":
             assert not decode(picture, 8)[0].any()
+
+
+class WindowsPath(PureWindowsPath):
+    def resolve(self):
+        return self
+
+
+def test_a_test_folder_is_found_inside_the_source_on_windows_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("saccade.sources.Path", WindowsPath)
+    raw = Folder(WindowsPath(r"C:\raw"))
+    files = {name: Place(raw, name) for name in ("holdout/1.png", "train/1.png", "train/2.png")}
+    found, test = _with_test(files, r"C:\raw\holdout", tmp_path)
+    assert test == {"test/1.png"}
+    assert set(found) == {"test/1.png", "train/1.png", "train/2.png"}
 
 
 @pytest.mark.parametrize("test", ["nowhere", "trainLabels.csv"])

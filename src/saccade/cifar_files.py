@@ -17,6 +17,7 @@ import numpy as np
 
 from saccade.decode import is_picture
 from saccade.errors import DataError
+from saccade.member_names import CONTROL, MAX_LETTERS, shown
 from saccade.rows import Row, natural_key
 
 SIDE = 32  # pixels
@@ -95,6 +96,8 @@ def _read_classes(found: CifarFiles, data: bytes) -> tuple[str, ...]:
         names = [name.decode("latin1") if isinstance(name, bytes) else str(name) for name in names]
     if len(names) < 2 or len(set(names)) < len(names):
         _damaged(found.meta, "it does not name the classes, each once")
+    if any(len(name) > MAX_LETTERS or CONTROL.search(name) for name in names):
+        _damaged(found.meta, f"a class has control characters or more than {MAX_LETTERS:,} letters in its name")
     return tuple(names)
 
 
@@ -202,4 +205,4 @@ def _unpickled(name: str, data: bytes) -> dict[str, Any]:
         batch = _Unpickler(io.BytesIO(data), encoding="bytes").load()
         return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
     except Exception as problem:  # a damaged pickle ends in nearly any exception
-        _damaged(name, str(problem) or type(problem).__name__)
+        _damaged(name, shown(str(problem)) or type(problem).__name__)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from saccade.errors import DataError, first_few
+from saccade.member_names import CONTROL, MAX_LETTERS, shown
 from saccade.rows import Row, common_folder, ids_of, is_in_test_folder, natural_key, without_suffix
 from saccade.tables import Table, label_column
 
@@ -180,6 +181,7 @@ def labelled_rows(found: Match, paths: Sequence[str]) -> list[Row]:
     table, column = found.table, label_column(found.table, found.column)
     assert column is not None, "a table of one column is never taken for labels"
     log.info("labels: %s, %s", table.name, _columns(found, column))
+    _check_names(found, found.column, column)
     pictures = Lookup(paths)
     owner: dict[str, tuple[int, str]] = {}  # path -> line and id that named it
     absent: Problems = []
@@ -231,6 +233,7 @@ def test_rows(found: Match | None, paths: Sequence[str]) -> list[Row]:
         rows = [Row(id, None, "test", path) for id, path in zip(ids, paths, strict=True)]
         return sorted(rows, key=lambda row: natural_key(row.id))
     log.info("sample submission: %s, %d ids", found.table.name, len(found.ids))
+    _check_names(found, found.column)
     pictures = Lookup(paths)
     place: dict[str, str] = {}
     missing: Problems = []
@@ -262,6 +265,28 @@ def test_rows(found: Match | None, paths: Sequence[str]) -> list[Row]:
     return [Row(id, None, "test", path) for id, path in zip(ids, place, strict=True)]
 
 
+def _check_names(found: Match, *columns: int) -> None:
+    """Raise DataError for ids or labels that no name can be, before a message or a terminal shows them."""
+    long: Problems = []
+    odd: Problems = []
+    for line, row in found.table.lines[found.first :]:
+        names = [row[column] for column in columns if column < len(row)]
+        long += [(line, shown(name)) for name in names if len(name) > MAX_LETTERS][:1]
+        odd += [(line, shown(name)) for name in names if CONTROL.search(name)][:1]
+    total = len(found.table.lines) - found.first
+    complaints = [
+        _count(long, total, f"lines have an id or label of more than {MAX_LETTERS:,} letters"),
+        _count(odd, total, "lines have control characters in an id or label"),
+    ]
+    if any(complaints):
+        raise DataError(
+            "; ".join(filter(None, complaints)) + ".",
+            where=found.table.name,
+            expected=f"ids and labels of at most {MAX_LETTERS:,} letters, each on one line",
+            do="mend the file, or get it from its author again",
+        )
+
+
 def _without_suffixes(ids: list[str]) -> list[str]:
     short = [without_suffix(id) for id in ids]
     return short if len(set(short)) == len(ids) else ids
@@ -275,7 +300,7 @@ def _count(problems: Problems, total: int, what: str) -> str:
 
 
 def _name(found: Match, column: int) -> str:
-    return f'"{found.table.column_name(column)}"' if found.first else str(column + 1)
+    return f'"{shown(found.table.column_name(column))}"' if found.first else str(column + 1)
 
 
 def _columns(found: Match, column: int) -> str:

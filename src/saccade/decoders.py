@@ -139,8 +139,10 @@ def _ask(process: subprocess.Popen, pictures: Sequence[Picture], side: int) -> t
     try:
         _send(process.stdin, pictures)
         head = json.loads(process.stdout.readline())
-        pixels = process.stdout.read(len(pictures) * side * side * 3)
-    except (OSError, ValueError):  # a broken pipe, or less than a line
+        pixels = process.stdout.read(num_bytes := len(pictures) * side * side * 3)
+        if len(pixels) < num_bytes:
+            raise EOFError
+    except (OSError, ValueError, EOFError):  # a broken pipe, or less than a whole answer
         raise DataError(
             f"a process that decodes pictures ended on its own (exit code {process.wait()}).",
             expected="each to decode until all are done",

@@ -57,6 +57,7 @@ def decode_into(
         side = size or _choose_size([picture for _, picture in looked_at])
         state = {"rows": rows, "side": side, "pictures": 0, "unreadable": {}, "resized": 0}
         stream = itertools.chain(looked_at, stream)
+        file.truncate(0)  # what may be there is of no use
     side = state["side"]
     if size:
         log.info("size: %dx%d pixels, as asked for", side, side)

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from saccade import files
 from saccade.errors import DataError
@@ -55,12 +55,12 @@ def download(wanted: Download, *, on_progress: Progress | None = None) -> Path:
     separated by commas, are tried before the file's own addresses.
     on_progress: called with ("download", bytes, bytes in all or 0 where the server does not say).
 
-    Raises DataError that tells what each address answered.
+    Raises DataError that tells what each address answered, or why the cache cannot be used.
     """
     path = Path(os.environ.get("SACCADE_CACHE") or "~/.cache/saccade").expanduser() / wanted.name
     if path.exists():
-        with open(path, "rb") as file:
-            if hashlib.file_digest(file, wanted.algorithm).hexdigest() == wanted.checksum:
+        with files.disk_errors(path), open(path, "rb") as file:
+            if hashlib.file_digest(file, lambda: _digest(wanted)).hexdigest() == wanted.checksum:
                 return path
         log.warning("%s has changed since it was downloaded: it is fetched again", path)
     answers = []
@@ -70,7 +70,7 @@ def download(wanted: Download, *, on_progress: Progress | None = None) -> Path:
             with files.replacing(path) as file:
                 _fetch(url, wanted, file, on_progress)
             return path
-        # OSError: urllib's errors, timeouts, and a cache that cannot be written.
+        # OSError: urllib's errors and timeouts. A cache that cannot be written is a DataError, and ends it.
         except (OSError, http.client.HTTPException, ValueError) as problem:
             answers.append(f"{url} ({problem})")
             log.warning("download failed: %s", answers[-1])
@@ -88,11 +88,16 @@ def _mirrors(name: str) -> list[str]:
     return [mirror if mirror.endswith("/" + name) else mirror.rstrip("/") + "/" + name for mirror in mirrors]
 
 
+def _digest(wanted: Download) -> Any:
+    """An empty checksum of its kind; an old kind also where those are for no secrets (FIPS)."""
+    return hashlib.new(wanted.algorithm, usedforsecurity=False)
+
+
 def _fetch(url: str, wanted: Download, file: BinaryIO, on_progress: Progress | None) -> None:
     """Write what `url` serves to `file`. Raises ValueError unless it has the right checksum."""
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise ValueError("only http and https are fetched")
-    digest = hashlib.new(wanted.algorithm, usedforsecurity=False)
+    digest = _digest(wanted)
     request = urllib.request.Request(url, headers={"User-Agent": "saccade"})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
         total, done = int(answer.headers.get("Content-Length") or 0), 0

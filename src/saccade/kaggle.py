@@ -1,5 +1,6 @@
 """Fetch a Kaggle competition's files and hand in a submission, through Kaggle's own client (an extra)."""
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -9,9 +10,12 @@ import re
 import time
 import zipfile
 import zlib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from saccade import files
 from saccade.downloads import Progress
@@ -90,7 +94,8 @@ def download(competition: str, out: str | Path | None = None, *, on_progress: Pr
     out: the zip to write, or a folder to write NAME.zip into; by default the current one. Run again, an interrupted
     download goes on where it stopped, and a finished one is left alone.
     on_progress: called with ("download", bytes, bytes in all or 0 where Kaggle does not say).
-    Raises KaggleError with what to do where Kaggle refuses, DataError where the file arrives damaged or has no room.
+    Raises KaggleError with what to do where Kaggle refuses, DataError where the file arrives damaged or has no room, or
+    where another command fetches it now.
     """
     name = competition_name(competition)
     path = Path(out) if out is not None else Path()
@@ -98,23 +103,12 @@ def download(competition: str, out: str | Path | None = None, *, on_progress: Pr
     if path.exists():
         log.info("%s is there already: nothing to do", path)
         return path
-    partial = path.with_name(f".{path.name}.partial")
-    with signed_in() as client, explained(client, name):
-        _fetch(client, name, partial, on_progress)
-    try:
-        with zipfile.ZipFile(partial) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as problem:
-        damaged = str(problem)
-    if damaged is not None:
-        partial.unlink()
-        raise DataError(
-            f"what Kaggle sent is damaged ({damaged}).",
-            where=name,
-            expected="a whole zip of the competition's files",
-            do="try again; or download it in the browser and give it to `saccade prepare`",
-        )
-    os.replace(partial, path)
+    with signed_in() as client, _alone(path):
+        partial = path.with_name(f".{path.name}.partial")
+        with explained(client, name):
+            _fetch(client, name, partial, on_progress)
+        _check_zip(partial, name)
+        os.replace(partial, path)
     return path
 
 
@@ -223,6 +217,33 @@ def _record(run: Run | None, result: dict[str, Any]) -> None:
     files.write_text(path, "".join(f"{line}\n" for line in [*others, json.dumps(result, ensure_ascii=False)]))
 
 
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep others from fetching the same file meanwhile. Raises DataError where another does, or the disk refuses."""
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise DataError(
+            "another command is fetching this file.", where=str(path), do="wait for it, or choose another --out"
+        ) from None
+    except OSError as problem:
+        raise _not_written(path, problem) from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows lets nobody remove it yet, and does so on release
+            os.unlink(lock.lock_file)
+        lock.release()
+
+
+def _not_written(path: Path, problem: OSError) -> DataError:
+    return DataError(
+        f"the download cannot be written: {problem.strerror}.", where=str(path), do="make room, or change --out"
+    )
+
+
 def _fetch(client: Any, competition: str, partial: Path, on_progress: Progress | None) -> None:
     """Write the competition's zip to `partial`, or the rest of it where the start is there."""
     import requests
@@ -246,7 +267,6 @@ def _fetch(client: Any, competition: str, partial: Path, on_progress: Progress |
         else:
             done = 0
         try:
-            partial.parent.mkdir(parents=True, exist_ok=True)
             with open(partial, "ab" if done else "wb") as file:
                 for part in answer.iter_content(PART):
                     file.write(part)
@@ -256,8 +276,21 @@ def _fetch(client: Any, competition: str, partial: Path, on_progress: Progress |
         except requests.RequestException:
             raise
         except OSError as problem:
-            raise DataError(
-                f"the download cannot be written: {problem.strerror}.",
-                where=str(partial),
-                do="make room, or change --out",
-            ) from None
+            raise _not_written(partial, problem) from None
+
+
+def _check_zip(path: Path, competition: str) -> None:
+    """Remove what is no whole zip, and raise DataError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as problem:
+        damaged = str(problem)
+    if damaged is not None:
+        path.unlink()
+        raise DataError(
+            f"what Kaggle sent is damaged ({damaged}).",
+            where=competition,
+            expected="a whole zip of the competition's files",
+            do="try again; or download it in the browser and give it to `saccade prepare`",
+        )

@@ -1,4 +1,4 @@
-"""Names of files in folders and archives of strangers: which are refused, which are ignored, how they are spelt."""
+"""Names that strangers gave, of files above all: which are refused, which are ignored, how they are spelt and shown."""
 
 import re
 from collections.abc import Iterable
@@ -9,6 +9,7 @@ from saccade.errors import DataError
 
 MAX_MEMBERS = 5_000_000
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+MAX_LETTERS = 1000  # of a name, an id, a label: an array of strings gives each of them the room of the longest
 T = TypeVar("T")
 
 
@@ -46,6 +47,8 @@ def checked_name(spelt: str, archive: Path) -> str:
         refuse(archive, spelt, "is an absolute path")
     if ".." in parts:
         refuse(archive, spelt, 'leads out of its folder by ".."')
+    if len(spelt) > MAX_LETTERS:
+        refuse(archive, spelt, f"is longer than {MAX_LETTERS:,} letters")
     if CONTROL.search(spelt):
         refuse(archive, spelt, "contains control characters")
     if not spelt.isascii() and any("\ud800" <= letter <= "\udfff" for letter in spelt):
@@ -62,10 +65,14 @@ def is_junk(name: str) -> bool:
     )
 
 
+def shown(name: str) -> str:
+    """What a stranger wrote as a message shows it: cut, and control characters spelt out."""
+    return (name if name.isprintable() else name[:200].encode("unicode_escape").decode("ascii"))[:200]
+
+
 def refuse(archive: Path, name: str, why: str) -> NoReturn:
-    shown = name.encode("unicode_escape").decode("ascii") if not name.isprintable() else name
     raise DataError(
-        f'the file name "{shown[:200]}" {why}.',
+        f'the file name "{shown(name)}" {why}.',
         where=str(archive),
         expected="plain relative names, such as train/1.png",
         do="do not trust this archive; get it from its author again, or pack the pictures yourself",
@@ -74,7 +81,7 @@ def refuse(archive: Path, name: str, why: str) -> NoReturn:
 
 def raise_damaged(archive: Path, problem: BaseException | str) -> NoReturn:
     raise DataError(
-        f"{archive.name} is damaged or incomplete: {problem or type(problem).__name__}.",
+        f"{archive.name} is damaged or incomplete: {shown(str(problem)) or type(problem).__name__}.",
         where=str(archive),
         expected="a whole archive",
         do="download it again",

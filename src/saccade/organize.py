@@ -19,7 +19,6 @@ from saccade.class_folders import UNKNOWN
 from saccade.decode import UnreadablePicture, is_picture
 from saccade.errors import DataError
 from saccade.folders import replacing_folder
-from saccade.member_names import CONTROL
 from saccade.rows import Row, without_suffix
 from saccade.sources import identity, open_source, results_inside
 from saccade.splits import splits_of
@@ -89,10 +88,10 @@ def organize(
 def _targets(rows: Sequence[Row], splits: Sequence[str]) -> list[list[str]]:
     """For each row the names of its files in the tree. Raises DataError for what cannot be a file name there."""
     for label in {row.label for row in rows if row.label is not None}:
-        if not label or label.startswith(".") or "/" in label or "\\" in label or CONTROL.search(label):
+        if not label or label.startswith(".") or "/" in label or "\\" in label:
             raise DataError(
                 f"the class {label!r} cannot be the name of a folder.",
-                expected="names without slashes and control characters that do not begin with a dot",
+                expected="names without slashes that do not begin with a dot",
                 do="rename the class in the labels, or use `saccade prepare`, which needs no folders",
             )
     owner: dict[str, Row] = {}
@@ -111,7 +110,7 @@ def _targets(rows: Sequence[Row], splits: Sequence[str]) -> list[list[str]]:
 
 
 def _file_name(row: Row) -> str:
-    stem = CONTROL.sub("_", without_suffix(row.id).removeprefix(f"{row.label}/")).replace("/", "_").replace("\\", "_")
+    stem = without_suffix(row.id).removeprefix(f"{row.label}/").replace("/", "_").replace("\\", "_")
     suffix = row.path[row.path.rfind(".") :] if is_picture(row.path) else ".png"
     return ("_" + stem if stem.startswith(".") else stem or "_") + suffix
 

@@ -12,7 +12,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
@@ -32,6 +32,7 @@ from saccade.tables import FORMULA
 
 log = logging.getLogger("saccade")
 Progress = Callable[[str, int, int], None]
+DECODED = "decoded.npy"  # while preparing: a place for each picture of the source, the unreadable ones too
 
 
 def prepare(
@@ -56,7 +57,8 @@ def prepare(
     size: pixels of both sides. Without it: that of the first 64 pictures, if they are square, alike and at most 96
     pixels large; otherwise 32. How pictures of another size are brought to it is told in `decode`.
     valid_share, seed: see `choose_valid`. A source with a valid folder of its own keeps its split.
-    skip_unreadable: leave pictures out that cannot be decoded; they are listed in about.json.
+    skip_unreadable: leave pictures out that cannot be decoded; they are listed in about.json. Where there are any, the
+    images take twice their room on the disk for a while.
     group_duplicates: keep duplicates on one side of the split: a labelled picture that has one is for training. In
     folds duplicates stay together.
     processes: how many decode; by default one for each processor, where there are so many pictures that it pays.
@@ -76,32 +78,42 @@ def prepare(
         log.info("%s holds these images already", out)
         return ImageSet.open(out)
     # What a stopped prepare has decoded is good for one of the same files into the same size by the same program.
-    decoded = {"source": origin, "size": size, "versions": [saccade.__version__, PIL.__version__]}
-    with replacing_folder(out, kept_for=json.dumps(decoded, sort_keys=True)) as work:
+    good_for = {"source": origin, "size": size, "versions": [saccade.__version__, PIL.__version__], "file": DECODED}
+    with replacing_folder(out, kept_for=json.dumps(good_for, sort_keys=True)) as work:
         scratch = work / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)  # of a prepare that was stopped
         scratch.mkdir()
         opened = open_source(source, scratch=scratch, on_progress=on_progress, **given)
         splits_of(opened.rows, valid_share, seed)  # what is wrong with the labels is said before decoding
-        (work / "images.npy").touch()
-        with open(work / "images.npy", "r+b", buffering=0) as file:
+        decoded, note, images = work / DECODED, work / "decoded.json", work / "images.npy"
+        decoded.touch()
+        with open(decoded, "r+b", buffering=0) as file:
             side, unreadable, num_resized = decode_into(
-                file, opened, size, done=work / "decoded.json", processes=processes, on_progress=on_progress
+                file, opened, size, done=note, processes=processes, on_progress=on_progress
             )
             rows = _readable_rows(opened.rows, unreadable, skip_unreadable)
-            _close_gaps(file, len(opened.rows), unreadable, side)
-            duplicates = _duplicates(work / "images.npy", rows, on_progress) if group_duplicates else []
-            splits = splits_of(rows, valid_share, seed, {id for group in duplicates for id in group})
-            rows_csv = _rows_csv(rows, splits)
+            if not unreadable:
+                write_at(file, 0, _header(len(rows), side))
+                os.fsync(file.fileno())
+        if unreadable:  # not in place: a stop between two moves would leave what the note does not tell of
+            _copy_readable(decoded, images, len(opened.rows), unreadable, side)
+        pixels = images if unreadable else decoded
+        duplicates = _duplicates(pixels, rows, on_progress) if group_duplicates else []
+        splits = splits_of(rows, valid_share, seed, {id for group in duplicates for id in group})
+        rows_csv = _rows_csv(rows, splits)
+        with open(pixels, "rb") as file:
             digest, mean, std = _measure(file, side, [split == "train" for split in splits], rows_csv)
-            os.fsync(file.fileno())
         with files.replacing(work / "rows.csv") as csv_file:
             csv_file.write(rows_csv)
         if opened.sample is not None:
             with files.replacing(work / SAMPLE) as sample_file:
                 sample_file.write(opened.sample)
         shutil.rmtree(scratch)
-        (work / "decoded.json").unlink()
+        note.unlink()  # before what it tells of
+        if unreadable:
+            decoded.unlink()
+        else:
+            os.replace(decoded, images)
         counts, class_counts = Counter(splits), Counter(row.label for row in rows if row.split != "test")
         if absent := [name for name in opened.classes if not class_counts[name]]:
             log.warning("%d classes have no image, first %s", len(absent), first_few(absent))
@@ -186,23 +198,27 @@ def _skipped(row: Row, reason: str) -> dict[str, str]:
     return {"id": row.id, "split": "test" if row.split == "test" else "train", "path": row.path, "reason": reason}
 
 
-def _close_gaps(file: io.FileIO, num_rows: int, unreadable: Collection[int], side: int) -> None:
-    """Move the images up over the places of unreadable ones, and write the header."""
-    stride, place = side * side * 3, 0
-    for index in range(num_rows if unreadable else 0):
-        if index not in unreadable:
-            if place != index:
-                file.seek(HEADER_BYTES + index * stride)
-                pixels = file.read(stride)
-                write_at(file, HEADER_BYTES + place * stride, pixels)
-            place += 1
-    num_images = num_rows - len(unreadable)
-    file.truncate(HEADER_BYTES + num_images * stride)
+def _copy_readable(decoded: Path, out: Path, num_rows: int, unreadable: Collection[int], side: int) -> None:
+    """Write images.npy without the places of unreadable pictures."""
+    stride = side * side * 3
+    with open(decoded, "rb") as file, open(out, "wb") as copy:
+        copy.write(_header(num_rows - len(unreadable), side))
+        file.seek(HEADER_BYTES)
+        for index in range(num_rows):
+            image = file.read(stride)
+            if index not in unreadable:
+                copy.write(image)
+        copy.flush()
+        os.fsync(copy.fileno())
+
+
+def _header(num_images: int, side: int) -> bytes:
+    """The start of images.npy."""
     header = io.BytesIO()
     shape = (num_images, side, side, 3)
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
     assert header.tell() == HEADER_BYTES, "numpy pads the header of any such array to 128 bytes"
-    write_at(file, 0, header.getvalue())
+    return header.getvalue()
 
 
 def _duplicates(path: Path, rows: Sequence[Row], on_progress: Progress | None) -> list[list[str]]:
@@ -230,7 +246,7 @@ def _rows_csv(rows: Sequence[Row], splits: Sequence[str]) -> bytes:
 
 
 def _measure(
-    file: io.FileIO, side: int, is_train: Sequence[bool], rows_csv: bytes
+    file: BinaryIO, side: int, is_train: Sequence[bool], rows_csv: bytes
 ) -> tuple[str, list[float], list[float]]:
     """Read the images once: `imageset.fingerprint`, and mean and std of each channel over the train split, 0 to 1.
 

@@ -170,30 +170,49 @@ def holds(num_bytes: int, device: torch.device) -> tuple[bool, str]:
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Bytes that can still be taken: on the GPU, or by this process on the machine. None where that is not told.
+    """Bytes that can still be taken: on the GPU, or by this process on the machine. None where that is not told."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+
+
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Bytes that this process can still take on the machine, where it tells; where it only tells what it has, that.
 
     On Linux also what limits the process: its group of processes (a container, say) and `ulimit -d`.
+    root: the folder that has proc/ and sys/.
     """
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+    found = []
     try:
-        found = [_kibibytes("/proc/meminfo", "MemAvailable")]
-        group = Path("/sys/fs/cgroup" + Path("/proc/self/cgroup").read_text().partition("0::")[2].strip())
-        with contextlib.suppress(OSError, ValueError):  # no limit is written "max", which is no number
-            limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-            pages = re.search(r"^inactive_file (\d+)", (group / "memory.stat").read_text(), re.MULTILINE)
-            found.append(limit - used + (int(pages[1]) if pages else 0))
+        found.append(_kibibytes(root / "proc/meminfo", "MemAvailable"))
+    except (OSError, StopIteration):
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(OSError):
+        text = (root / "proc/self/cgroup").read_text()
+        place = {kind: path.strip("/") for _, kind, path in (line.split(":", 2) for line in text.splitlines())}
+        top = root / "sys/fs/cgroup"
+        found += _left_to_group(top / place.get("", ""), "max", "current", "inactive_file")
+        for folder in (top / "memory", top / "memory" / place.get("memory", "")):  # version 1
+            found += _left_to_group(folder, "limit_in_bytes", "usage_in_bytes", "total_inactive_file")
+    with contextlib.suppress(OSError, ImportError, StopIteration):
         import resource  # not there on Windows
 
         limit = resource.getrlimit(resource.RLIMIT_DATA)[0]
         if limit != resource.RLIM_INFINITY:
-            found.append(limit - _kibibytes("/proc/self/status", "VmData"))
-        return max(0, min(found))
-    except (OSError, ImportError, StopIteration):
-        return None
+            found.append(limit - _kibibytes(root / "proc/self/status", "VmData"))
+    return max(0, min(found)) if found else None
 
 
-def _kibibytes(file: str, name: str) -> int:
+def _left_to_group(folder: Path, limit: str, used: str, cached: str) -> list[int]:
+    """Bytes that a group of processes may still take; what it holds of files it can give back. Empty: any number."""
+    try:  # no limit is written "max", which is no number
+        num_limit, num_used = (int((folder / f"memory.{name}").read_text()) for name in (limit, used))
+        pages = re.search(rf"^{cached} (\d+)", (folder / "memory.stat").read_text(), re.MULTILINE)
+    except (OSError, ValueError):
+        return []
+    return [num_limit - num_used + (int(pages[1]) if pages else 0)]
+
+
+def _kibibytes(file: str | Path, name: str) -> int:
     """A line of /proc, in bytes."""
     line = next(line for line in Path(file).read_text().splitlines() if line.startswith(name + ":"))
     return int(line.split()[1]) * 1024

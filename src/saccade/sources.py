@@ -172,8 +172,8 @@ def _located(source: str | Path, scratch: Path, on_progress: Progress | None) ->
 def _with_test(files: dict[str, Place], test: str | Path, scratch: Path) -> tuple[dict[str, Place], set[str]]:
     """The files, with those of `test` below test/ and no other test pictures; and the names of the pictures there."""
     inside = str(test).replace("\\", "/").strip("/") + "/"
-    on_disk = f"{Path(test).resolve()}/"
-    roots = {id(place.container): place.container.path.resolve() for place in files.values()}
+    on_disk = f"{Path(test).resolve().as_posix()}/"  # forward slashes, as in names
+    roots = {id(place.container): place.container.path.resolve().as_posix() for place in files.values()}
     chosen = {
         name: place
         for name, place in files.items()
