@@ -580,3 +580,16 @@ def test_duplicates_stay_on_one_side_of_the_split(tmp_path):
     assert (plain.splits[has_twin] == "valid").any(), "else this shows nothing"
     assert not (grouped.splits[has_twin] == "valid").any()
     assert grouped.counts == plain.counts
+
+
+@pytest.mark.parametrize(("old", "new"), [(",leaf,", ",sky,"), (",train,", ",valid,")])
+def test_rows_that_were_changed_by_hand_are_refused(world, tmp_path, old, new):
+    images = prepare(world.folder, tmp_path / "data")
+    rows = tmp_path / "data" / "rows.csv"
+    whole = rows.read_text()
+    rows.write_text(whole.replace(old, new, 1))
+    with pytest.raises(DataError, match=r"rows\.csv is not as `saccade prepare` wrote it") as caught:
+        ImageSet.open(tmp_path / "data")
+    assert caught.value.where == str(rows)
+    rows.write_bytes(whole.replace("\n", "\r\n").encode())  # a spreadsheet saved it and changed nothing
+    assert ImageSet.open(tmp_path / "data").labels.tolist() == images.labels.tolist()

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -62,8 +63,7 @@ class ImageSet:
         about = files.read_json(folder / "about.json", error=DataError, do=again)
         try:
             stored = np.lib.format.open_memmap(folder / "images.npy", mode="r")
-            text = (folder / "rows.csv").read_text(encoding="utf-8")
-            table = list(csv.reader(io.StringIO(text, newline="")))
+            table = read_table((folder / "rows.csv").read_bytes())
             classes = tuple(about["classes"])
             _check(about)
         except Exception as problem:  # numpy reads the header with Python's own parser, which can fail in any way
@@ -96,6 +96,14 @@ class ImageSet:
                 f'rows.csv has the label "{unknown[0]}", about.json does not.', where=str(folder / "rows.csv"), do=again
             )
         labels = np.array([index[name] for name in names.tolist()], dtype=np.int64)
+        # Runs know their images by the fingerprint, which is not computed anew here.
+        if about.get("rows_sha256", digest := table_digest(table)) != digest:
+            raise DataError(
+                "rows.csv is not as `saccade prepare` wrote it.",
+                where=str(folder / "rows.csv"),
+                expected="the same ids, splits and labels as when the images were prepared",
+                do="put it back; for other labels or splits change the raw files and prepare them into another folder",
+            )
         return cls(folder, stored, np.arange(len(ids)), ids, splits, labels, paths, classes, about)
 
     def __len__(self) -> int:
@@ -217,6 +225,16 @@ def _announce(file: int, stored: np.ndarray, starts: np.ndarray, lengths: np.nda
     stride, offset = stored[:1].nbytes, stored.offset  # type: ignore[attr-defined]
     for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
         os.posix_fadvise(file, offset + start * stride, length * stride, os.POSIX_FADV_WILLNEED)
+
+
+def read_table(rows_csv: bytes) -> list[list[str]]:
+    """The lines of a rows.csv, header included."""
+    return list(csv.reader(io.StringIO(rows_csv.decode(), newline="")))
+
+
+def table_digest(table: list[list[str]]) -> str:
+    """SHA-256 of what the lines say, however a spreadsheet quotes and ends them."""
+    return hashlib.sha256(json.dumps(table).encode()).hexdigest()
 
 
 def _check(about: dict[str, Any]) -> None:

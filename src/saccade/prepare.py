@@ -23,7 +23,7 @@ from saccade.decoding import HEADER_BYTES, decode_into, write_at
 from saccade.duplicates import groups
 from saccade.errors import DataError, first_few
 from saccade.folders import replacing_folder
-from saccade.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet
+from saccade.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet, read_table, table_digest
 from saccade.rows import Row
 from saccade.sources import identity, open_source, results_inside
 from saccade.splits import splits_of
@@ -140,6 +140,7 @@ def prepare(
             "options": options,
             **({"duplicates": duplicates} if group_duplicates else {}),
             "fingerprint": digest,
+            "rows_sha256": table_digest(read_table(rows_csv)),
             "versions": {
                 "saccade": saccade.__version__,
                 "python": platform.python_version(),
