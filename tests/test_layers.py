@@ -6,7 +6,7 @@ from pathlib import Path
 import saccade
 
 LAYERS = [
-    "errors files runtime",
+    "errors files progress runtime",
     "imageset predictions presets recipe run",
     """archives augment averaging batchnorm braille calibrate charts checkpoint cifar_files class_folders competition
        confusion decode decoders decoding demo distributed downloads duplicates folders folds gluon gluon_names

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from saccade import files, oddities, pages
-from saccade.duplicates import SMALLEST, Pairs, Progress, exact_copies, joined, near_pairs
+from saccade.duplicates import SMALLEST, Pairs, exact_copies, joined, near_pairs
 from saccade.errors import DataError, RunError, SaccadeError, first_few
 from saccade.folds import as_trained, seen
 from saccade.imageset import SPLITS, UNLABELLED, ImageSet
 from saccade.label_errors import Suspects, label_errors
 from saccade.pages import Card, cards, percent
 from saccade.predictions import Predictions
+from saccade.progress import Progress
 from saccade.run import Run
 
 log = logging.getLogger("saccade")

@@ -12,7 +12,7 @@ from saccade import files
 from saccade.errors import RunError
 from saccade.models import Classifier
 from saccade.optim import Optimizer
-from saccade.run import Row
+from saccade.run import Epoch
 
 KEY = "saccade"
 
@@ -24,7 +24,7 @@ class Position:
     step: int = 0  # updates done
     best_epoch: int = 0  # the epoch with the best validation accuracy so far, counted from 1
     seconds: float = 0.0  # spent in the unfinished epoch
-    rows: list[Row] = field(default_factory=list)  # the finished epochs
+    rows: list[Epoch] = field(default_factory=list)  # the finished epochs
 
 
 def save_checkpoint(

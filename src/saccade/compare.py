@@ -17,7 +17,8 @@ from saccade.folds import as_trained, seen
 from saccade.imageset import ImageSet
 from saccade.modelfile import load_model
 from saccade.pages import minutes, percent
-from saccade.predict import Progress, predict
+from saccade.predict import predict
+from saccade.progress import Progress
 from saccade.recipe import show_value
 from saccade.repeat import first_weights
 from saccade.run import Run

@@ -13,11 +13,12 @@ from saccade.budget import settled
 from saccade.evaluate import describe_accuracy, evaluate
 from saccade.folds import CrossValidation
 from saccade.imageset import ImageSet
-from saccade.predict import Progress, predict
+from saccade.predict import predict
 from saccade.prepare import prepare
+from saccade.progress import Progress
 from saccade.recipe import Recipe, show_value
 from saccade.report import report
-from saccade.run import Row, Run, locked
+from saccade.run import Epoch, Run, locked
 from saccade.submission import write_submission
 from saccade.train import train
 
@@ -54,7 +55,7 @@ def compete(
     skip_unreadable: bool = False,
     group_duplicates: bool = False,
     device: str | None = None,
-    on_epoch: Callable[[Row], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
     on_progress: Progress | None = None,
 ) -> Entry:
     """Prepare, train and validate, train again on all labelled images, classify the test images, write the submission.

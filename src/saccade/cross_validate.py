@@ -11,8 +11,9 @@ from saccade import distributed
 from saccade.evaluate import score
 from saccade.folds import CrossValidation, fold, split_seed
 from saccade.imageset import ImageSet
-from saccade.predict import Progress, predict
+from saccade.predict import predict
 from saccade.predictions import Predictions
+from saccade.progress import Progress
 from saccade.run import Run, locked
 
 log = logging.getLogger("saccade")

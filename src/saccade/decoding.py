@@ -9,17 +9,17 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from saccade import files
 from saccade.decode import UnreadablePicture, picture_size
 from saccade.decoders import Picture, decode_all, num_useful
+from saccade.progress import Progress
 from saccade.sources import Source
 
 log = logging.getLogger("saccade")
-Progress = Callable[[str, int, int], None]
 
 DEFAULT_SIZE = 32  # pixels, as in CIFAR
 LARGEST_KEPT_SIZE = 96  # pixels, as in STL-10; larger pictures are scaled down to DEFAULT_SIZE unless a size is given

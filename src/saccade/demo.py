@@ -18,13 +18,13 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from saccade.errors import DataError
+from saccade.progress import Progress
 
 SIDE = 32  # pixels
 CLASSES = ("arrow", "bars", "circle", "crescent", "cross", "heart", "ring", "square", "star", "triangle")
@@ -37,8 +37,6 @@ LUMA = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look
 # Where each image is sampled: twice as finely as its pixels, in pixels from the top left corner.
 FINE = (np.arange(2 * SIDE) + 0.5) / 2
 PIXEL = np.arange(SIDE) + 0.5
-
-Progress = Callable[[str, int, int], None]
 
 
 def write_competition(

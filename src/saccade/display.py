@@ -15,7 +15,7 @@ from rich.text import Text
 
 from saccade.braille import Curve, draw_curves
 from saccade.errors import RunError
-from saccade.run import Row, Run
+from saccade.run import Epoch, Run
 
 REDRAWS = 5  # a second: enough for a clock of seconds, and about 1% of a core
 EPOCH = re.compile(r"epoch (\d+)/(\d+)")  # the stage that `train` reports
@@ -55,7 +55,7 @@ class Display:
         self.live = sys.stderr.isatty() and not plain
         self.console = Console(stderr=True, highlight=False, force_terminal=self.live)
         self.runs = runs
-        self.rows: list[Row] = []
+        self.rows: list[Epoch] = []
         self._epoch, self._epochs = 0, 0  # now, and of the training in all; 0 outside a training
         self._stage, self._done, self._total = "", 0, 0
         self._first = self._started = self._reported = 0.0
@@ -90,7 +90,7 @@ class Display:
         if done >= total > 0 and not self._epoch:
             self._end()
 
-    def on_epoch(self, row: Row) -> None:
+    def on_epoch(self, row: Epoch) -> None:
         """A row of the table, or a line."""
         self.rows.append(row)
         if not self._view.is_started:
@@ -119,7 +119,7 @@ class Display:
                 self.console.print(Group(*self._epoch_table()))
         self._stage, self._epoch = "", 0
 
-    def _earlier_rows(self, num: int) -> list[Row]:
+    def _earlier_rows(self, num: int) -> list[Epoch]:
         """What the interrupted run among `self.runs` wrote of its first `num` epochs."""
         for folder in self.runs if num > 0 else ():
             try:
@@ -144,7 +144,7 @@ class Display:
         epochs_left = self._epochs - self._epoch
         return stage, stage + scoring + epochs_left * (self._total / rate + scoring)
 
-    def _epoch_line(self, row: Row) -> str:
+    def _epoch_line(self, row: Epoch) -> str:
         total = f"/{self._epochs}" if self._epochs else ""
         line = f"  epoch {row['epoch']:>3}{total}  train loss {row['train_loss']:.4f}"
         line += f"  train {_cell('train_accuracy', row):>7}"
@@ -239,7 +239,7 @@ class _Handler(logging.Handler):
             self.display.line(record.getMessage())
 
 
-def _cell(name: str, row: Row) -> str:
+def _cell(name: str, row: Epoch) -> str:
     value = row[name]
     if name.endswith("accuracy"):
         return f"{100 * value:.2f}%"

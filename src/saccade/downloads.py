@@ -6,17 +6,16 @@ import logging
 import os
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from saccade import files
 from saccade.errors import DataError
+from saccade.progress import Progress
 
 log = logging.getLogger("saccade")
 TIMEOUT = 30  # seconds without a byte
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

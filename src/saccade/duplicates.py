@@ -15,11 +15,12 @@ Of the pairs that the last sieve only just lets through (0.65 to 0.7) about 2 in
 Among drawings, which share their outlines, more are.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
+
+from saccade.progress import Progress
 
 NEAR = 0.65  # least likeness of near duplicates
 SMALLEST = 16  # pixels: below, so little is left of a picture that different ones are alike
@@ -32,8 +33,6 @@ MOST_CHECKED = 6  # looked at by the third sieve, those with the highest correla
 SOFT = 8.0  # grey levels between neighbouring pixels, from which on a gradient counts less than in proportion
 BLANK = 1.0  # grey levels between neighbouring cells, root mean square: below, the hash would be of noise
 PIECE = 4096  # images in memory as floats at once
-
-Progress = Callable[[str, int, int], None]  # (stage, done, in all)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,8 @@ from saccade.folds import seen
 from saccade.imageset import UNLABELLED, ImageSet
 from saccade.models import Classifier
 from saccade.pictures import Classified, classify
-from saccade.predict import Progress, in_parts, place_of
+from saccade.predict import in_parts, place_of
+from saccade.progress import Progress
 
 log = logging.getLogger("saccade")
 

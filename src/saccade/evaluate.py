@@ -13,7 +13,8 @@ from saccade.errors import DataError
 from saccade.folds import as_trained, seen, warning_of
 from saccade.imageset import UNLABELLED, ImageSet
 from saccade.models import Classifier
-from saccade.predict import Progress, check_fit, opened, place_of, probabilities
+from saccade.predict import check_fit, opened, place_of, probabilities
+from saccade.progress import Progress
 from saccade.run import Run
 
 log = logging.getLogger("saccade")

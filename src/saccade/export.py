@@ -21,7 +21,8 @@ from saccade.gluon import read_params, write_params
 from saccade.gluon_names import to_gluon
 from saccade.imageset import ImageSet
 from saccade.models import Classifier
-from saccade.predict import Progress, check_fit, mean_logits, opened, probabilities
+from saccade.predict import check_fit, mean_logits, opened, probabilities
+from saccade.progress import Progress
 from saccade.run import Run
 
 log = logging.getLogger("saccade")

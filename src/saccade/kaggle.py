@@ -18,10 +18,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from saccade import files
-from saccade.downloads import Progress
 from saccade.errors import DataError
 from saccade.imageset import ImageSet
 from saccade.kaggle_client import SITE, TIMEOUT, KaggleError, explained, signed_in
+from saccade.progress import Progress
 from saccade.run import Run
 from saccade.submission import check_submission
 

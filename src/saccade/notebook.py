@@ -6,7 +6,7 @@ from pathlib import Path
 
 from saccade import charts
 from saccade.errors import SaccadeError
-from saccade.run import Row, Run
+from saccade.run import Epoch, Run
 
 CURVES = (
     ("train_loss", "train loss", charts.BLUE, "-"),
@@ -37,10 +37,10 @@ class LiveFigure:
                 do='open one, or install it: pip install "saccade[notebook]"; outside, see history.png in the run',
             ) from None
         self.run = run
-        self.rows: list[Row] = []
+        self.rows: list[Epoch] = []
         self._shown = None  # IPython's handle on the output that is drawn over
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: Epoch) -> None:
         from IPython.display import display
 
         if self.rows and row["epoch"] <= self.rows[-1]["epoch"]:
@@ -60,7 +60,7 @@ class LiveFigure:
             self._shown.update(bundle, **shown_as)
 
 
-def figure_png(rows: list[Row], epochs: int = 0) -> bytes:
+def figure_png(rows: list[Epoch], epochs: int = 0) -> bytes:
     """The figure of these rows of metrics.jsonl, 1200x760 pixels. epochs: length of the axis, where it is known."""
     from matplotlib.figure import Figure  # not pyplot: the notebook would show the figure a second time
     from matplotlib.ticker import MaxNLocator
@@ -86,7 +86,7 @@ def figure_png(rows: list[Row], epochs: int = 0) -> bytes:
     return file.getvalue()
 
 
-def describe(row: Row) -> str:
+def describe(row: Epoch) -> str:
     """The epoch in one line."""
     text = (
         f"epoch {row['epoch']}: train loss {row['train_loss']:.3f}, train accuracy {100 * row['train_accuracy']:.2f}%"

@@ -1,9 +1,10 @@
 """Images that stand out by simple measures: blank, grey among coloured, very dark, very pale, very busy, and so on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from saccade.progress import Progress
 
 BLANK = 3.0  # grey levels, standard deviation over an image: below, there is nothing to see
 GREY = 1.0  # levels between the strongest and the weakest colour, mean over an image: below, it has no colour
@@ -21,7 +22,7 @@ class Odd:
     why: str
 
 
-def find(pixels: np.ndarray, *, on_progress: Callable[[str, int, int], None] | None = None) -> tuple[Odd, ...]:
+def find(pixels: np.ndarray, *, on_progress: Progress | None = None) -> tuple[Odd, ...]:
     """Images that stand out, kind by kind, the most extreme first; an image is named once, for the first reason.
 
     pixels: uint8 (N, H, W, 3), memory-mapped or not.
@@ -57,7 +58,7 @@ def find(pixels: np.ndarray, *, on_progress: Callable[[str, int, int], None] | N
     return tuple(found.values())
 
 
-def _measures(pixels: np.ndarray, on_progress: Callable[[str, int, int], None] | None) -> np.ndarray:
+def _measures(pixels: np.ndarray, on_progress: Progress | None) -> np.ndarray:
     """float32 (4, N), in levels: mean, standard deviation, mean distance of colours, mean step to the next pixel."""
     found = np.empty((4, len(pixels)), dtype=np.float32)
     for start in range(0, len(pixels), PIECE):

@@ -6,7 +6,7 @@ The tree of the d2l chapter: train_valid_test/{train,valid,train_valid}/<class>/
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from saccade.class_folders import UNKNOWN
 from saccade.decode import UnreadablePicture, is_picture
 from saccade.errors import DataError
 from saccade.folders import replacing_folder
+from saccade.progress import Progress
 from saccade.rows import Row, without_suffix
 from saccade.sources import identity, open_source, results_inside
 from saccade.splits import splits_of
@@ -35,7 +36,7 @@ def organize(
     valid_share: float = 0.1,
     seed: int = 0,
     link: str = "copy",
-    on_progress: Callable[[str, int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> Path:
     """Write `out`/train_valid_test/ and return its path. The split is the one that `prepare` makes of the same source.
 

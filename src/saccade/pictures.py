@@ -13,8 +13,9 @@ from saccade import calibrate, files, runtime
 from saccade.decode import UnreadablePicture, decode, is_picture
 from saccade.errors import DataError
 from saccade.models import Classifier
-from saccade.predict import Progress, familiarity, features, probabilities
+from saccade.predict import familiarity, features, probabilities
 from saccade.predictions import PREFIX
+from saccade.progress import Progress
 from saccade.rows import natural_key
 
 CHUNK = 1024  # pictures decoded before they are classified: what bounds the memory

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,11 @@ from saccade.imageset import ImageSet
 from saccade.modelfile import load_model, packaged_models
 from saccade.models import Classifier, as_input
 from saccade.predictions import Predictions
+from saccade.progress import Progress
 from saccade.run import Run, locked
 
 log = logging.getLogger("saccade")
 
-Progress = Callable[[str, int, int], None]  # (stage, images done, images in all)
 Model = Run | CrossValidation | Classifier | str | Path  # a path is that of a run, a cross-validation or a model file
 
 PART = 100_000  # images whose probabilities are written at once, where there are more

@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +24,7 @@ from saccade.duplicates import groups
 from saccade.errors import DataError, first_few
 from saccade.folders import replacing_folder
 from saccade.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet, read_table, table_digest
+from saccade.progress import Progress
 from saccade.rows import Row
 from saccade.sources import identity, open_source, results_inside
 from saccade.splits import splits_of
@@ -31,7 +32,6 @@ from saccade.submission import check_sample
 from saccade.tables import FORMULA
 
 log = logging.getLogger("saccade")
-Progress = Callable[[str, int, int], None]
 DECODED = "decoded.npy"  # while preparing: a place for each picture of the source, the unreadable ones too
 
 

@@ -17,8 +17,9 @@ from saccade.label_errors import label_errors
 from saccade.loader import Batches
 from saccade.optim import lr_at
 from saccade.pages import Card, cards, minutes, percent, size
-from saccade.predict import Progress, opened, predict
+from saccade.predict import opened, predict
 from saccade.presets import PRESETS
+from saccade.progress import Progress
 from saccade.recipe import Recipe, show_value
 from saccade.repeat import commands, first_weights, nearest_preset
 from saccade.run import Run

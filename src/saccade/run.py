@@ -25,7 +25,7 @@ from saccade.recipe import Recipe, show_value
 
 log = logging.getLogger("saccade")
 
-Row = dict[str, Any]  # one epoch's figures
+Epoch = dict[str, Any]  # one epoch's figures
 CIRCUMSTANCES = ("device", "precision", "processes", "versions")  # of about.json: what bits depend on besides
 
 
@@ -117,7 +117,7 @@ class Run:
             yield
 
     @property
-    def metrics(self) -> list[Row]:
+    def metrics(self) -> list[Epoch]:
         """One row per finished epoch."""
         try:
             lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -137,7 +137,7 @@ class Run:
                 else "delete the file and run the same training again: it is written anew from the checkpoint",
             ) from None
 
-    def save_metrics(self, rows: list[Row]) -> None:
+    def save_metrics(self, rows: list[Epoch]) -> None:
         files.write_text(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     @property

@@ -15,8 +15,9 @@ from saccade.cifar_files import find_cifar, read_cifar
 from saccade.class_folders import class_rows
 from saccade.competition import find_competition, is_sample_name, with_sample
 from saccade.decode import is_picture
-from saccade.downloads import DOWNLOADS, Progress, download
+from saccade.downloads import DOWNLOADS, download
 from saccade.errors import DataError, did_you_mean, first_few
+from saccade.progress import Progress
 from saccade.rows import Row, common_folder, is_in_test_folder
 from saccade.source_files import Place, gather, read_pictures, read_whole
 from saccade.tables import Table, read_table

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from saccade.errors import SaccadeError
-from saccade.run import Row, Run
+from saccade.run import Epoch, Run
 
 FOLDER = "tensorboard"  # inside the run
 NUM_FIGURES = 20  # of a run at most; the latest epoch's is always drawn when the run ends
@@ -31,7 +31,7 @@ class TensorBoard:
         self.folder = Path(run)
         self._writer: Any = None  # made with the first epoch: until then the folder may not be a run yet
 
-    def __call__(self, row: Row) -> None:
+    def __call__(self, row: Epoch) -> None:
         run = Run.open(self.folder)
         rows = [row]
         if self._writer is None:

@@ -25,9 +25,10 @@ from saccade.loader import Batches
 from saccade.modelfile import identity, load_model, save_model
 from saccade.models import Classifier, build_model
 from saccade.optim import Optimizer, update_average
-from saccade.predict import Progress, familiarity, features, logits, opened, probabilities
+from saccade.predict import familiarity, features, logits, opened, probabilities
+from saccade.progress import Progress
 from saccade.recipe import Recipe
-from saccade.run import Row, Run
+from saccade.run import Epoch, Run
 
 log = logging.getLogger("saccade")
 
@@ -48,7 +49,7 @@ def train(
     budget: float | None = ...,
     device: str | None = ...,
     checkpoint_seconds: float = ...,
-    on_epoch: Callable[[Row], None] | None = ...,
+    on_epoch: Callable[[Epoch], None] | None = ...,
     on_progress: Progress | None = ...,
 ) -> Run: ...
 @overload
@@ -62,7 +63,7 @@ def train(
     budget: float | None = ...,
     device: str | None = ...,
     checkpoint_seconds: float = ...,
-    on_epoch: Callable[[Row], None] | None = ...,
+    on_epoch: Callable[[Epoch], None] | None = ...,
     on_progress: Progress | None = ...,
 ) -> CrossValidation: ...
 def train(
@@ -77,7 +78,7 @@ def train(
     budget: float | None = None,
     device: str | None = None,
     checkpoint_seconds: float = 120.0,
-    on_epoch: Callable[[Row], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
     on_progress: Progress | None = None,
 ) -> Run | CrossValidation:
     """Fit recipe.model to the images; continue where it stopped if `out` already holds this run.
@@ -159,7 +160,7 @@ def _fit(
     place: runtime.Runtime,
     models: dict[str, Classifier],
     checkpoint_seconds: float,
-    on_epoch: Callable[[Row], None] | None,
+    on_epoch: Callable[[Epoch], None] | None,
     on_progress: Progress | None,
 ) -> None:
     """The loop: from the run's checkpoint, or from the start, to its model."""
@@ -218,7 +219,7 @@ def _fit(
 
         loss_mean, train_accuracy = (distributed.tell_all(totals) / num_images).tolist()
         train_seconds = time.perf_counter() - started
-        row: Row = {
+        row: Epoch = {
             "epoch": epoch + 1,
             "step": position.step,
             "lr": lr,
@@ -331,7 +332,7 @@ def start_from(model: Classifier, init: Classifier) -> None:
     model.std.copy_(init.std)
 
 
-def _header(run: Run, row: Row) -> dict:
+def _header(run: Run, row: Epoch) -> dict:
     """What the model file says of its making; no clock times, so that equal trainings write equal bytes."""
     facts = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
     return {

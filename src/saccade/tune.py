@@ -25,10 +25,10 @@ from saccade.errors import DivergedError, RecipeError, RunError, SaccadeError
 from saccade.evaluate import wilson_interval
 from saccade.imageset import ImageSet
 from saccade.models import build_network
-from saccade.predict import Progress
 from saccade.presets import DEFAULT, PRESETS
+from saccade.progress import Progress
 from saccade.recipe import Recipe, show_value
-from saccade.run import Row, Run
+from saccade.run import Epoch, Run
 from saccade.search_space import Choices, Space, default_space, parse_space, start_of
 from saccade.train import train
 
@@ -96,7 +96,7 @@ def tune(
     storage: str | None = None,
     recipe: Recipe = PRESETS[DEFAULT],
     device: str | None = None,
-    on_epoch: Callable[[Row], None] | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
     on_progress: Progress | None = None,
 ) -> Study:
     """Train variants of `recipe`, choose them by what earlier ones reached on valid, stop weak ones early.
@@ -161,14 +161,14 @@ def _work(
     folder: Path,
     deadline: float | None,
     device: str | None,
-    on_epoch: Callable[[Row], None] | None,
+    on_epoch: Callable[[Epoch], None] | None,
     on_progress: Progress | None,
 ) -> None:
     """Train one trial to its end, which the ledger then knows. Whatever else is raised leaves it to be gone on with."""
     log.info("trial %d: %s", claim.number, describe(claim.settings))
     seconds: dict[int, float] = {}  # by epoch: one that a kill kept from its checkpoint comes twice
 
-    def each_epoch(row: Row, *, is_new: bool = True) -> None:
+    def each_epoch(row: Epoch, *, is_new: bool = True) -> None:
         seconds[row["epoch"]] = row["seconds"]
         if is_new and on_epoch:
             on_epoch(row)
@@ -208,7 +208,7 @@ def _run_folder(folder: Path, number: int) -> Path:
     return folder / "trials" / f"{number:04}"
 
 
-def _earlier_rows(run: Path) -> list[Row]:
+def _earlier_rows(run: Path) -> list[Epoch]:
     """The finished epochs of a trial that goes on."""
     return Run.open(run).metrics if (run / "about.json").exists() else []
 
