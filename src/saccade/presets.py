@@ -74,9 +74,26 @@ CURVES: dict[str, tuple[tuple[float, float], ...]] = {
     "strong": ((18, 0.9200),),
 }
 
-FAST = replace(RECORD, epochs=5, batch_size=500, muon_lr=0.12, peak_lr=53, head_lr=670, step_decay=0.002, views=2)
+FAST = replace(
+    RECORD,
+    epochs=5,
+    batch_size=500,
+    muon_lr=0.12,
+    peak_lr=53,
+    head_lr=670,
+    step_decay=0.002,
+    first_group_share=0.5,
+    views=2,
+)
 STRONG = replace(
-    FAST, model="whitened_resnet", epochs=18, crop_pad=4, cutout=8, small_size=24, small_share=0.5, views=2
+    FAST,
+    model="whitened_resnet",
+    epochs=18,
+    first_group_share=1.0,
+    crop_pad=4,
+    cutout=8,
+    small_size=24,
+    small_share=0.5,
 )
 
 PRESETS = {
