@@ -1,5 +1,6 @@
 """Folds and averages: each labelled image validates once, nothing hangs on order, and a stop loses nothing."""
 
+import hashlib
 import json
 import logging
 import shutil
@@ -173,6 +174,21 @@ def test_folds_are_these_on_every_machine():
     # By hand: the ids of each class in the order of `printf 7:0 | sha256sum`, dealt out to 1, 2, 3, 1, ...
     assert fold_numbers(ids, labels, 3, seed=7) == EXPECTED
     assert fold_numbers(ids, labels, 3, seed=8) != EXPECTED
+
+
+def test_groups_of_one_size_are_dealt_out_by_the_smallest_hash_of_their_ids():
+    ids, groups, seeds = "abcdefghijkl", ["ab", "cd", "ef", "gh", "ij", "kl"], range(20)
+    for seed in seeds:
+        numbers = dict(zip(ids, fold_numbers(ids, "xy" * 6, 6, seed, groups), strict=True))
+        smallest = sorted(ids, key=lambda id: hashlib.sha256(f"{seed}:{id}".encode()).digest())
+        assert [numbers[id] for id in dict.fromkeys(ids[ids.index(id) // 2 * 2] for id in smallest)] == [
+            1,
+            2,
+            3,
+            4,
+            5,
+            6,
+        ]
 
 
 @pytest.mark.parametrize(

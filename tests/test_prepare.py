@@ -192,8 +192,15 @@ def test_a_size_that_is_asked_for_is_used(world, tmp_path):
     assert images.size == (16, 16)
     assert images.about["resized"] == 60
     assert [world.true_label(image) for image in images.select("test").pixels()] == list(world.test_labels.values())
-    with pytest.raises(DataError, match="image size 3 is out of range"):
-        prepare(world.folder, tmp_path / "other", size=3)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [(3, "out of range"), (4, "cannot be read"), (1024, "cannot be read"), (1025, "image size 1025 is out of range")],
+)
+def test_sizes_from_4_to_1024_pixels_are_taken(tmp_path, size, message):
+    with pytest.raises(DataError, match=message):
+        prepare(tmp_path / "nowhere", tmp_path / "data", size=size)
 
 
 def test_the_same_again_is_opened_and_not_made_again(world, tmp_path, caplog):
