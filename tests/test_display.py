@@ -50,6 +50,18 @@ with Display(*runs) as display:
         if on_valid:
             row |= {"valid_loss": 2.2 / epoch, "valid_accuracy": 0.9 - 0.5 / epoch}
         display.on_epoch(row)
+        if os.environ.get("STAGES") == str(epoch):  # others follow: each begins a view of its own
+            log.info("evaluate: 90%%")
+            for stage in ("predict", "hash"):
+                for done in (1, 2, 3):
+                    display.on_progress(stage, done, 3)
+                    time.sleep(0.3)
+                log.info("%s is done", stage)
+            for again in range(1, 3):
+                display.on_progress(f"epoch {again}/2", 1, 2)
+                time.sleep(0.3)
+                display.on_epoch(row | {"epoch": again, "train_loss": 7.0})
+            log.info("refit is done")
         if os.environ.get("STOP") == str(epoch):
             display.on_progress(f"epoch {epoch + 1}/{epochs}", 15_000, 45_000)
             raise SystemExit("stopped")
@@ -286,6 +298,16 @@ def test_a_stopped_training_leaves_its_table_and_the_cursor():
     assert end[-1] == "stopped"
     assert not any("4/9" in line for line in end)
     assert not terminal.screen.cursor.hidden
+
+
+def test_stages_that_follow_each_other_remove_no_line_of_what_was_before():
+    with Terminal(100, 40, 4, 1, STAGES="4") as terminal:
+        lines = terminal.end()
+    assert epochs_in(lines) == [1, 2, 3, 4, 1, 2]
+    said = ["device cpu", "evaluate: 90%", "predict is done", "hash is done", "refit is done", "result"]
+    places = [next(n for n, line in enumerate(lines) if line.startswith(text)) for text in said]
+    assert places == sorted(places)
+    assert sum("accuracy" in line and "epoch" in line for line in lines) == 2, "the headings of both tables"
 
 
 def test_long_trainings_show_their_last_epochs():

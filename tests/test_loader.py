@@ -329,7 +329,7 @@ from saccade.models import build_model
 from saccade.recipe import Recipe
 images, cpu, recipe = ImageSet.open(sys.argv[1]), torch.device("cpu"), Recipe(batch_size=250, model="whitened_cnn")
 in_use = runtime._kibibytes("/proc/self/status", "VmData")
-resource.setrlimit(resource.RLIMIT_DATA, (in_use + 240 * 2**20,) * 2)
+resource.setrlimit(resource.RLIMIT_DATA, (in_use + 360 * 2**20,) * 2)
 batches = Batches(images, recipe, cpu)
 print(batches.held, batches.why)
 build_model(recipe, images)

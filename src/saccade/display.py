@@ -59,7 +59,11 @@ class Display:
         self._epoch, self._epochs = 0, 0  # now, and of the training in all; 0 outside a training
         self._stage, self._done, self._total = "", 0, 0
         self._first = self._started = self._reported = 0.0
-        self._view = Live(
+        self._view = self._new_view()
+
+    def _new_view(self) -> Live:
+        """One for each stage: a view that is started again takes the lines above it for its own, and removes them."""
+        return Live(
             console=self.console,
             get_renderable=self._drawn,
             refresh_per_second=REDRAWS,
@@ -109,6 +113,7 @@ class Display:
             self.rows = self._earlier_rows(epoch - 1)
         self._stage, self._epoch, self._epochs = stage, epoch, epochs
         if self.live and not self._view.is_started:
+            self._view = self._new_view()
             self._view.start()
 
     def _end(self) -> None:
