@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -172,3 +173,38 @@ def test_lists_and_recipes_are_shown():
     assert "(default)" in printed("list", "recipes")
     assert "11,176,970 parameters" in printed("list", "models")
     assert "lr_drop_every" in printed("show", "d2l")
+
+
+def test_no_command_replaces_raw_files(world, tmp_path):
+    """Whatever a slip of --out names: labels, the sample, a picture, the predictions it reads."""
+    run, data, predictions = (str(tmp_path / name) for name in ("run", "data", "predictions.csv"))
+    sample, labels = world.folder / "sampleSubmission.csv", world.folder / "trainLabels.csv"
+    pictures = sorted((world.folder / "train").iterdir())
+    invoke = CliRunner().invoke
+    for line in (
+        ["prepare", str(world.folder), "--out", data, "--size", "16"],
+        ["train", data, "--out", run, "--recipe", "smoke"],
+        ["predict", run, data, "--out", predictions],
+    ):
+        assert invoke(main, line).exit_code == 0, line
+    kept = {path: path.read_bytes() for path in (sample, labels, pictures[0], Path(predictions))}
+    for line in (
+        ["predict", run, data, "--out", str(sample)],
+        ["predict", run, data, "--out", str(pictures[0])],
+        ["predict", run, str(pictures[0]), "--out", str(labels)],
+        ["report", run, "--data", data, "--out", str(labels)],
+        ["check", data, "--out", str(pictures[0])],
+        ["submission", predictions, data, "--out", predictions],
+        ["submission", predictions, data, "--out", str(sample)],
+        ["submission", predictions, data, "--out", str(labels)],
+        ["submission", predictions, data, "--out", str(tmp_path)],
+        ["export", run, "--to", "torch", "--out", str(pictures[0])],
+    ):
+        found = invoke(main, line)
+        assert found.exit_code == 1, line
+        assert "--out" in found.output, line
+    assert {path: path.read_bytes() for path in kept} == kept
+    # What a command wrote itself it may write again.
+    assert invoke(main, ["predict", run, data, "--out", predictions]).exit_code == 0
+    for _ in range(2):
+        assert invoke(main, ["submission", predictions, data, "--out", str(tmp_path / "s.csv")]).exit_code == 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from saccade import files, oddities, pages
 from saccade.duplicates import SMALLEST, Pairs, exact_copies, joined, near_pairs
-from saccade.errors import DataError, RunError, SaccadeError, first_few
+from saccade.errors import DataError, RunError, first_few
 from saccade.folds import as_trained, seen
 from saccade.imageset import SPLITS, UNLABELLED, ImageSet
 from saccade.label_errors import Suspects, label_errors
@@ -19,6 +19,7 @@ from saccade.predictions import Predictions
 from saccade.progress import Progress
 from saccade.run import Run
 
+ENDINGS = (".html", ".json", ".txt")  # of what `--out` may name
 log = logging.getLogger("saccade")
 
 MOST_GROUPS, MOST_MEMBERS, MOST_OF_A_KIND, MOST_SUSPECTS = 80, 12, 12, 48  # shown on the page
@@ -156,9 +157,7 @@ class Findings:
         elif path.suffix == ".txt":
             files.write_text(path, f"{self}\n")
         else:
-            raise SaccadeError(
-                f'"{path}" has no ending that says what to write.', where="--out", expected=".html, .json or .txt"
-            )
+            pages.check_page(path, *ENDINGS)
         return path
 
     def _pictures(self) -> dict[str, Any]:
@@ -198,6 +197,8 @@ def check(
     Raises DataError where the predictions have other classes or ids, RunError for a run on other images.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    if out is not None:
+        pages.check_page(Path(out), *ENDINGS)
     pixels = images.stored if len(images) == len(images.stored) else images.pixels()
     copies = exact_copies(pixels)
     pairs = near_pairs(pixels, copies, on_progress=on_progress)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from saccade import charts, files, pages
-from saccade.errors import DataError, RunError, SaccadeError
+from saccade.errors import DataError, RunError
 from saccade.evaluate import labelled, score
 from saccade.folds import as_trained, seen
 from saccade.imageset import ImageSet
@@ -23,6 +23,7 @@ from saccade.recipe import show_value
 from saccade.repeat import first_weights
 from saccade.run import Run
 
+ENDINGS = (".html", ".png", ".json")  # of what `--out` may name
 log = logging.getLogger("saccade")
 
 NOISE = 0.05  # probability of a difference this large between equally good models, from which on it counts as noise
@@ -106,9 +107,7 @@ class Comparison:
         elif path.suffix == ".json":
             files.write_json(path, self.to_dict())
         else:
-            raise SaccadeError(
-                f'"{path}" has no ending that says what to write.', where="--out", expected=".html, .png or .json"
-            )
+            pages.check_page(path, *ENDINGS)
         return path
 
 
@@ -131,6 +130,8 @@ def compare(
     if len(opened) < 2:
         num = "one run is" if opened else "no run is"
         raise RunError(f"{num} nothing to compare.", expected="two runs or more", do="name another run")
+    if out is not None:
+        pages.check_page(Path(out), *ENDINGS)
     images = as_trained(_images_of(opened, images), opened[0].about)
     names = _names(opened)
     _check(opened, names, images, split)

@@ -28,6 +28,7 @@ from saccade.run import Run
 log = logging.getLogger("saccade")
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "gluon": ".params"}
+STARTS = {"onnx": b"\x08", "torch": b"PK", "gluon": b"\x12\x01"}
 COMPARED = 128  # images, or as many as there are
 TOLERANCE = 1e-4  # of a probability; float32 in another order of additions gives about 1e-6
 FACTS = "saccade.json"  # the file inside a torch.export archive that holds what ONNX keeps in its metadata
@@ -77,6 +78,7 @@ def export(
             do=did_you_mean(to, SUFFIXES, "name one of those"),
         )
     path = Path(out) if out is not None else _beside(model, SUFFIXES[to])
+    files.check_target(path, STARTS[to] if path.suffix == SUFFIXES[to] else b"-", "such a model")
     model = copy.deepcopy(opened(model)).cpu().eval()  # the caller's keeps its device and mode
     if to == "gluon":
         return _gluon(model, path)

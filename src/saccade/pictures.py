@@ -18,6 +18,7 @@ from saccade.predictions import PREFIX
 from saccade.progress import Progress
 from saccade.rows import natural_key
 
+COLUMNS = ("name", "label", "probability", "strangeness", "problem")
 CHUNK = 1024  # pictures decoded before they are classified: what bounds the memory
 
 
@@ -107,6 +108,8 @@ def find_pictures(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
 def write_classified(found: Sequence[Classified], classes: Sequence[str], out: str | Path) -> Path:
     """Write what `classify` found as CSV, or as JSON where `out` ends so."""
     out = Path(out)
+    is_json = out.suffix.lower() == ".json"
+    files.check_target(out, "[" if is_json else ",".join(COLUMNS), "a list of classified pictures")
     entries = []
     for picture in found:
         entry: dict = {
@@ -122,12 +125,12 @@ def write_classified(found: Sequence[Classified], classes: Sequence[str], out: s
                 entry["strangeness"] = round(picture.strangeness, 4)
             entry["classes"] = dict(zip(classes, picture.probabilities.tolist(), strict=True))
         entries.append(entry)
-    if out.suffix.lower() == ".json":
+    if is_json:
         files.write_json(out, entries)
         return out
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "label", "probability", "strangeness", "problem", *(PREFIX + name for name in classes)])
+    writer.writerow([*COLUMNS, *(PREFIX + name for name in classes)])
     for entry in entries:
         numbers = [f"{p:.9g}" for p in entry.pop("classes", {}).values()] or [""] * len(classes)
         probability = entry["probability"] if entry["probability"] == "" else f"{entry['probability']:.9g}"

@@ -19,7 +19,7 @@ from saccade.folds import FOLDS, CrossValidation, as_trained
 from saccade.imageset import ImageSet
 from saccade.modelfile import load_model, packaged_models
 from saccade.models import Classifier, as_input
-from saccade.predictions import Predictions
+from saccade.predictions import PREFIX, Predictions
 from saccade.progress import Progress
 from saccade.run import Run, locked
 
@@ -53,6 +53,8 @@ def predict(
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     models = members(model)
     first = models[0][1]
+    if out is not None:
+        files.check_target(out, f"id,label,{PREFIX}", "predictions")
     if len(models) == 1:
         images = as_trained(images, first.about)
     chosen = images.select(split)

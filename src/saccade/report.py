@@ -48,6 +48,7 @@ def report(
     run = run if isinstance(run, Run) else Run.open(run)
     images = as_trained(images if isinstance(images, ImageSet) else ImageSet.open(images), run.about)
     out = Path(out)
+    files.check_target(out, pages.STARTS[".html"], "a page")
     chosen = labelled(images, split)
     run.check_finished()
     found = predict(run, images, split=split, views=views, device=device, on_progress=on_progress).probabilities

@@ -24,6 +24,7 @@ def write_submission(
     warning. Raises DataError for missing or unknown ids; then nothing is written.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    _check_target(Path(out), images)
     predictions = predictions if isinstance(predictions, Predictions) else Predictions.open(predictions)
     if predictions.classes != images.classes:
         raise DataError(
@@ -71,6 +72,17 @@ def write_submission(
     _check(text.getvalue(), out, images)
     files.write_text(out, text.getvalue())
     return out
+
+
+def _check_target(out: Path, images: ImageSet) -> None:
+    """Raise DataError where the submission would replace anything but one with the same header and ids."""
+    sample, (header, ids) = images.folder / SAMPLE, _sample(images)
+    if out.is_file() and sample.exists() and out.read_bytes() == sample.read_bytes():
+        raise DataError(f'"{out}" is the competition\'s sample.', where="--out", do="choose another --out")
+    lines = io.StringIO(newline="")
+    csv.writer(lines, lineterminator="\n").writerows([header, ids[:1]])
+    # The id of the first line as well: a list of labels may have the same header.
+    files.check_target(out, lines.getvalue().rstrip("\n"), "a submission of this competition")
 
 
 def check_sample(images: ImageSet) -> None:

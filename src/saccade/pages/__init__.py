@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from saccade import __version__
+from saccade import __version__, files
+from saccade.errors import SaccadeError
 from saccade.imageset import UNLABELLED, ImageSet
 
+STARTS = {".html": b"<!DOCTYPE html>", ".json": b"{", ".png": b"\x89PNG", ".txt": b""}  # of files by their ending
 LONGEST = 128  # pixels: larger pictures are scaled down, so that a page of them stays small
 
 
@@ -53,6 +55,17 @@ def picture(pixels: np.ndarray) -> str:
     data = io.BytesIO()
     image.save(data, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+
+
+def check_page(path: Path, *endings: str) -> None:
+    """Raise SaccadeError where a page cannot go: an ending that says nothing, a folder, a file of another kind."""
+    if path.suffix not in endings:
+        raise SaccadeError(
+            f'"{path}" has no ending that says what to write.',
+            where="--out",
+            expected=f"{', '.join(endings[:-1])} or {endings[-1]}",
+        )
+    files.check_target(path, STARTS[path.suffix], "such a page or list")
 
 
 def render(template: str, **values: Any) -> str:
