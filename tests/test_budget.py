@@ -67,8 +67,8 @@ def test_a_longer_training_promises_no_less_and_a_too_short_one_nothing():
 
 def test_training_ends_about_when_the_budget_says(images, tmp_path):
     started = time.monotonic()
-    run = train(images, SMOKE, tmp_path / "run", budget=6)
-    assert 3 < time.monotonic() - started < 9
+    run = train(images, SMOKE, tmp_path / "run", budget=10)
+    assert 5 < time.monotonic() - started < 14
     assert run.recipe == replace(SMOKE, epochs=run.recipe.epochs)
     assert run.metrics[-1]["step"] == math.ceil(run.recipe.epochs * 20)
     # Again: the plan holds, nothing is measured or trained anew.
@@ -77,7 +77,7 @@ def test_training_ends_about_when_the_budget_says(images, tmp_path):
 
 
 def test_the_schedule_is_planned_for_the_length_not_cut_off(images, tmp_path):
-    run = train(images, replace(SMOKE, schedule="linear"), tmp_path / "run", budget=4)
+    run = train(images, replace(SMOKE, schedule="linear"), tmp_path / "run", budget=8)
     last = run.metrics[-1]
     assert last["lr"] == pytest.approx(SMOKE.peak_lr / last["step"])
 

@@ -29,6 +29,7 @@ from saccade.run import Run
 log = logging.getLogger("saccade")
 
 MEASURE_SECONDS = 2.0  # of training steps, for each phase of each recipe
+PREDICTED = 500  # images
 MEASURE_SHARE = 0.02  # of the budget, at most, where that is less
 MOST_EPOCHS = 200  # more add nothing that was ever measured
 CALIBRATION = 10_000  # images, about, that the end of a training looks at once more
@@ -77,7 +78,7 @@ class Plan:
     accuracy: float | None  # that a training of this length reached on CIFAR-10; None where nobody measured it
 
     def __str__(self) -> str:
-        epochs = show_value(round(self.recipe.epochs, 2))
+        epochs = _shown(self.recipe.epochs)
         text = f"plan: {self.name}, {epochs} epochs at {self.pace}; done in {minutes(self.seconds)}"
         if self.accuracy is not None:
             text += f"; CIFAR-10 ({CURVES_VALID}) gets {100 * self.accuracy:.1f}% valid accuracy from so much training"
@@ -106,14 +107,17 @@ def plan(
     work = _work(images, on, folds, refit, classified)
     candidates = {name: PRESETS[name] for name in CURVES} if recipe is None else {"the recipe": recipe}
     plans: list[Plan] = []
+    least = 0.0  # seconds that one weight update and all that must follow it take
     for name, candidate in candidates.items():
         # The first recipe costs least per image: one that needs more epochs than it has time for has none either.
         if plans and plans[0].recipe.epochs * len(train) < _seen(CURVES[name][0][0]):
             continue
         pace = measure(train, candidate, device, min(MEASURE_SECONDS, MEASURE_SHARE * seconds))
-        left = seconds * (1 - SPARE) - (time.perf_counter() - began)
+        measuring = time.perf_counter() - began
+        left = seconds * (1 - SPARE) - measuring
         epochs = min(work.epochs(pace, left), MOST_EPOCHS)
-        if epochs * len(train) < candidate.batch_size:
+        if epochs * len(train) < min(candidate.batch_size, len(train)):
+            least = measuring + work.seconds(pace, min(1.0, candidate.batch_size / len(train)))
             break
         planned = candidate.lasting(max(epochs, 0.001))
         taken = work.seconds(pace, planned.epochs) + time.perf_counter() - began
@@ -121,9 +125,9 @@ def plan(
         plans.append(Plan(planned, name, pace, taken, accuracy))
     if not plans:
         raise RunError(
-            f"{minutes(max(0.0, seconds))} do not suffice for one weight update.",
+            f"the {minutes(max(0.0, seconds))} that are left for it do not suffice for one weight update.",
             where="--budget",
-            expected="more time than preparing, validating and predicting take",
+            expected=f"{minutes(least / (1 - SPARE))} or more, to measure this machine, train, validate and predict",
             do="give more time, or choose a smaller model with --recipe",
         )
     return max(plans, key=lambda one: one.accuracy or 0)
@@ -158,7 +162,7 @@ def settled(
     begun = Path(folder) if folds is None else fold_folder(folder, 1)
     if (begun / "about.json").exists():
         recipe = Run.open(begun).recipe
-        log.info("going on as planned: %s epochs", show_value(recipe.epochs))
+        log.info("%s was begun with %s epochs: the budget changes nothing there", begun, _shown(recipe.epochs))
         return recipe
     made = plan(images, seconds, recipe, folds=folds, **work)
     log.info("%s", made)
@@ -175,8 +179,8 @@ def measure(train: ImageSet, recipe: Recipe, device: str | None, seconds: float)
     for end in ends:
         train_seconds += (end - start) * statistics.median(step_seconds(train, recipe, model, place, start, seconds))
         start = end
-    few = train.take(range(min(len(train), 1000)))
-    probabilities(model, few.take(range(min(len(few), 500))), place, views=1)  # warms up
+    few = train.take(range(min(len(train), PREDICTED)))
+    probabilities(model, few.take(range(min(len(few), PREDICTED // 2))), place, views=1)  # warms up
     started = time.perf_counter()
     probabilities(model, few, place, views=1)
     return Pace(train_seconds, recipe.views * (time.perf_counter() - started) / len(few))
@@ -217,6 +221,10 @@ def step_seconds(
                     return
             started = now
         first_step = 0
+
+
+def _shown(epochs: float) -> str:
+    return show_value(round(epochs, 2))
 
 
 def _seen(epochs: float) -> float:
