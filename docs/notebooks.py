@@ -12,9 +12,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import nbformat
-from executed import BLOCK, COMMANDS, SHOWS, command_lines
-from nbclient import NotebookClient
+try:
+    import nbformat
+    from executed import BLOCK, COMMANDS, SHOWS, command_lines
+    from nbclient import NotebookClient
+except ImportError as missing:
+    sys.exit(f"{missing.name} is not installed; do: pip install -c constraints.txt -e '.[docs]'")
 
 DOCS = Path(__file__).parent
 PAGES = ("chapter", "gluoncv", "your-own-data")
