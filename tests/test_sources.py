@@ -9,6 +9,7 @@ from conftest import pack_7z, pack_as_kaggle, pack_zip, write_csv
 from saccade.archives import Folder
 from saccade.decode import decode
 from saccade.errors import DataError
+from saccade.prepare import prepare
 from saccade.source_files import Place
 from saccade.sources import _with_test, identity, open_source, results_inside
 
@@ -289,6 +290,56 @@ def test_results_in_the_source_folder_are_no_part_of_it(world):
     assert identity(world.folder, skip=results_inside(world.folder, out)) == before
     assert results_inside(world.folder, world.folder.parent / "data") is None
     assert results_inside("demo", out) is None
+
+
+def run_folder(folder):
+    """A run as far as its files tell: with a picture in it, as `report` draws them."""
+    folder.mkdir(parents=True)
+    for name in ("about.json", "recipe.json"):
+        (folder / name).write_text("{}")
+    Image.new("RGB", (4, 4)).save(folder / "history.png")
+
+
+def test_what_saccade_wrote_into_the_source_is_not_read(world, tmp_path, caplog):
+    before, known = identity(world.folder), open_source(world.folder, scratch=tmp_path)
+    caplog.set_level("INFO", "saccade")
+    prepare(world.folder, world.folder / "data")
+    prepare(world.folder, world.folder / "result" / "data")  # what compete writes
+    for name in ("run", "refit"):
+        run_folder(world.folder / "result" / name)
+    shutil.copy(world.folder / "trainLabels.csv", world.folder / "result" / "predictions.csv")
+    run_folder(world.folder / "cv" / "fold-1")
+    (world.folder / "cv" / "folds.json").write_text("{}")
+    shutil.copy(world.folder / "trainLabels.csv", world.folder / "cv" / "out_of_fold.csv")
+    run_folder(world.folder / "deep" / "er" / "run")
+    caplog.clear()
+    again = open_source(world.folder, labels=world.folder / "trainLabels.csv", scratch=tmp_path)
+    assert again.rows == known.rows
+    assert again.sample == known.sample
+    said = [text for text in caplog.messages if "not read" in text]
+    assert said == [
+        f"{name} was written by saccade: it is not read" for name in ("cv/", "data/", "deep/er/run/", "result/")
+    ]
+    assert identity(world.folder) == before
+    caplog.clear()
+    open_source(world.folder, scratch=tmp_path, skip=world.folder / "result")
+    assert "result/ is where the results go: it is not read" in caplog.messages
+
+
+@pytest.mark.parametrize("name", ["data", "run"])
+def test_folders_of_a_person_are_read_whatever_their_name(world, tmp_path, name):
+    (world.folder / "result").mkdir()
+    shutil.move(world.folder / "train", world.folder / "result" / name)
+    (world.folder / "result" / "evaluation.json").write_text("{}")
+    assert len(open_source(world.folder, scratch=tmp_path).rows) == 60
+
+
+def test_a_folder_with_pictures_beside_the_results_of_compete_is_read(world, tmp_path):
+    (tmp_path / "all").mkdir()
+    shutil.move(world.folder, tmp_path / "all" / "raw")
+    prepare(tmp_path / "all" / "raw", tmp_path / "all" / "raw" / "data")
+    run_folder(tmp_path / "all" / "raw" / "run")
+    assert len(open_source(tmp_path / "all", scratch=tmp_path).rows) == 60
 
 
 def test_a_word_is_the_word_although_a_folder_has_that_name(tmp_path, monkeypatch):
