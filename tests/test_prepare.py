@@ -238,6 +238,31 @@ def test_nothing_is_overwritten(world, tmp_path):
     assert (tmp_path / "mine" / "novel.txt").read_text() == "once upon a time"
 
 
+def test_removing_is_advised_for_what_saccade_wrote_alone(world, tmp_path):
+    out = tmp_path / "data"
+    prepare(world.folder, out)
+    with pytest.raises(DataError, match="in another way") as caught:
+        prepare(world.folder, out, seed=1)
+    assert caught.value.do == "choose another --out, or remove the folder"
+    (out / "novel.txt").write_text("once upon a time")
+    with pytest.raises(DataError, match="in another way") as caught:
+        prepare(world.folder, out, seed=1)
+    assert caught.value.do == "choose another --out"
+    for around in (tmp_path, world.folder / "train"):
+        with pytest.raises(DataError, match="is there already, and holds no prepared images") as caught:
+            prepare(world.folder, around)
+        assert caught.value.do == "choose another --out"
+
+
+def test_the_source_is_not_overwritten(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(world.folder)
+    for source, out in ((world.folder, "."), (pack_zip(world.folder, tmp_path / "a.zip"), tmp_path / "a.zip")):
+        with pytest.raises(DataError, match="is the source: it is not overwritten") as caught:
+            prepare(source, out)
+        assert (caught.value.where, caught.value.do) == ("--out", "choose another --out")
+    assert len(list(world.folder.rglob("*"))) == 64
+
+
 def test_an_empty_folder_may_be_written(world, tmp_path):
     (tmp_path / "data").mkdir()
     check(world, prepare(world.folder, tmp_path / "data"))

@@ -114,6 +114,11 @@ def results_inside(source: str | Path, out: Path) -> Path | None:
     return root / target.relative_to(root).parts[0]
 
 
+def is_source(source: str | Path, out: Path) -> bool:
+    """Whether results would be written over `source` itself, or among its files."""
+    return source not in WORDS and Path(source).resolve() == out.resolve()
+
+
 def identity(
     source: str | Path,
     *,
