@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from conftest import pack_7z, pack_as_kaggle, pack_zip, write_csv
+from saccade import models
 from saccade.errors import DataError
 from saccade.imageset import ImageSet, fingerprint
-from saccade.prepare import prepare
+from saccade.prepare import SMALLEST, prepare
 from saccade.splits import choose_valid
 
 SIDE = 8
@@ -201,6 +202,17 @@ def test_a_size_that_is_asked_for_is_used(world, tmp_path):
 def test_sizes_from_4_to_1024_pixels_are_taken(tmp_path, size, message):
     with pytest.raises(DataError, match=message):
         prepare(tmp_path / "nowhere", tmp_path / "data", size=size)
+
+
+def test_sizes_that_no_network_takes_are_warned_of(world, tmp_path, caplog):
+    assert SMALLEST == models.SMALLEST
+    for name, size in (("asked", 8), ("found", None)):
+        caplog.clear()
+        prepare(world.folder, tmp_path / name, size=size)
+        assert caplog.messages == ["images of 8x8 pixels: every network here needs 16 or more; see --size"]
+    caplog.clear()
+    prepare(world.folder, tmp_path / "large", size=16)
+    assert not caplog.messages
 
 
 def test_the_same_again_is_opened_and_not_made_again(world, tmp_path, caplog):
@@ -532,6 +544,7 @@ def test_a_decoding_process_that_ends_within_its_answer_is_a_message_too(many, t
 
 FULL_DISK = """
 import resource, sys
+from saccade import models
 from saccade.errors import DataError
 from saccade.prepare import prepare
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))

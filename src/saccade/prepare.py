@@ -33,6 +33,7 @@ from saccade.tables import FORMULA
 
 log = logging.getLogger("saccade")
 OURS = {"about.json", "images.npy", "rows.csv", SAMPLE}  # what may be removed without losing anything of a person's
+SMALLEST = 16  # as in `models`, which would load torch
 DECODED = "decoded.npy"  # while preparing: a place for each picture of the source, the unreadable ones too
 
 
@@ -74,6 +75,8 @@ def prepare(
     given: dict[str, Any] = {"labels": labels, "test": test, "sample": sample, "skip": results_inside(source, out)}
     if is_source(source, out):
         raise DataError(f'"{out}" is the source: it is not overwritten.', where="--out", do="choose another --out")
+    if size is not None:
+        _warn_of_size(size)
     origin = identity(source, **given)
     options = {"size": size, "valid_share": valid_share, "seed": seed}
     options |= {"skip_unreadable": skip_unreadable, "group_duplicates": group_duplicates}
@@ -94,6 +97,8 @@ def prepare(
             side, unreadable, num_resized = decode_into(
                 file, opened, size, done=note, processes=processes, on_progress=on_progress
             )
+            if size is None:
+                _warn_of_size(side)
             rows = _readable_rows(opened.rows, unreadable, skip_unreadable)
             if not unreadable:
                 write_at(file, 0, _header(len(rows), side))
@@ -185,6 +190,11 @@ def _is_done(out: Path, origin: dict[str, Any], options: dict[str, Any]) -> bool
         expected=f"{origin['source']} as it is now, with the same options",
         do=elsewhere,
     )
+
+
+def _warn_of_size(size: int) -> None:
+    if size < SMALLEST:
+        log.warning("images of %dx%d pixels: every network here needs %d or more; see --size", size, size, SMALLEST)
 
 
 def _readable_rows(rows: Sequence[Row], unreadable: dict[int, str], skip_unreadable: bool) -> list[Row]:
