@@ -141,7 +141,9 @@ def test_labels_that_do_not_fit_the_pictures_are_counted_and_named_by_line(label
 
 
 def test_an_id_that_means_two_pictures_is_refused():
-    with pytest.raises(DataError, match='1 of 2 ids mean more than one picture, first "1" in line 2'):
+    with pytest.raises(
+        DataError, match=r'1 of 2 ids mean more than one picture, first "1 \(a/1.png, b/1.png\)" in line 2'
+    ):
         find(["a/1.png", "b/1.png", "a/2.png"], table("id,label\n1,x\n2,y\n")).rows()
 
 
@@ -233,6 +235,11 @@ def test_a_file_that_was_named_and_fits_nothing_is_refused():
     with pytest.raises(DataError, match="the sample submission names none of the 3 pictures") as caught:
         find(TRAIN + TEST, table(LABELS), sample=other)
     assert '"1", "2", "30"' in str(caught.value)
+    with pytest.raises(DataError, match="the sample submission has 2 ids, but no pictures were found that it could"):
+        find(TRAIN, table(LABELS), sample=other)
+    for named in ({"labels": table("id,label\n")}, {"sample": table("id,label\n")}):
+        with pytest.raises(DataError, match=r"(labels file|sample submission) has no lines below its header"):
+            find(TRAIN + TEST, table(LABELS), **named)
 
 
 def test_a_million_columns_do_not_take_minutes():

@@ -213,10 +213,12 @@ def test_figure_is_as_often_darker_as_lighter_and_always_apart_from_its_ground()
     assert 200 < np.sum(np.array(brightness) > 0) < 300
 
 
-def test_progress_counts_every_image(tmp_path):
+def test_progress_counts_every_image(tmp_path, caplog):
+    caplog.set_level("INFO", "saccade")
     told = []
     demo.write_competition(tmp_path / "demo", num_train=3, num_test=2, on_progress=lambda *row: told.append(row))
     assert told == [("draw", done, 5) for done in range(1, 6)]
+    assert caplog.messages == ["drawing 5 pictures"]
 
 
 def test_empty_folder_is_filled_and_is_as_readable_as_any_other(tmp_path):

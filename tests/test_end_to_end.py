@@ -60,6 +60,23 @@ def test_compete_writes_the_right_labels_in_the_samples_order(world, tmp_path):
     assert before == {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != ".lock"}
 
 
+def test_compete_is_not_mixed_with_its_source(world):
+    before = sorted(world.folder.rglob("*"))
+    done = CliRunner().invoke(main, ["compete", str(world.folder), "--out", str(world.folder)])
+    assert done.exit_code == 1
+    assert "is the source: data/, run/ and the rest would be mixed with its files" in done.stderr
+    assert "do: choose another --out\n" in done.stderr
+    assert sorted(world.folder.rglob("*")) == before
+
+
+def test_compete_says_where_there_is_no_sample_to_check_against(world, tmp_path):
+    (world.folder / "sampleSubmission.csv").unlink()
+    words = ["compete", str(world.folder), "--out", str(tmp_path / "out"), "--no-refit", *SETTINGS[:2], "--size", "16"]
+    done = CliRunner().invoke(main, [*words, "--set", "epochs=1"], catch_exceptions=False)
+    assert "submission: 18 lines, one for each test picture; there is no sample to check against" in done.stderr
+    assert "checked against" not in done.stderr
+
+
 def test_the_stages_one_by_one_give_what_compete_gives(world, tmp_path):
     data, run, guesses, submission = (tmp_path / name for name in ("data", "run", "predictions.csv", "submission.csv"))
     saccade("prepare", world.folder, "--out", data, "--size", 16)

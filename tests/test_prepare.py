@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from conftest import pack_7z, pack_as_kaggle, pack_zip, write_csv
+from saccade import models
 from saccade.errors import DataError
 from saccade.imageset import ImageSet, fingerprint
-from saccade.prepare import prepare
+from saccade.prepare import SMALLEST, prepare
 from saccade.splits import choose_valid
 
 SIDE = 8
@@ -203,6 +204,17 @@ def test_sizes_from_4_to_1024_pixels_are_taken(tmp_path, size, message):
         prepare(tmp_path / "nowhere", tmp_path / "data", size=size)
 
 
+def test_sizes_that_no_network_takes_are_warned_of(world, tmp_path, caplog):
+    assert SMALLEST == models.SMALLEST
+    for name, size in (("asked", 8), ("found", None)):
+        caplog.clear()
+        prepare(world.folder, tmp_path / name, size=size)
+        assert caplog.messages == ["images of 8x8 pixels: every network here needs 16 or more; see --size"]
+    caplog.clear()
+    prepare(world.folder, tmp_path / "large", size=16)
+    assert not caplog.messages
+
+
 def test_the_same_again_is_opened_and_not_made_again(world, tmp_path, caplog):
     caplog.set_level("INFO", "saccade")
     first = prepare(world.folder, tmp_path / "data")
@@ -236,6 +248,31 @@ def test_nothing_is_overwritten(world, tmp_path):
     with pytest.raises(DataError, match="is there already"):
         prepare(world.folder, tmp_path / "mine" / "novel.txt")
     assert (tmp_path / "mine" / "novel.txt").read_text() == "once upon a time"
+
+
+def test_removing_is_advised_for_what_saccade_wrote_alone(world, tmp_path):
+    out = tmp_path / "data"
+    prepare(world.folder, out)
+    with pytest.raises(DataError, match="in another way") as caught:
+        prepare(world.folder, out, seed=1)
+    assert caught.value.do == "choose another --out, or remove the folder"
+    (out / "novel.txt").write_text("once upon a time")
+    with pytest.raises(DataError, match="in another way") as caught:
+        prepare(world.folder, out, seed=1)
+    assert caught.value.do == "choose another --out"
+    for around in (tmp_path, world.folder / "train"):
+        with pytest.raises(DataError, match="is there already, and holds no prepared images") as caught:
+            prepare(world.folder, around)
+        assert caught.value.do == "choose another --out"
+
+
+def test_the_source_is_not_overwritten(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(world.folder)
+    for source, out in ((world.folder, "."), (pack_zip(world.folder, tmp_path / "a.zip"), tmp_path / "a.zip")):
+        with pytest.raises(DataError, match="is the source: it is not overwritten") as caught:
+            prepare(source, out)
+        assert (caught.value.where, caught.value.do) == ("--out", "choose another --out")
+    assert len(list(world.folder.rglob("*"))) == 64
 
 
 def test_an_empty_folder_may_be_written(world, tmp_path):
@@ -507,6 +544,7 @@ def test_a_decoding_process_that_ends_within_its_answer_is_a_message_too(many, t
 
 FULL_DISK = """
 import resource, sys
+from saccade import models
 from saccade.errors import DataError
 from saccade.prepare import prepare
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))

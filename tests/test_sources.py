@@ -9,8 +9,9 @@ from conftest import pack_7z, pack_as_kaggle, pack_zip, write_csv
 from saccade.archives import Folder
 from saccade.decode import decode
 from saccade.errors import DataError
+from saccade.prepare import prepare
 from saccade.source_files import Place
-from saccade.sources import _with_test, identity, open_source, results_inside
+from saccade.sources import _located, _with_test, identity, open_source, results_inside
 
 
 def unpacked(world, path):
@@ -201,11 +202,75 @@ def test_a_test_folder_is_found_inside_the_source_on_windows_too(tmp_path, monke
     assert set(found) == {"test/1.png", "train/1.png", "train/2.png"}
 
 
-@pytest.mark.parametrize("test", ["nowhere", "trainLabels.csv"])
-def test_a_test_folder_without_pictures_is_refused(world, tmp_path, test):
-    with pytest.raises(DataError, match=r"holds no pictures|neither on the disk") as caught:
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        ("nowhere", '"nowhere" is neither on the disk nor in the source'),
+        ("empty", '"empty" holds no pictures'),
+        ("texts", '"texts" holds no pictures'),
+    ],
+)
+def test_a_test_folder_without_pictures_is_refused(world, tmp_path, monkeypatch, test, message):
+    monkeypatch.chdir(tmp_path)
+    for name in ("empty", "texts"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    with pytest.raises(DataError, match=message) as caught:
         open_source(world.folder, test=test, scratch=tmp_path)
-    assert "--test" in str(caught.value)
+    assert caught.value.where == "--test"
+
+
+def test_a_test_folder_that_takes_all_pictures_is_refused(world, tmp_path):
+    with pytest.raises(DataError, match='/train" holds all 42 pictures: none is left for the labels to name') as caught:
+        open_source(world.folder, test=world.folder / "train", scratch=tmp_path)
+    assert caught.value.where == "--test"
+    assert "beside the labelled ones" in caught.value.expected
+    assert "name the folder of the test pictures" in caught.value.do
+
+
+def test_labels_that_were_named_as_the_sample_are_said_to_be_missing(world, tmp_path):
+    with pytest.raises(DataError, match="was named as the sample submission, and no other file names the") as caught:
+        open_source(world.folder, sample=world.folder / "trainLabels.csv", scratch=tmp_path)
+    assert "trainLabels.csv" in caught.value.what
+    assert caught.value.where == "--sample"
+    assert "leave out --sample" in caught.value.do
+
+
+def test_labels_without_lines_are_said_to_have_none(world, tmp_path):
+    (world.folder / "trainLabels.csv").write_text("id,label\n")
+    (world.folder / "sampleSubmission.csv").unlink()
+    with pytest.raises(DataError, match=r'no labels; "trainLabels\.csv" has no lines below its header\.\n'):
+        open_source(world.folder, scratch=tmp_path)
+    with pytest.raises(DataError, match="the labels file has no lines below its header"):
+        open_source(world.folder, labels="trainLabels.csv", scratch=tmp_path)
+
+
+def test_a_sample_that_is_not_used_is_said(world, tmp_path, caplog):
+    write_csv(world.folder / "sampleSubmission.csv", [("id", "label"), *((f"x{n}", "sky") for n in range(1, 13))])
+    assert open_source(world.folder, scratch=tmp_path).sample is None
+    assert caplog.messages == [
+        'sampleSubmission.csv names none of the 18 test pictures (first id "x1"): it is not used; name the right file '
+        "with --sample"
+    ]
+    shutil.rmtree(world.folder / "test")
+    (world.folder / "test").mkdir()
+    caplog.clear()
+    assert open_source(world.folder, scratch=tmp_path).sample is None
+    assert caplog.messages == ["sampleSubmission.csv has 12 ids, but no test pictures were found"]
+    (world.folder / "sampleSubmission.csv").write_text("id,label\n")
+    caplog.clear()
+    assert open_source(world.folder, scratch=tmp_path).sample is None
+    assert caplog.messages == ["sampleSubmission.csv has no lines below its header: it is not used"]
+
+
+def test_a_sample_that_is_not_used_is_said_beside_class_folders_too(world, tmp_path, caplog):
+    for id, label in world.labels.items():
+        (world.folder / "train" / label).mkdir(exist_ok=True)
+        shutil.move(world.folder / "train" / f"{id}.png", world.folder / "train" / label)
+    (world.folder / "trainLabels.csv").unlink()
+    write_csv(world.folder / "sampleSubmission.csv", [("id", "label"), ("x1", "sky")])
+    assert open_source(world.folder, scratch=tmp_path).sample is None
+    assert ["sampleSubmission.csv names none of the 18 test pictures" in text for text in caplog.messages] == [True]
 
 
 def test_without_test_pictures_there_are_none(world, tmp_path):
@@ -227,6 +292,15 @@ def test_a_folder_without_pictures_says_what_is_in_it(tmp_path):
     (tmp_path / "x" / "notes.txt").write_text("hello")
     (tmp_path / "x" / "more.txt").write_text("hello")
     with pytest.raises(DataError, match=r'there are no pictures in it, only "more\.txt", "notes\.txt"'):
+        open_source(tmp_path / "x", scratch=tmp_path)
+
+
+def test_a_source_without_files_says_so(world, tmp_path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(DataError, match=r"^the folder is empty\."):
+        open_source(tmp_path / "x", scratch=tmp_path)
+    prepare(world.folder, tmp_path / "x" / "data")
+    with pytest.raises(DataError, match=r"^there are no files in it but hidden ones and what saccade wrote\."):
         open_source(tmp_path / "x", scratch=tmp_path)
 
 
@@ -291,12 +365,74 @@ def test_results_in_the_source_folder_are_no_part_of_it(world):
     assert results_inside("demo", out) is None
 
 
+def run_folder(folder):
+    """A run as far as its files tell: with a picture in it, as `report` draws them."""
+    folder.mkdir(parents=True)
+    for name in ("about.json", "recipe.json"):
+        (folder / name).write_text("{}")
+    Image.new("RGB", (4, 4)).save(folder / "history.png")
+
+
+def test_what_saccade_wrote_into_the_source_is_not_read(world, tmp_path, caplog):
+    before, known = identity(world.folder), open_source(world.folder, scratch=tmp_path)
+    caplog.set_level("INFO", "saccade")
+    prepare(world.folder, world.folder / "data")
+    prepare(world.folder, world.folder / "result" / "data")  # what compete writes
+    for name in ("run", "refit"):
+        run_folder(world.folder / "result" / name)
+    shutil.copy(world.folder / "trainLabels.csv", world.folder / "result" / "predictions.csv")
+    run_folder(world.folder / "cv" / "fold-1")
+    (world.folder / "cv" / "folds.json").write_text("{}")
+    shutil.copy(world.folder / "trainLabels.csv", world.folder / "cv" / "out_of_fold.csv")
+    run_folder(world.folder / "deep" / "er" / "run")
+    caplog.clear()
+    again = open_source(world.folder, labels=world.folder / "trainLabels.csv", scratch=tmp_path)
+    assert again.rows == known.rows
+    assert again.sample == known.sample
+    said = [text for text in caplog.messages if "not read" in text]
+    assert said == [
+        f"{name} was written by saccade: it is not read" for name in ("cv/", "data/", "deep/er/run/", "result/")
+    ]
+    assert identity(world.folder) == before
+    caplog.clear()
+    open_source(world.folder, scratch=tmp_path, skip=world.folder / "result")
+    assert "result/ is where the results go: it is not read" in caplog.messages
+
+
+@pytest.mark.parametrize("name", ["data", "run"])
+def test_folders_of_a_person_are_read_whatever_their_name(world, tmp_path, name):
+    (world.folder / "result").mkdir()
+    shutil.move(world.folder / "train", world.folder / "result" / name)
+    (world.folder / "result" / "evaluation.json").write_text("{}")
+    assert len(open_source(world.folder, scratch=tmp_path).rows) == 60
+
+
+def test_a_folder_with_pictures_beside_the_results_of_compete_is_read(world, tmp_path):
+    (tmp_path / "all").mkdir()
+    shutil.move(world.folder, tmp_path / "all" / "raw")
+    prepare(tmp_path / "all" / "raw", tmp_path / "all" / "raw" / "data")
+    run_folder(tmp_path / "all" / "raw" / "run")
+    assert len(open_source(tmp_path / "all", scratch=tmp_path).rows) == 60
+
+
 def test_a_word_is_the_word_although_a_folder_has_that_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
     assert identity("demo") == {"source": "demo"}
     assert identity("./demo")["source"] == str(tmp_path / "demo")
     assert identity("cifar10-tiny")["checksum"] == "2068874e4b9a9f0fb07ebe0ad2b29754449ccacd"
+
+
+def test_a_folder_named_like_a_word_is_pointed_to_where_it_holds_pictures_of_a_person(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "saccade")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("saccade.demo.write_competition", lambda *args, **options: None)
+    run_folder(tmp_path / "demo" / "run")  # `compete demo --out demo`
+    _located("demo", tmp_path, None)
+    assert not caplog.messages
+    Image.new("RGB", (4, 4)).save(tmp_path / "demo" / "cat.png")
+    _located("demo", tmp_path, None)
+    assert caplog.messages == ['"demo" is taken for the word; for the folder of that name write ./demo']
 
 
 @pytest.mark.slow

@@ -29,6 +29,9 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 TAR_OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 MAX_TAR_READ = 512 * 2**20  # bytes: the largest file of CIFAR-100 is 155 MB
 Contents = bytes | Path | UnreadablePicture
+# Files that lie together in what the verbs write: prepared images, a run, the folds of a cross-validation.
+RESULTS = ({"about.json", "images.npy"}, {"about.json", "recipe.json"}, {"folds.json", "fold-1"})
+ENTRY = {"data", "run", "refit", "folds"}  # the folders that `compete` writes
 
 
 class Container(Protocol):
@@ -50,7 +53,7 @@ class Container(Protocol):
 
 
 def open_container(path: Path, *, skip: Path | None = None) -> Container:
-    """Find out by its first bytes what `path` is. skip: a place in a folder that is left out.
+    """Find out by its first bytes what `path` is. skip: a place in a folder that is left out, see `Folder`.
 
     Raises DataError for a path that is missing or is no archive.
     """
@@ -81,16 +84,33 @@ def open_container(path: Path, *, skip: Path | None = None) -> Container:
 
 @dataclass(frozen=True)
 class Folder:
+    """The files of a person in a folder: what saccade wrote into it is left out, and so is `skip`."""
+
     path: Path
-    skip: Path | None = None
+    skip: Path | None = None  # where the results of this command go
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        return {name: status.st_size for name, status in self.entries()}
+        return self._walked[0]
 
-    def entries(self) -> Iterator[tuple[str, os.stat_result]]:
-        """(name, status) of each file, by name. Links to folders are followed once; links that lead nowhere, never."""
-        seen = {os.path.realpath(self.skip)} if self.skip else set()
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The folders that are left out, and why."""
+        return self._walked[1]
+
+    @cached_property
+    def _walked(self) -> tuple[dict[str, int], dict[str, str]]:
+        left_out: dict[str, str] = {}
+        return {name: status.st_size for name, status in self.entries(left_out)}, left_out
+
+    def entries(self, left_out: dict[str, str] | None = None) -> Iterator[tuple[str, os.stat_result]]:
+        """(name, status) of each file, by name. Links to folders are followed once; links that lead nowhere, never.
+
+        left_out: gets what the property of that name tells.
+        """
+        left_out = {} if left_out is None else left_out
+        skip = os.path.realpath(self.skip) if self.skip else None
+        seen: set[str] = set()
         todo = [""]
         while todo:
             prefix = todo.pop()
@@ -98,12 +118,19 @@ class Folder:
             if real in seen:
                 continue
             seen.add(real)
+            if real == skip:
+                left_out[prefix] = "is where the results go"
+                continue
             try:
                 with os.scandir(real) as listing:  # knows what is a folder without asking for each file again
                     found = sorted(
                         (entry for entry in listing if not is_junk(entry.name)), key=lambda entry: entry.name
                     )
-                todo += [f"{prefix}{entry.name}/" for entry in reversed(found) if entry.is_dir()]
+                folders = [entry.name for entry in found if entry.is_dir()]
+                if prefix and _is_result(real, {entry.name for entry in found}, folders):
+                    left_out[prefix] = "was written by saccade"
+                    continue
+                todo += [f"{prefix}{name}/" for name in reversed(folders)]
                 statuses = [(entry.name, entry.stat()) for entry in found if entry.is_file()]
             except OSError as problem:
                 raise DataError(
@@ -118,6 +145,14 @@ class Folder:
         """Yield each name with its path: whoever wants the bytes reads them, and finds the file too large or gone."""
         for name in names:
             yield name, self.path / name
+
+
+def _is_result(folder: str, names: set[str], folders: list[str]) -> bool:
+    """Whether the files and folders in a folder are those of a verb."""
+    if any(marks <= names for marks in RESULTS):
+        return True
+    is_entry = "data" in folders and names & {"run", "folds", "evaluation.json"} and ENTRY.issuperset(folders)
+    return bool(is_entry) and all(os.path.isfile(os.path.join(folder, "data", name)) for name in RESULTS[0])
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,17 @@ from typing import Any
 
 from saccade import files
 from saccade.budget import settled
+from saccade.errors import DataError
 from saccade.evaluate import describe_accuracy, evaluate
 from saccade.folds import CrossValidation
-from saccade.imageset import ImageSet
+from saccade.imageset import SAMPLE, ImageSet
 from saccade.predict import predict
 from saccade.prepare import prepare
 from saccade.progress import Progress
 from saccade.recipe import Recipe, show_value
 from saccade.report import report
 from saccade.run import Epoch, Run, locked
+from saccade.sources import is_source
 from saccade.submission import write_submission
 from saccade.train import train
 
@@ -67,6 +69,13 @@ def compete(
     take; see budget.py. Raises what the verbs raise.
     """
     out, started = Path(out), time.perf_counter()
+    if is_source(source, out):
+        raise DataError(
+            f'"{out}" is the source: data/, run/ and the rest would be mixed with its files.',
+            where="--out",
+            expected="a new folder, or one that `saccade compete` wrote",
+            do="choose another --out",
+        )
     with locked(out):
         log.info("prepare: %s -> %s", source, out / "data")
         images = prepare(
@@ -109,5 +118,10 @@ def compete(
             return Entry(images, run, scores, final, None)
         guesses = predict(final, images, out=out / "predictions.csv", device=device, on_progress=on_progress)
         submission = write_submission(guesses, images, out / "submission.csv")
-        log.info("submission: %d lines, checked against the competition's sample", len(guesses))
+        if (images.folder / SAMPLE).exists():
+            log.info("submission: %d lines, checked against the competition's sample", len(guesses))
+        else:
+            log.info(
+                "submission: %d lines, one for each test picture; there is no sample to check against", len(guesses)
+            )
         return Entry(images, run, scores, final, submission)

@@ -163,10 +163,15 @@ def with_sample(rows: list[Row], tables: Sequence[Table], sample: Table | None) 
 
 def _names_nothing(table: Table, what: str, paths: Sequence[str]) -> DataError:
     examples = ids_of([path.removeprefix(common_folder(paths)) for path in paths[:3]])
+    problem = f"names none of the {len(paths)} pictures it is for"
+    if len(table.lines) == 1:
+        problem = "has no lines below its header"
+    elif not paths:
+        problem = f"has {len(table.lines) - 1} ids, but no pictures were found that it could be for"
     return DataError(
-        f"the {what} names none of the {len(paths)} pictures it is for.",
+        f"the {what} {problem}.",
         where=table.name,
-        expected=f"a column of ids such as {first_few(examples)}",
+        expected=f"a column of ids such as {first_few(examples)}" if examples else "",
         do="is it the right file? see --labels, --sample and --test",
     )
 
@@ -196,7 +201,7 @@ def labelled_rows(found: Match, paths: Sequence[str]) -> list[Row]:
         if not id or not label:
             empty.append((line, id))
         elif len(where) > 1:
-            ambiguous.append((line, id))
+            ambiguous.append((line, f"{id} ({', '.join(where[:3])})"))
         elif not where:
             absent.append((line, id))
         elif where[0] in owner:

@@ -14,6 +14,7 @@ one way; sines, matrix products and long sums are not, for their last bits depen
 """
 
 import csv
+import logging
 import math
 import os
 import shutil
@@ -26,6 +27,7 @@ from PIL import Image
 from saccade.errors import DataError
 from saccade.progress import Progress
 
+log = logging.getLogger("saccade")
 SIDE = 32  # pixels
 CLASSES = ("arrow", "bars", "circle", "crescent", "cross", "heart", "ring", "square", "star", "triangle")
 SPLIT_SEED = {"train": 1, "test": 2}
@@ -275,6 +277,7 @@ def _blur(image: np.ndarray, amount: float) -> np.ndarray:
 
 def _write_files(folder: Path, counts: dict[str, int], on_progress: Progress | None) -> None:
     done, total = 0, sum(counts.values())
+    log.info("drawing %s pictures", f"{total:,}")  # 3,600 of them take some seconds
     for split, count in counts.items():
         (folder / split).mkdir()
         for id in range(1, count + 1):

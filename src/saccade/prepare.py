@@ -26,12 +26,14 @@ from saccade.folders import replacing_folder
 from saccade.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet, read_table, table_digest
 from saccade.progress import Progress
 from saccade.rows import Row
-from saccade.sources import identity, open_source, results_inside
+from saccade.sources import identity, is_source, open_source, results_inside
 from saccade.splits import splits_of
 from saccade.submission import check_sample
 from saccade.tables import FORMULA
 
 log = logging.getLogger("saccade")
+OURS = {"about.json", "images.npy", "rows.csv", SAMPLE}  # what may be removed without losing anything of a person's
+SMALLEST = 16  # as in `models`, which would load torch
 DECODED = "decoded.npy"  # while preparing: a place for each picture of the source, the unreadable ones too
 
 
@@ -71,6 +73,10 @@ def prepare(
     if size is not None and not 4 <= size <= 1024:
         raise DataError(f"image size {size} is out of range.", where="--size", expected="4 to 1024 pixels")
     given: dict[str, Any] = {"labels": labels, "test": test, "sample": sample, "skip": results_inside(source, out)}
+    if is_source(source, out):
+        raise DataError(f'"{out}" is the source: it is not overwritten.', where="--out", do="choose another --out")
+    if size is not None:
+        _warn_of_size(size)
     origin = identity(source, **given)
     options = {"size": size, "valid_share": valid_share, "seed": seed}
     options |= {"skip_unreadable": skip_unreadable, "group_duplicates": group_duplicates}
@@ -91,6 +97,8 @@ def prepare(
             side, unreadable, num_resized = decode_into(
                 file, opened, size, done=note, processes=processes, on_progress=on_progress
             )
+            if size is None:
+                _warn_of_size(side)
             rows = _readable_rows(opened.rows, unreadable, skip_unreadable)
             if not unreadable:
                 write_at(file, 0, _header(len(rows), side))
@@ -158,9 +166,11 @@ def _is_done(out: Path, origin: dict[str, Any], options: dict[str, Any]) -> bool
     """Whether `out` holds just these images. Raises DataError where it holds anything else: nothing is overwritten."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
-    elsewhere = "choose another --out, or remove the folder"
+    elsewhere = "choose another --out"
     if not (out / "about.json").is_file() or not (out / "images.npy").is_file():
         raise DataError(f'"{out}" is there already, and holds no prepared images.', where="--out", do=elsewhere)
+    if not {path.name for path in out.iterdir()} - OURS:
+        elsewhere += ", or remove the folder"
     about = files.read_json(out / "about.json", error=DataError, do=elsewhere)
     old = about if isinstance(about, dict) else {}
     if old.get("source") == origin and old.get("options") == options:
@@ -180,6 +190,11 @@ def _is_done(out: Path, origin: dict[str, Any], options: dict[str, Any]) -> bool
         expected=f"{origin['source']} as it is now, with the same options",
         do=elsewhere,
     )
+
+
+def _warn_of_size(size: int) -> None:
+    if size < SMALLEST:
+        log.warning("images of %dx%d pixels: every network here needs %d or more; see --size", size, size, SMALLEST)
 
 
 def _readable_rows(rows: Sequence[Row], unreadable: dict[int, str], skip_unreadable: bool) -> list[Row]:

@@ -31,6 +31,8 @@ def gather(path: Path, *, scratch: Path, skip: Path | None = None) -> dict[str, 
     """
     outer = open_container(path, skip=skip)
     files = {name: Place(outer, name) for name in outer.sizes}
+    for folder, why in outer.left_out.items() if isinstance(outer, Folder) else ():
+        log.info("%s %s: it is not read", folder, why)
     only = next(iter(files)) if isinstance(outer, Folder) and len(files) == 1 else ""
     if only.lower().endswith((*SUFFIXES, *TAR_SUFFIXES)):
         return gather(path / only, scratch=scratch)  # nothing but the download in its folder

@@ -13,10 +13,11 @@ from saccade import cifar_files, tables
 from saccade.archives import Contents, Folder, open_container
 from saccade.cifar_files import find_cifar, read_cifar
 from saccade.class_folders import class_rows
-from saccade.competition import find_competition, is_sample_name, with_sample
+from saccade.competition import find_competition, find_labels, is_sample_name, with_sample
 from saccade.decode import is_picture
 from saccade.downloads import DOWNLOADS, download
 from saccade.errors import DataError, did_you_mean, first_few
+from saccade.member_names import shown
 from saccade.progress import Progress
 from saccade.rows import Row, common_folder, is_in_test_folder
 from saccade.source_files import Place, gather, read_pictures, read_whole
@@ -72,10 +73,17 @@ def open_source(
     paths = [name for name in files if is_picture(name)]
     if not paths:
         raise DataError(
-            f"there are no pictures in it, only {first_few(files)}.",
+            f"there are no pictures in it, only {first_few(files)}." if files else _no_files(path),
             where=str(path),
             expected="pictures (.png, .jpg and the like) with a labels CSV, class folders, or the files of CIFAR",
             do="check the path",
+        )
+    if test_paths and len(test_paths) == len(paths):
+        raise DataError(
+            f'"{test}" holds all {len(paths)} pictures: none is left for the labels to name.',
+            where="--test",
+            expected="a folder or archive of test pictures beside the labelled ones",
+            do="name the folder of the test pictures, or leave out --test",
         )
     labels_table = _given_table("labels", labels, files)
     sample_table = _given_table("sample", sample, files)
@@ -90,11 +98,14 @@ def open_source(
         rows, match = found.rows(), found.sample
         kind = f"pictures with labels from {found.labels.table.name}"
     else:
-        raise next(iter(unreadable.values()), _no_labels(path, paths, guesses))
+        raise next(iter(unreadable.values()), _no_labels(path, paths, guesses, sample_table))
     for name, problem in unreadable.items():
         if not match and is_sample_name(name):
             raise problem
         log.warning("%s is left aside: %s", name, problem.what)
+    if match is None:
+        labels_used = found.labels.table if found and folders is None else None
+        _warn_of_samples([table for table in guesses if table is not labels_used], rows)
     index = {row.path: i for i, row in enumerate(rows)}
 
     def read() -> Iterator[tuple[int, Contents]]:
@@ -112,6 +123,11 @@ def results_inside(source: str | Path, out: Path) -> Path | None:
     if root == target or not target.is_relative_to(root):
         return None
     return root / target.relative_to(root).parts[0]
+
+
+def is_source(source: str | Path, out: Path) -> bool:
+    """Whether results would be written over `source` itself, or among its files."""
+    return source not in WORDS and Path(source).resolve() == out.resolve()
 
 
 def identity(
@@ -160,7 +176,7 @@ def _refuse_options(what: str, **options: str | Path | None) -> None:
 def _located(source: str | Path, scratch: Path, on_progress: Progress | None) -> Path:
     if source not in WORDS:
         return Path(source)
-    if Path(source).exists():
+    if _holds_pictures(Path(source)):  # a folder that compete made by that name holds none of a person's
         log.info('"%s" is taken for the word; for the folder of that name write ./%s', source, source)
     if source in DOWNLOADS:
         return download(DOWNLOADS[source], on_progress=on_progress)  # type: ignore[index]
@@ -168,6 +184,18 @@ def _located(source: str | Path, scratch: Path, on_progress: Progress | None) ->
 
     write_competition(scratch / "demo", on_progress=on_progress)
     return scratch / "demo"
+
+
+def _holds_pictures(path: Path) -> bool:
+    try:
+        return path.is_dir() and any(is_picture(name) for name, _ in Folder(path).entries())
+    except DataError:  # who gave the word does not ask for that folder
+        return False
+
+
+def _no_files(path: Path) -> str:
+    is_empty = path.is_dir() and not any(path.iterdir())
+    return "the folder is empty." if is_empty else "there are no files in it but hidden ones and what saccade wrote."
 
 
 def _with_test(files: dict[str, Place], test: str | Path, scratch: Path) -> tuple[dict[str, Place], set[str]]:
@@ -186,7 +214,9 @@ def _with_test(files: dict[str, Place], test: str | Path, scratch: Path) -> tupl
     given = {"test/" + name.removeprefix(top): place for name, place in chosen.items() if is_picture(name)}
     if not given:
         raise DataError(
-            f'"{test}" holds no pictures.' if chosen else f'"{test}" is neither on the disk nor in the source.',
+            f'"{test}" holds no pictures.'
+            if chosen or Path(test).exists()
+            else f'"{test}" is neither on the disk nor in the source.',
             where="--test",
             expected="a folder or archive of test pictures",
             do="check the path",
@@ -232,14 +262,46 @@ def _tables(files: dict[str, Place], given: list[Table]) -> tuple[list[Table], d
     return readable, unreadable
 
 
-def _no_labels(path: Path, paths: list[str], guesses: list[Table]) -> DataError:
-    seen = f"; {first_few([table.name for table in guesses])} names none of them" if guesses else ""
+def _no_labels(path: Path, paths: list[str], guesses: list[Table], sample: Table | None) -> DataError:
+    expected = "a CSV file with a column of file names and one of labels, or one folder for each class"
+    if sample and find_labels([sample], [path for path in paths if not is_in_test_folder(path)]):
+        return DataError(
+            f"{sample.name} was named as the sample submission, and no other file names the labelled pictures.",
+            where="--sample",
+            expected=expected,
+            do="if it holds the labels, leave out --sample or name another; if not, add the labels: --labels CSV",
+        )
+    bare = [table.name for table in guesses if len(table.lines) == 1 and not is_sample_name(table.name)]
+    others = [table.name for table in guesses if table.name not in bare]
+    seen = [f"{first_few(bare)} has no lines below its header"] if bare else []
+    seen += [f"{first_few(others)} names none of them"] if others else []
     return DataError(
-        f"{len(paths)} pictures were found, but no labels{seen}.",
+        "; ".join([f"{len(paths)} pictures were found, but no labels", *seen]) + ".",
         where=str(path),
-        expected="a CSV file with a column of file names and one of labels, or one folder for each class",
+        expected=expected,
         do="add the labels file, or name it: --labels CSV",
     )
+
+
+def _warn_of_samples(tables: list[Table], rows: list[Row]) -> None:
+    """Say of what is called a sample submission why it is not used."""
+    num_test = sum(row.split == "test" for row in rows)
+    for table in tables:
+        if not is_sample_name(table.name) or table.width < 2:
+            continue
+        ids = [shown(id) for id in table.column(0)[1:]]
+        if not ids:
+            log.warning("%s has no lines below its header: it is not used", table.name)
+        elif not num_test:
+            log.warning("%s has %d ids, but no test pictures were found", table.name, len(ids))
+        else:
+            log.warning(
+                '%s names none of the %d test pictures (first id "%s"): it is not used; name the right file with '
+                "--sample",
+                table.name,
+                num_test,
+                ids[0],
+            )
 
 
 def _listed(
