@@ -13,7 +13,7 @@ import pytest
 
 from conftest import write_world
 from saccade import calibrate, files, runtime
-from saccade.errors import DataError, RunError
+from saccade.errors import DataError, RecipeError, RunError
 from saccade.imageset import ImageSet
 from saccade.modelfile import identity, load_model
 from saccade.predict import logits
@@ -274,6 +274,30 @@ def test_damaged_checkpoint_is_named(images, tmp_path):
         train(images, SMOKE, tmp_path / "run")
 
 
+@pytest.mark.parametrize("folds", [None, 2])
+def test_a_model_that_cannot_be_built_is_refused_before_anything_is_written(images, tmp_path, folds):
+    out = tmp_path / "run"
+    with pytest.raises(RecipeError, match=r'no model "resnet19"[\s\S]*did you mean "resnet18"'):
+        train(images, SMOKE.with_settings(["model=resnet19"]), out, folds=folds)
+    assert not out.exists()
+    tiny = prepare(write_world(tmp_path / "world").folder, tmp_path / "tiny")
+    with pytest.raises(DataError, match="the images have 8x8 pixels"):
+        train(tiny, SMOKE, out, folds=folds)
+    assert not out.exists()
+
+
+def test_a_finished_run_whose_model_is_damaged_is_not_called_finished(images, tmp_path, caplog):
+    run = train(images, SMOKE, tmp_path / "run")
+    run.model.write_bytes(run.model.read_bytes()[:-100])
+    caplog.clear()
+    for again in (lambda: train(images, SMOKE, run.folder), lambda: load_model(run.folder)):
+        with pytest.raises(RunError, match="the model file is damaged") as caught:
+            again()
+        assert caught.value.where == str(run.model)
+        assert caught.value.do == "remove the folder and train again"
+    assert "nothing to do" not in caplog.text
+
+
 def test_diverged_training_says_what_to_do(images, tmp_path):
     recipe = SMOKE.with_settings(["peak_lr=1e6", "head_lr=1e6", "weight_decay=1", "decay_all=true", "epochs=4"])
     with pytest.raises(RunError, match=r"infinite or not a number in epoch \d[\s\S]*peak_lr=250000"):
@@ -296,6 +320,7 @@ def test_without_valid_images_the_message_says_so(images, tmp_path):
     only = images.take((images.splits == "train").nonzero()[0])
     with pytest.raises(DataError, match="no valid images"):
         train(only, SMOKE, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_run_folder_that_is_none_is_refused(tmp_path):

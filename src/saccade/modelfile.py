@@ -80,6 +80,8 @@ def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Cl
                 str(name), packaged_models(), "check the path; a run has its model when its last epoch is done"
             ),
         )
+    if (path.parent / "recipe.json").exists():
+        do = "remove the folder and train again"  # left there, the run counts as finished
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[KEY])

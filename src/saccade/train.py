@@ -23,7 +23,7 @@ from saccade.folds import CrossValidation
 from saccade.imageset import ImageSet
 from saccade.loader import Batches
 from saccade.modelfile import identity, load_model, save_model
-from saccade.models import Classifier, build_model
+from saccade.models import Classifier, build_model, check_model
 from saccade.optim import Optimizer, update_average
 from saccade.predict import familiarity, features, logits, opened, probabilities
 from saccade.progress import Progress
@@ -110,6 +110,7 @@ def train(
                 do="leave --on out: together the folds train on every labelled image",
             )
         recipe = settled(recipe, images, out, budget, folds, device=device)
+        check_model(recipe, images)
 
         def fit(view: ImageSet, folder: Path) -> Run:
             return train(
@@ -126,6 +127,11 @@ def train(
         with distributed.joined(device):
             return cross_validate(images, out, folds, fit, device=device, on_progress=on_progress)
     recipe = settled(recipe, images, out, budget, None, on=on, device=device)
+    # Before anything is written: a folder that holds the mistake would refuse its correction.
+    check_model(recipe, images)
+    images.select(*ON[on])
+    if on == "train":
+        images.select("valid")
     named = {"init": init, "calibrated_by": calibrated_by}
     others = {role: given for role, given in named.items() if given is not None}
     models = {role: opened(given) for role, given in others.items()}
@@ -145,6 +151,7 @@ def train(
         run = Run.start(out, recipe, about) if first else Run(Path(out), recipe, about)
         with distributed.in_first(run.locked()):
             if distributed.first_says(run.finished):
+                distributed.once(load_model, run.model)  # a damaged one is not finished, and nobody else would say so
                 log.info("%s is finished: nothing to do", run.folder)
                 return run
             log.info("%s", place.why)
