@@ -13,6 +13,7 @@ from saccade.budget import settled
 from saccade.evaluate import describe_accuracy, evaluate
 from saccade.folds import CrossValidation
 from saccade.imageset import ImageSet
+from saccade.named_recipes import find_recipe
 from saccade.predict import predict
 from saccade.prepare import prepare
 from saccade.progress import Progress
@@ -42,7 +43,7 @@ def compete(
     source: str | Path,
     out: str | Path,
     *,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | Path | None = None,
     budget: float | None = None,
     valid_share: float = 0.1,
     seed: int = 0,
@@ -63,10 +64,11 @@ def compete(
     `out` gets data/, run/, refit/, evaluation.json, report.html, predictions.csv and submission.csv. Run again,
     it goes on where it stopped. seed decides the split; the recipe's own seed the training. folds: train so many,
     each validated on its share of all labelled images, into folds/ instead of run/ and refit/; the submission is from
-    their average, and there is no report. recipe: by default the preset DEFAULT. budget: seconds that all of it may
+    their average, and there is no report. recipe: as `train` takes it. budget: seconds that all of it may
     take; see budget.py. Raises what the verbs raise.
     """
     out, started = Path(out), time.perf_counter()
+    chosen = None if recipe is None else find_recipe(recipe)
     with locked(out):
         log.info("prepare: %s -> %s", source, out / "data")
         images = prepare(
@@ -86,7 +88,7 @@ def compete(
         folder = out / ("run" if folds is None else "folds")
         left = None if budget is None else budget - (time.perf_counter() - started) - REPORT_SECONDS
         refits, num_test = refit and folds is None, images.counts.get("test", 0)
-        recipe = settled(recipe, images, folder, left, folds, refit=refits, classified=num_test, device=device)
+        recipe = settled(chosen, images, folder, left, folds, refit=refits, classified=num_test, device=device)
         fit = partial(train, images, recipe, device=device, on_epoch=on_epoch, on_progress=on_progress)
         run: Run | CrossValidation
         log.info("train: %s for %s epochs -> %s", recipe.model, show_value(round(recipe.epochs, 2)), folder)
