@@ -14,6 +14,7 @@ import pytest
 from conftest import write_world
 from saccade import calibrate, files, runtime
 from saccade.errors import DataError, RecipeError, RunError
+from saccade.evaluate import evaluate
 from saccade.imageset import ImageSet
 from saccade.modelfile import identity, load_model
 from saccade.predict import logits
@@ -330,6 +331,23 @@ def test_run_folder_that_is_none_is_refused(tmp_path):
     (tmp_path / "about.json").write_text(json.dumps([]))
     with pytest.raises(RunError, match="holds no run"):
         Run.open(Path(tmp_path))
+
+
+def test_runs_and_prepared_images_in_each_others_place_are_told_apart(images, tmp_path):
+    run = train(images, SMOKE, tmp_path / "run")
+    swapped = "swapped: saccade evaluate RUN DATA"
+    with pytest.raises(DataError, match="is a run, not prepared images") as caught:
+        evaluate(images.folder, run.folder)
+    assert swapped in caught.value.do
+    for verb in (Run.open, load_model):
+        with pytest.raises(RunError, match="holds prepared images, not a run") as refused:
+            verb(images.folder)
+        assert swapped in refused.value.do
+    before = sorted(path.name for path in images.folder.iterdir())
+    with pytest.raises(RunError, match="holds prepared images") as there:
+        train(images, SMOKE, images.folder)
+    assert there.value.do == "choose another --out"
+    assert sorted(path.name for path in images.folder.iterdir()) == before
 
 
 def test_the_best_model_is_calibrated_like_the_last_one(images, tmp_path, monkeypatch):
