@@ -27,6 +27,7 @@ from saccade.models import Classifier, build_model, check_model
 from saccade.named_recipes import find_recipe
 from saccade.optim import Optimizer, update_average
 from saccade.predict import familiarity, features, logits, opened, probabilities
+from saccade.presets import PRESETS
 from saccade.progress import Progress
 from saccade.recipe import Recipe
 from saccade.run import Epoch, Run
@@ -357,9 +358,11 @@ def _header(run: Run, row: Epoch) -> dict:
 def _diverged(run: Run, epoch: int) -> DivergedError:
     # Going on from there would only meet the same numbers.
     distributed.once(run.checkpoint.unlink, missing_ok=True)
+    usual = [recipe.peak_lr for recipe in PRESETS.values() if recipe.model == run.recipe.model] or [Recipe.peak_lr]
+    lower = min(run.recipe.peak_lr / 4, *usual)
     return DivergedError(
         f"the training loss is infinite or not a number in epoch {epoch}.",
         where=str(run.folder),
         expected="a loss that falls",
-        do=f"lower the learning rate, for example: --set peak_lr={run.recipe.peak_lr / 4:g}, with another --out",
+        do=f"lower the learning rate, for example: --set peak_lr={lower:g}, with another --out",
     )
