@@ -84,7 +84,8 @@ def test_the_stages_one_by_one_give_what_compete_gives(world, tmp_path):
     scores = json.loads(saccade("evaluate", run, data, "--json")[0])
     assert scores["accuracy"] == 1.0
     saccade("predict", run, data, "--out", guesses)
-    saccade("submission", guesses, data, "--out", submission)
+    printed = saccade("submission", guesses, data, "--out", submission)[0]
+    assert printed == f"{len(world.test_labels)} lines, every one checked\n{submission}\n"
     check_labels(world, submission)
     assert check_submission(submission, ImageSet.open(data)) == len(world.test_labels)
     assert "classes" in saccade("show", data)[0]
@@ -130,6 +131,7 @@ def test_compete_with_folds_submits_the_average_of_their_models(world, tmp_path)
         (["evaluate", "nowhere", "nowhere"], "holds no prepared images"),
         (["submission", "nowhere.csv", "nowhere", "--out", "s.csv"], "holds no prepared images"),
         (["prepare", "nowhere", "--out", "data"], "nowhere"),
+        (["show", "fats"], 'did you mean "fast"?'),
         (["show", "nothing"], 'there is no "nothing" to show'),
     ],
 )
@@ -140,6 +142,14 @@ def test_wrong_words_get_a_message_and_exit_code_1(tmp_path, monkeypatch, words,
     assert message in done.stderr
     assert done.stderr.startswith("saccade: ")
     assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
+
+
+def test_a_file_of_others_is_not_called_a_damaged_model(tmp_path):
+    (tmp_path / "README.md").write_text("# words")
+    done = CliRunner().invoke(main, ["show", str(tmp_path / "README.md")])
+    assert done.exit_code == 1
+    assert 'README.md" is no file that saccade shows' in done.stderr
+    assert "a model.safetensors" in done.stderr
 
 
 def test_message_of_a_process_goes_to_stderr_with_exit_code_1():
@@ -171,7 +181,7 @@ def test_interrupting_has_exit_code_130(world, tmp_path):
         finally:
             process.kill()
     assert process.returncode == 130
-    assert "goes on from the last checkpoint" in said
+    assert "stopped. The same command goes on where it stopped." in said
     assert "Traceback" not in said
 
 

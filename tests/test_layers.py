@@ -7,7 +7,7 @@ import saccade
 
 LAYERS = [
     "errors files progress runtime",
-    "imageset predictions presets recipe run",
+    "imageset named_recipes predictions presets recipe run",
     """archives augment averaging batchnorm braille calibrate charts checkpoint cifar_files class_folders competition
        confusion decode decoders decoding demo distributed downloads duplicates folders folds gluon gluon_names
        kaggle_client label_errors launch ledger loader member_names modelfile models oddities optim pages repeat rows

@@ -102,6 +102,22 @@ def test_command_prints_a_line_for_each_and_writes_csv_and_json(run, folder, tmp
     assert "classes" not in entries[1]
 
 
+def test_without_one_readable_picture_the_exit_code_is_1_and_the_file_is_written(run, folder, tmp_path):
+    words = ["predict", str(run.folder), str(folder / "2-broken.png")]
+    done = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "out.json")])
+    assert done.exit_code == 1
+    assert "2-broken.png: cannot be read: " in done.stdout
+    assert len(json.loads((tmp_path / "out.json").read_text())) == 1
+    assert CliRunner().invoke(main, [*words, str(folder / "3-sky.jpg")]).exit_code == 0
+
+
+def test_a_picture_that_is_named_twice_is_found_once(folder):
+    first = folder / "3-sky.jpg"
+    names = [name for name, _ in find_pictures([first, folder, folder / "." / "3-sky.jpg"])]
+    assert names[0] == str(first)
+    assert len(names) == len(set(names)) == 7
+
+
 def test_what_holds_no_pictures_is_named(tmp_path):
     with pytest.raises(DataError, match="holds no pictures"):
         find_pictures([tmp_path])

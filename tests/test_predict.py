@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from made import make_images, noise, small_model
-from saccade.errors import RunError
+from saccade.errors import DataError, RunError
+from saccade.evaluate import evaluate
+from saccade.export import export
 from saccade.modelfile import save_model
 from saccade.predict import predict
 from saccade.run import locked
@@ -50,6 +52,21 @@ def whole(folder, tmp_path_factory):
     predicted(folder, out / "one.csv")
     predicted(folder, out / "two.csv", "model0", "model1")
     return (out / "one.csv").read_bytes(), (out / "two.csv").read_bytes()
+
+
+@pytest.mark.parametrize("views", [3, 0, -1])
+def test_only_known_numbers_of_views_are_averaged(folder, tmp_path, views):
+    for verb in (
+        lambda: predicted(folder, tmp_path / "out.csv", views=views),
+        lambda: predicted(folder, tmp_path / "out.csv", "model0", "model1", views=views),
+        lambda: evaluate(folder / "model0.safetensors", folder / "data", split="train", views=views),
+        lambda: export(folder / "model0.safetensors", to="torch", out=tmp_path / "model.pt2", views=views),
+    ):
+        with pytest.raises(DataError, match=f"{views} views cannot be averaged") as caught:
+            verb()
+        assert caught.value.expected.startswith("1 (the image), 2 (mirrored too) or 6")
+        assert "leave views out" in caught.value.do
+    assert not list(tmp_path.iterdir())
 
 
 def test_parts_are_the_whole_and_leave_nothing_behind(folder, whole, parts_of_20, tmp_path):

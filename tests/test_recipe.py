@@ -94,7 +94,7 @@ def test_a_number_out_of_range_is_refused_by_name(name):
     for value in (*near, -(10**400), 10**400):
         what = refused(**{name: value}).what
         assert what.startswith(f"a setting cannot be used: {name}="), what
-        assert f"from {low:g} to {high:g}" in what
+        assert f"from {low:,} to {high:,}".replace(".0 ", " ").removesuffix(".0") in what
     for value in (low, high):
         try:
             assert getattr(Recipe(**{name: value}), name) == value
@@ -219,6 +219,10 @@ def test_set_reads_each_type(text, name, value):
     assert type(changed) is type(FIELDS[name].default)
 
 
+def test_one_setting_need_not_be_in_a_list():
+    assert Recipe().with_settings("epochs=3") == Recipe(epochs=3)
+
+
 def test_set_takes_the_last_of_two_and_leaves_the_recipe_alone():
     recipe = Recipe()
     assert recipe.with_settings(["epochs=3", "epochs=4", "seed=1"]) == Recipe(epochs=4, seed=1)
@@ -242,6 +246,8 @@ def test_set_takes_the_last_of_two_and_leaves_the_recipe_alone():
         ("lr_drops=8;9", ['"8;9" is not a value for lr_drops', "commas"]),
         ("lr_drops=1.5", ["is not a value for lr_drops"]),
         ("epochs=0", ["epochs=0", "from 0.001 to"]),
+        ("peak_lr=1e7", ["from 0 to 1,000,000"]),
+        ("seed=4294967296", ["from 0 to 4,294,967,295"]),
         ("flip=sideways", ["flip=sideways", "off, random, alternating"]),
     ],
 )

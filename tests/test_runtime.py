@@ -69,7 +69,15 @@ def test_a_device_that_cannot_be_used_is_refused_by_name(device):
     assert f'the device "{device}" cannot be used: ' in caught.value.what
     assert "\n" not in caught.value.what
     assert "cpu" in caught.value.expected
-    assert "--device" in caught.value.do
+    assert "--device" in caught.value.do or "did you mean" in caught.value.do
+
+
+@pytest.mark.parametrize(("device", "meant"), [("gpu", "cuda"), ("GPU:0", "cuda"), ("cudda", "cuda"), ("CPU", "cpu")])
+def test_a_device_by_another_name_is_told_torchs(device, meant):
+    with pytest.raises(RunError, match="it is none that torch knows") as caught:
+        runtime.choose("auto", device)
+    assert caught.value.expected == "cpu, cuda, cuda:1, mps, ..."
+    assert caught.value.do == f'did you mean "{meant}"?'
 
 
 def test_autocast_runs_products_in_the_chosen_precision_and_leaves_float32_alone():

@@ -13,7 +13,8 @@ import pytest
 
 from conftest import write_world
 from saccade import calibrate, files, runtime
-from saccade.errors import DataError, RunError
+from saccade.errors import DataError, RecipeError, RunError
+from saccade.evaluate import evaluate
 from saccade.imageset import ImageSet
 from saccade.modelfile import identity, load_model
 from saccade.predict import logits
@@ -274,9 +275,33 @@ def test_damaged_checkpoint_is_named(images, tmp_path):
         train(images, SMOKE, tmp_path / "run")
 
 
+@pytest.mark.parametrize("folds", [None, 2])
+def test_a_model_that_cannot_be_built_is_refused_before_anything_is_written(images, tmp_path, folds):
+    out = tmp_path / "run"
+    with pytest.raises(RecipeError, match=r'no model "resnet19"[\s\S]*did you mean "resnet18"'):
+        train(images, SMOKE.with_settings(["model=resnet19"]), out, folds=folds)
+    assert not out.exists()
+    tiny = prepare(write_world(tmp_path / "world").folder, tmp_path / "tiny")
+    with pytest.raises(DataError, match="the images have 8x8 pixels"):
+        train(tiny, SMOKE, out, folds=folds)
+    assert not out.exists()
+
+
+def test_a_finished_run_whose_model_is_damaged_is_not_called_finished(images, tmp_path, caplog):
+    run = train(images, SMOKE, tmp_path / "run")
+    run.model.write_bytes(run.model.read_bytes()[:-100])
+    caplog.clear()
+    for again in (lambda: train(images, SMOKE, run.folder), lambda: load_model(run.folder)):
+        with pytest.raises(RunError, match="the model file is damaged") as caught:
+            again()
+        assert caught.value.where == str(run.model)
+        assert caught.value.do == "remove the folder and train again"
+    assert "nothing to do" not in caplog.text
+
+
 def test_diverged_training_says_what_to_do(images, tmp_path):
     recipe = SMOKE.with_settings(["peak_lr=1e6", "head_lr=1e6", "weight_decay=1", "decay_all=true", "epochs=4"])
-    with pytest.raises(RunError, match=r"infinite or not a number in epoch \d[\s\S]*peak_lr=250000"):
+    with pytest.raises(RunError, match=r"infinite or not a number in epoch \d[\s\S]*peak_lr=20,"):
         train(images, recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
@@ -296,6 +321,7 @@ def test_without_valid_images_the_message_says_so(images, tmp_path):
     only = images.take((images.splits == "train").nonzero()[0])
     with pytest.raises(DataError, match="no valid images"):
         train(only, SMOKE, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_run_folder_that_is_none_is_refused(tmp_path):
@@ -305,6 +331,23 @@ def test_run_folder_that_is_none_is_refused(tmp_path):
     (tmp_path / "about.json").write_text(json.dumps([]))
     with pytest.raises(RunError, match="holds no run"):
         Run.open(Path(tmp_path))
+
+
+def test_runs_and_prepared_images_in_each_others_place_are_told_apart(images, tmp_path):
+    run = train(images, SMOKE, tmp_path / "run")
+    swapped = "swapped: saccade evaluate RUN DATA"
+    with pytest.raises(DataError, match="is a run, not prepared images") as caught:
+        evaluate(images.folder, run.folder)
+    assert swapped in caught.value.do
+    for verb in (Run.open, load_model):
+        with pytest.raises(RunError, match="holds prepared images, not a run") as refused:
+            verb(images.folder)
+        assert swapped in refused.value.do
+    before = sorted(path.name for path in images.folder.iterdir())
+    with pytest.raises(RunError, match="holds prepared images") as there:
+        train(images, SMOKE, images.folder)
+    assert there.value.do == "choose another --out"
+    assert sorted(path.name for path in images.folder.iterdir()) == before
 
 
 def test_the_best_model_is_calibrated_like_the_last_one(images, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from saccade.modelfile import load_model
 from saccade.presets import PRESETS
 from saccade.recipe import Recipe
 from saccade.run import Run
+from saccade.show import show
 from saccade.train import train
 
 pytest.importorskip("optuna")
@@ -108,6 +109,10 @@ def test_the_best_recipe_is_that_of_the_best_trial(study):
     assert study.best == best
     assert Recipe.open(study.folder / "best.json") == study.recipe_of(best)
     assert f"trial {best.number:4}" in str(study)
+    shown = show(str(study.folder))
+    assert f"{study.run_of(best)}, valid accuracy {best.accuracy:.4f}\n" in shown
+    assert str(study.folder / "study.html") in shown
+    assert str(study.recipe_of(best)) in shown
 
 
 def test_the_same_study_elsewhere_draws_the_same(study, images, tmp_path):

@@ -45,7 +45,7 @@ class Commands(click.Group):
             context.exit(1)
         except KeyboardInterrupt as stop:
             if not left_for_launcher(stop):
-                click.echo("\nsaccade: stopped. The same command goes on from the last checkpoint.", err=True)
+                click.echo("\nsaccade: stopped. The same command goes on where it stopped.", err=True)
             context.exit(130)
         except Exception as problem:
             if not left_for_launcher(problem):
@@ -351,7 +351,7 @@ def predict(things: tuple[str, ...], split: str, out: Path | None, top: int, **a
 def classify_pictures(
     models: list[str], paths: list[Path], out: Path | None, top: int, views: int | None, device: str | None
 ) -> None:
-    """The part of `predict` for pictures: a line for each on stdout."""
+    """The part of `predict` for pictures: a line for each on stdout. Exit code 1 where not one could be read."""
     from saccade.display import Display
     from saccade.ensemble import classify_by_all
     from saccade.pictures import find_pictures, write_classified
@@ -371,6 +371,8 @@ def classify_pictures(
         click.echo(f"{picture.name}: {best}{warning}")
     if out is not None:
         click.echo(write_classified(pictures, classes, out))
+    if all(picture.problem for picture in pictures):
+        click.get_current_context().exit(1)
 
 
 @main.command()
@@ -384,10 +386,14 @@ def submission(predictions: Path, data: Path, out: Path) -> None:
     Example:  saccade submission predictions.csv data --out submission.csv
     """
     from saccade.display import Display
-    from saccade.submission import write_submission
+    from saccade.imageset import ImageSet
+    from saccade.submission import check_submission, write_submission
 
     with Display():
-        click.echo(write_submission(predictions, data, out))
+        images = ImageSet.open(data)
+        path = write_submission(predictions, images, out)
+        click.echo(f"{check_submission(path, images):,} lines, every one checked")
+    click.echo(path)
 
 
 @main.command()

@@ -14,6 +14,7 @@ from saccade.errors import DataError
 from saccade.evaluate import describe_accuracy, evaluate
 from saccade.folds import CrossValidation
 from saccade.imageset import SAMPLE, ImageSet
+from saccade.named_recipes import find_recipe
 from saccade.predict import predict
 from saccade.prepare import prepare
 from saccade.progress import Progress
@@ -44,7 +45,7 @@ def compete(
     source: str | Path,
     out: str | Path,
     *,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | Path | None = None,
     budget: float | None = None,
     valid_share: float = 0.1,
     seed: int = 0,
@@ -65,7 +66,7 @@ def compete(
     `out` gets data/, run/, refit/, evaluation.json, report.html, predictions.csv and submission.csv. Run again,
     it goes on where it stopped. seed decides the split; the recipe's own seed the training. folds: train so many,
     each validated on its share of all labelled images, into folds/ instead of run/ and refit/; the submission is from
-    their average, and there is no report. recipe: by default the preset DEFAULT. budget: seconds that all of it may
+    their average, and there is no report. recipe: as `train` takes it. budget: seconds that all of it may
     take; see budget.py. Raises what the verbs raise.
     """
     out, started = Path(out), time.perf_counter()
@@ -76,6 +77,7 @@ def compete(
             expected="a new folder, or one that `saccade compete` wrote",
             do="choose another --out",
         )
+    chosen = None if recipe is None else find_recipe(recipe)
     with locked(out):
         log.info("prepare: %s -> %s", source, out / "data")
         images = prepare(
@@ -95,7 +97,7 @@ def compete(
         folder = out / ("run" if folds is None else "folds")
         left = None if budget is None else budget - (time.perf_counter() - started) - REPORT_SECONDS
         refits, num_test = refit and folds is None, images.counts.get("test", 0)
-        recipe = settled(recipe, images, folder, left, folds, refit=refits, classified=num_test, device=device)
+        recipe = settled(chosen, images, folder, left, folds, refit=refits, classified=num_test, device=device)
         fit = partial(train, images, recipe, device=device, on_epoch=on_epoch, on_progress=on_progress)
         run: Run | CrossValidation
         log.info("train: %s for %s epochs -> %s", recipe.model, show_value(round(recipe.epochs, 2)), folder)

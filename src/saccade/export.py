@@ -21,7 +21,7 @@ from saccade.gluon import read_params, write_params
 from saccade.gluon_names import to_gluon
 from saccade.imageset import ImageSet
 from saccade.models import Classifier
-from saccade.predict import check_fit, mean_logits, opened, probabilities
+from saccade.predict import check_fit, mean_logits, opened, probabilities, views_of
 from saccade.progress import Progress
 from saccade.run import Run
 
@@ -82,7 +82,7 @@ def export(
     model = copy.deepcopy(opened(model)).cpu().eval()  # the caller's keeps its device and mode
     if to == "gluon":
         return _gluon(model, path)
-    views = views or model.about.get("recipe", {}).get("views", 1)
+    views = views_of(model, views)
     pixels = _some_pixels(model, images)
     if on_progress:
         on_progress("export", 0, len(pixels))

@@ -54,6 +54,12 @@ class ImageSet:
         """Open what `prepare` wrote. Raises DataError where the folder is none, or is damaged."""
         folder = Path(folder)
         again = "run `saccade prepare` again into an empty folder"
+        if (folder / "recipe.json").exists() and not (folder / "images.npy").exists():
+            raise DataError(
+                f'"{folder}" is a run, not prepared images.',
+                expected="a folder written by `saccade prepare` (with about.json, images.npy and rows.csv)",
+                do="name the prepared images here; if the two are swapped: saccade evaluate RUN DATA",
+            )
         if not (folder / "about.json").exists():
             raise DataError(
                 f'"{folder}" holds no prepared images.',

@@ -13,7 +13,7 @@ from saccade import __version__, files
 from saccade.errors import RecipeError, RunError, did_you_mean
 from saccade.models import Classifier, build_network
 from saccade.recipe import Recipe
-from saccade.run import Run
+from saccade.run import Run, refuse_images
 
 PACKAGED = Path(__file__).parent / "weights"
 FORMAT = 1
@@ -67,6 +67,7 @@ def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Cl
     """
     path = name.folder if isinstance(name, Run) else Path(name)
     do = "check the path, or train again"
+    refuse_images(path)
     if path.is_dir():
         path = path / "model.safetensors"
     if not path.exists():
@@ -80,6 +81,8 @@ def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Cl
                 str(name), packaged_models(), "check the path; a run has its model when its last epoch is done"
             ),
         )
+    if (path.parent / "recipe.json").exists():
+        do = "remove the folder and train again"  # left there, the run counts as finished
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[KEY])

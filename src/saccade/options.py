@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from saccade import completion
-from saccade.errors import RecipeError, did_you_mean
-from saccade.presets import DEFAULT, PRESETS
-from saccade.recipe import Recipe
+from saccade.named_recipes import find_recipe
+from saccade.presets import DEFAULT
 
 PATH = click.Path(path_type=Path)
 
@@ -86,24 +85,4 @@ def chosen_recipe(name: str | None, settings: tuple[str, ...], budget: float | N
             raise click.UsageError("--budget plans the epochs: leave one of them out, it or --set epochs")
         if name is None and not settings:
             return None
-    if name is None or name in PRESETS:
-        recipe = PRESETS[name or DEFAULT]
-    elif name.endswith(".json"):
-        recipe = Recipe.open(name)
-    elif (Path(name) / "recipe.json").exists():
-        recipe = Recipe.open(Path(name) / "recipe.json")
-    elif (Path(name) / "study.json").exists():
-        best = Path(name) / "best.json"
-        if not best.exists():
-            raise RecipeError(
-                "no trial of this study is complete.", where=name, do="run the same `saccade tune` again to go on"
-            )
-        recipe = Recipe.open(best)
-    else:
-        raise RecipeError(
-            f'there is no recipe "{name}".',
-            where=f"--recipe {name}",
-            expected=", ".join(PRESETS) + ", a recipe.json file, a run, or a folder that `saccade tune` wrote",
-            do=did_you_mean(name, PRESETS, "check the spelling"),
-        )
-    return recipe.with_settings(settings)
+    return find_recipe(DEFAULT if name is None else name).with_settings(settings)

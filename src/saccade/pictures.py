@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def classify(
 
 
 def find_pictures(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
-    """The picture files among `paths` and in the folders among them, in natural order, each with its name.
+    """The picture files among `paths` and in the folders among them, each once, in natural order, with its name.
 
     Raises DataError for a path that is not there and a folder without pictures.
     """
@@ -102,7 +103,10 @@ def find_pictures(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
                 expected="prepared images, picture files, or folders of them (.png, .jpg, ...)",
                 do="check the path",
             )
-    return found
+    once: dict[str, tuple[str, Path]] = {}
+    for name, path in found:
+        once.setdefault(os.path.abspath(path), (name, path))
+    return list(once.values())
 
 
 def write_classified(found: Sequence[Classified], classes: Sequence[str], out: str | Path) -> Path:

@@ -28,6 +28,7 @@ log = logging.getLogger("saccade")
 Model = Run | CrossValidation | Classifier | str | Path  # a path is that of a run, a cross-validation or a model file
 
 PART = 100_000  # images whose probabilities are written at once, where there are more
+VIEWS = (1, 2, 6)  # see `mean_logits`
 PIECE = {"cpu": 500, "cuda": 4096, "mps": 1024}  # images at once: pieces that fit a processor's cache are fastest
 
 
@@ -90,6 +91,17 @@ def opened(model: Run | Classifier | str | Path) -> Classifier:
 def place_of(model: Classifier, device: str | None) -> runtime.Runtime:
     """Where a model computes, in the precision of its recipe."""
     return runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), device)
+
+
+def views_of(model: Classifier, views: int | None) -> int:
+    """How many views are averaged: those asked for, or those of the model's recipe. Raises DataError for others."""
+    if views is not None and views not in VIEWS:
+        raise DataError(
+            f"{views} views cannot be averaged.",
+            expected="1 (the image), 2 (mirrored too) or 6 (moved by a pixel too)",
+            do="leave views out to take what the model's recipe says",
+        )
+    return views or model.about.get("recipe", {}).get("views", 1)
 
 
 def is_model(name: str) -> bool:
@@ -223,7 +235,7 @@ def logits(
 
     Leaves the model in the mode it was in. In a group of processes each computes its part and all get all rows.
     """
-    views = views or model.about.get("recipe", {}).get("views", 1)
+    views = views_of(model, views)
     found = np.zeros((len(images), len(model.classes)), dtype=np.float32)
     with evaluating(model, place):
         for start, stop, x in _pieces(images, place):

@@ -187,11 +187,11 @@ class Recipe:
             )
         return cls.from_dict(values, where=str(path))
 
-    def with_settings(self, assignments: list[str] | tuple[str, ...]) -> "Recipe":
-        """A copy with "field=value" texts applied, as `--set` takes them."""
+    def with_settings(self, assignments: str | list[str] | tuple[str, ...]) -> "Recipe":
+        """A copy with one or several "field=value" texts applied, as `--set` takes them."""
         types = {f.name: type(f.default) for f in fields(self)}
         changes = {}
-        for text in assignments:
+        for text in [assignments] if isinstance(assignments, str) else assignments:
             name, equals, value = text.partition("=")
             if not equals:
                 raise RecipeError(
@@ -251,8 +251,12 @@ def _problem(f: dataclasses.Field, value: Any) -> str:
         near = did_you_mean(str(value), map(str, choices), "")
         return f"{f.name}={value}: it must be one of {', '.join(map(str, choices))}" + (f"; {near}" if near else "")
     if wanted in (int, float) and not low <= value <= high:
-        return f"{f.name}={_shortened(show_value(value))}: it must be from {low:g} to {high:g}"
+        return f"{f.name}={_shortened(show_value(value))}: it must be from {_bound(low)} to {_bound(high)}"
     return ""
+
+
+def _bound(number: float) -> str:
+    return f"{number:,}".removesuffix(".0")
 
 
 def _shortened(text: str) -> str:

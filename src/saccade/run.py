@@ -41,6 +41,7 @@ class Run:
     def open(cls, folder: str | Path) -> "Run":
         """Open a run, finished or not. Raises RunError where the folder holds none."""
         folder = Path(folder)
+        refuse_images(folder)
         if not (folder / "about.json").exists() or not (folder / "recipe.json").exists():
             raise RunError(
                 f'"{folder}" holds no run.',
@@ -62,6 +63,12 @@ class Run:
         Raises RunError for a folder that holds something else, or a run made with another recipe, data or splits.
         """
         folder = Path(folder)
+        if holds_images(folder):
+            raise RunError(
+                f'"{folder}" holds prepared images.',
+                expected="a new folder, or one that `saccade train` wrote",
+                do="choose another --out",
+            )
         if not (folder / "about.json").exists():
             check_ours(folder, {"recipe.json", ".lock"})  # of a start that was cut short
             with locked(folder):  # two commands may begin at once, with two recipes
@@ -177,6 +184,21 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.folder}: {self}>"
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether `saccade prepare` wrote this folder."""
+    return (folder / "images.npy").exists() and not (folder / "recipe.json").exists()
+
+
+def refuse_images(folder: Path) -> None:
+    """Raise RunError where prepared images are given for a run."""
+    if holds_images(folder):
+        raise RunError(
+            f'"{folder}" holds prepared images, not a run.',
+            expected="a folder written by `saccade train` (with recipe.json and about.json)",
+            do="name the run here; if the two are swapped: saccade evaluate RUN DATA",
+        )
 
 
 def check_ours(folder: Path, ours: set[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from saccade.errors import RunError
+from saccade.errors import RunError, did_you_mean
 
 # What a random draw is for: part of its key (see `random`), so that no two draws share numbers.
 ORDER, CHANGES, FIRST_FLIP = 1, 2, 3
@@ -52,6 +52,14 @@ def choose(precision: str = "auto", device: str | None = None) -> Runtime:
         why = "as asked"
     try:
         place = torch.device(device)
+    except RuntimeError:  # torch lists all that it was ever made for
+        meant = "cuda" if device.lower().startswith(("gpu", "nvidia")) else device.lower()
+        raise RunError(
+            f'the device "{device}" cannot be used: it is none that torch knows.',
+            expected="cpu, cuda, cuda:1, mps, ...",
+            do=did_you_mean(meant, ("cpu", "cuda", "mps"), "leave --device out to take the best there is"),
+        ) from None
+    try:
         # There and back: torch's "meta" device computes nothing, and Apple's GPUs have no float64.
         torch.zeros(1, device=place, dtype=torch.float64 if precision == "float64" else torch.float32).item()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError, TypeError) as problem:

@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
-from saccade.errors import SaccadeError
+from saccade.errors import SaccadeError, did_you_mean
+from saccade.named_recipes import find_recipe
 from saccade.presets import DEFAULT, PRESETS
 from saccade.recipe import Recipe, show_value
 
+SHOWN = "prepared images, a run, folds, a study, a model.safetensors, a recipe.json file or a recipe's name"
+
 
 def show(thing: str) -> str:
-    """Describe prepared images, a run, folds, a model file or packaged model, a recipe's name or file.
+    """Describe prepared images, a run, folds, a study, a model file or packaged model, a recipe's name or file.
 
     Raises SaccadeError for anything else, DataError, RunError or RecipeError where it is damaged.
     """
@@ -24,6 +27,8 @@ def show(thing: str) -> str:
         return str(ImageSet.open(path))
     if (path / "folds.json").exists():
         return str(CrossValidation.open(path))
+    if (path / "study.json").exists():
+        return _study(path)
     if (path / "recipe.json").exists():
         run = Run.open(path)
         return f"{run}\n{run.about.get('runtime', '')}\n{run.recipe}"
@@ -34,11 +39,29 @@ def show(thing: str) -> str:
     if not path.is_file() and thing not in packaged_models():
         raise SaccadeError(
             f'there is no "{thing}" to show.',
-            expected="prepared images, a run, a model, a recipe.json file or a recipe's name",
-            do=f"check the path; the recipes are {', '.join(PRESETS)}",
+            expected=SHOWN,
+            do=did_you_mean(
+                thing, [*PRESETS, *packaged_models()], f"check the path; the recipes are {', '.join(PRESETS)}"
+            ),
         )
+    if path.is_file() and path.suffix != ".safetensors":
+        raise SaccadeError(f'"{thing}" is no file that saccade shows.', expected=SHOWN, do="check the path")
     model = load_model(thing)
     return f"{model.name}, {model.num_parameters:,} parameters\n{json.dumps(model.about, indent=2)}"
+
+
+def _study(folder: Path) -> str:
+    """The best recipe so far, with its trial and accuracy where that was trained here. Optuna is not needed."""
+    from saccade.run import Run
+
+    best = find_recipe(folder)
+    runs = (Run.open(about.parent) for about in sorted(folder.glob("trials/*/about.json")))
+    reached = "the best of its trials was trained elsewhere"
+    for run in runs:
+        if run.finished and run.recipe == best and run.metrics:
+            reached = f"the best of its trials: {run.folder}, valid accuracy {run.metrics[-1]['valid_accuracy']:.4f}"
+            break
+    return f"a study; {reached}\nall of them: {folder / 'study.html'}\n{best}"
 
 
 def list_recipes() -> str:

@@ -23,9 +23,11 @@ from saccade.folds import CrossValidation
 from saccade.imageset import ImageSet
 from saccade.loader import Batches
 from saccade.modelfile import identity, load_model, save_model
-from saccade.models import Classifier, build_model
+from saccade.models import Classifier, build_model, check_model
+from saccade.named_recipes import find_recipe
 from saccade.optim import Optimizer, update_average
 from saccade.predict import familiarity, features, logits, opened, probabilities
+from saccade.presets import PRESETS
 from saccade.progress import Progress
 from saccade.recipe import Recipe
 from saccade.run import Epoch, Run
@@ -39,7 +41,7 @@ PREPARED = ("source", "options", "versions")  # what an ImageSet says of its mak
 @overload
 def train(
     images: ImageSet | str | Path,
-    recipe: Recipe | None = ...,
+    recipe: Recipe | str | Path | None = ...,
     out: str | Path = ...,
     *,
     on: str = ...,
@@ -55,7 +57,7 @@ def train(
 @overload
 def train(
     images: ImageSet | str | Path,
-    recipe: Recipe | None = ...,
+    recipe: Recipe | str | Path | None = ...,
     out: str | Path = ...,
     *,
     folds: int,
@@ -68,7 +70,7 @@ def train(
 ) -> CrossValidation: ...
 def train(
     images: ImageSet | str | Path,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | Path | None = None,
     out: str | Path = "run",
     *,
     on: str = "train",
@@ -83,8 +85,9 @@ def train(
 ) -> Run | CrossValidation:
     """Fit recipe.model to the images; continue where it stopped if `out` already holds this run.
 
-    recipe: by default the preset DEFAULT. budget: seconds that this call may take; the epochs are planned to fill them
-    (see budget.py), and without a recipe the one that promises most is taken. A training that goes on keeps its plan.
+    recipe: a Recipe or what `--recipe` takes, see named_recipes.py; by default the preset DEFAULT. budget: seconds
+    that this call may take; the epochs are planned to fill them (see budget.py), and without a recipe the one that
+    promises most is taken. A training that goes on keeps its plan.
     on: "train", validated after each epoch, or "train+valid", everything that has a label, with no validation.
     folds: train so many runs, `out`/fold-1 and so on, each validated on its share of all labelled images; see folds.py.
     init: a model whose weights to start from. calibrated_by: a validated model of the same recipe, whose temperature
@@ -96,6 +99,7 @@ def train(
     Raises RunError for a folder with another run or a loss that is no number, DataError where a split is missing.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    chosen = None if recipe is None else find_recipe(recipe)
     if on not in ON:
         raise DataError(f'"{on}" cannot be trained on.', where="--on", expected=" or ".join(ON))
     if calibrated_by is not None and on == "train":
@@ -109,7 +113,8 @@ def train(
                 where=f"--folds {folds} --on {on}",
                 do="leave --on out: together the folds train on every labelled image",
             )
-        recipe = settled(recipe, images, out, budget, folds, device=device)
+        recipe = settled(chosen, images, out, budget, folds, device=device)
+        check_model(recipe, images)
 
         def fit(view: ImageSet, folder: Path) -> Run:
             return train(
@@ -125,7 +130,12 @@ def train(
 
         with distributed.joined(device):
             return cross_validate(images, out, folds, fit, device=device, on_progress=on_progress)
-    recipe = settled(recipe, images, out, budget, None, on=on, device=device)
+    recipe = settled(chosen, images, out, budget, None, on=on, device=device)
+    # Before anything is written: a folder that holds the mistake would refuse its correction.
+    check_model(recipe, images)
+    images.select(*ON[on])
+    if on == "train":
+        images.select("valid")
     named = {"init": init, "calibrated_by": calibrated_by}
     others = {role: given for role, given in named.items() if given is not None}
     models = {role: opened(given) for role, given in others.items()}
@@ -145,6 +155,7 @@ def train(
         run = Run.start(out, recipe, about) if first else Run(Path(out), recipe, about)
         with distributed.in_first(run.locked()):
             if distributed.first_says(run.finished):
+                distributed.once(load_model, run.model)  # a damaged one is not finished, and nobody else would say so
                 log.info("%s is finished: nothing to do", run.folder)
                 return run
             log.info("%s", place.why)
@@ -347,9 +358,11 @@ def _header(run: Run, row: Epoch) -> dict:
 def _diverged(run: Run, epoch: int) -> DivergedError:
     # Going on from there would only meet the same numbers.
     distributed.once(run.checkpoint.unlink, missing_ok=True)
+    usual = [recipe.peak_lr for recipe in PRESETS.values() if recipe.model == run.recipe.model] or [Recipe.peak_lr]
+    lower = min(run.recipe.peak_lr / 4, *usual)
     return DivergedError(
         f"the training loss is infinite or not a number in epoch {epoch}.",
         where=str(run.folder),
         expected="a loss that falls",
-        do=f"lower the learning rate, for example: --set peak_lr={run.recipe.peak_lr / 4:g}, with another --out",
+        do=f"lower the learning rate, for example: --set peak_lr={lower:g}, with another --out",
     )

@@ -25,7 +25,8 @@ from saccade.errors import DivergedError, RecipeError, RunError, SaccadeError
 from saccade.evaluate import wilson_interval
 from saccade.imageset import ImageSet
 from saccade.models import build_network
-from saccade.presets import DEFAULT, PRESETS
+from saccade.named_recipes import find_recipe
+from saccade.presets import DEFAULT
 from saccade.progress import Progress
 from saccade.recipe import Recipe, show_value
 from saccade.run import Epoch, Run
@@ -94,7 +95,7 @@ def tune(
     space: Sequence[str] = (),
     budget: float | None = None,
     storage: str | None = None,
-    recipe: Recipe = PRESETS[DEFAULT],
+    recipe: Recipe | str | Path = DEFAULT,
     device: str | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_progress: Progress | None = None,
@@ -111,7 +112,7 @@ def tune(
     ledger_module = _ledger_module()
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     images.select("train"), images.select("valid")  # a study without them would fail at every trial
-    base, chosen = parse_space(space, recipe)
+    base, chosen = parse_space(space, find_recipe(recipe))
     chosen = chosen or default_space(base)
     _check(base, chosen, images, trials, budget)
     folder, most = Path(out), TRIALS if trials is None and budget is None else trials

@@ -145,8 +145,8 @@ def build_network(name: str, num_classes: int, dropout: float = 0.0) -> nn.Seque
     return builder(num_classes, dropout=dropout)
 
 
-def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
-    """A fresh model for these training images: their normalisation is taken over; weights are f(recipe.seed)."""
+def check_model(recipe: Recipe, images: ImageSet) -> None:
+    """Raise RecipeError or DataError where `build_model` would, without its time and memory."""
     if min(images.size) < SMALLEST:
         raise DataError(
             f"the images have {images.size[1]}x{images.size[0]} pixels.",
@@ -154,6 +154,13 @@ def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
             expected=f"{SMALLEST} pixels or more: the networks halve them two to four times",
             do=f"prepare them with --size {SMALLEST} or more",
         )
+    with torch.device("meta"):
+        build_network(recipe.model, len(images.classes), recipe.dropout)
+
+
+def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
+    """A fresh model for these training images: their normalisation is taken over; weights are f(recipe.seed)."""
+    check_model(recipe, images)
     runtime.seed_torch(recipe.seed, runtime.INITIAL_WEIGHTS)
     network = build_network(recipe.model, len(images.classes), recipe.dropout)
     model = Classifier(recipe.model, network, images.classes, images.size)
