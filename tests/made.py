@@ -56,3 +56,8 @@ def noise(num, size=16, seed=0):
 
 def small_model(classes=("cat", "dog", "owl"), size=(16, 16), name="whitened_cnn"):
     return Classifier(name, build_network(name, len(classes)), tuple(classes), size)
+
+
+def warnings_in(caplog):
+    """The warnings that were said; what else is, depends on the level that other tests have set."""
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

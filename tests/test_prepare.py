@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from conftest import pack_7z, pack_as_kaggle, pack_zip, write_csv
+from made import warnings_in
 from saccade import models
 from saccade.errors import DataError
 from saccade.imageset import ImageSet, fingerprint
@@ -209,10 +210,10 @@ def test_sizes_that_no_network_takes_are_warned_of(world, tmp_path, caplog):
     for name, size in (("asked", 8), ("found", None)):
         caplog.clear()
         prepare(world.folder, tmp_path / name, size=size)
-        assert caplog.messages == ["images of 8x8 pixels: every network here needs 16 or more; see --size"]
+        assert warnings_in(caplog) == ["images of 8x8 pixels: every network here needs 16 or more; see --size"]
     caplog.clear()
     prepare(world.folder, tmp_path / "large", size=16)
-    assert not caplog.messages
+    assert not warnings_in(caplog)
 
 
 def test_the_same_again_is_opened_and_not_made_again(world, tmp_path, caplog):

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from conftest import pack_7z, pack_as_kaggle, pack_zip, write_csv
+from made import warnings_in
 from saccade.archives import Folder
 from saccade.decode import decode
 from saccade.errors import DataError
@@ -248,7 +249,7 @@ def test_labels_without_lines_are_said_to_have_none(world, tmp_path):
 def test_a_sample_that_is_not_used_is_said(world, tmp_path, caplog):
     write_csv(world.folder / "sampleSubmission.csv", [("id", "label"), *((f"x{n}", "sky") for n in range(1, 13))])
     assert open_source(world.folder, scratch=tmp_path).sample is None
-    assert caplog.messages == [
+    assert warnings_in(caplog) == [
         'sampleSubmission.csv names none of the 18 test pictures (first id "x1"): it is not used; name the right file '
         "with --sample"
     ]
@@ -256,11 +257,11 @@ def test_a_sample_that_is_not_used_is_said(world, tmp_path, caplog):
     (world.folder / "test").mkdir()
     caplog.clear()
     assert open_source(world.folder, scratch=tmp_path).sample is None
-    assert caplog.messages == ["sampleSubmission.csv has 12 ids, but no test pictures were found"]
+    assert warnings_in(caplog) == ["sampleSubmission.csv has 12 ids, but no test pictures were found"]
     (world.folder / "sampleSubmission.csv").write_text("id,label\n")
     caplog.clear()
     assert open_source(world.folder, scratch=tmp_path).sample is None
-    assert caplog.messages == ["sampleSubmission.csv has no lines below its header: it is not used"]
+    assert warnings_in(caplog) == ["sampleSubmission.csv has no lines below its header: it is not used"]
 
 
 def test_a_sample_that_is_not_used_is_said_beside_class_folders_too(world, tmp_path, caplog):
@@ -270,7 +271,7 @@ def test_a_sample_that_is_not_used_is_said_beside_class_folders_too(world, tmp_p
     (world.folder / "trainLabels.csv").unlink()
     write_csv(world.folder / "sampleSubmission.csv", [("id", "label"), ("x1", "sky")])
     assert open_source(world.folder, scratch=tmp_path).sample is None
-    assert ["sampleSubmission.csv names none of the 18 test pictures" in text for text in caplog.messages] == [True]
+    assert ["sampleSubmission.csv names none of the 18 test pictures" in text for text in warnings_in(caplog)] == [True]
 
 
 def test_without_test_pictures_there_are_none(world, tmp_path):
@@ -429,10 +430,10 @@ def test_a_folder_named_like_a_word_is_pointed_to_where_it_holds_pictures_of_a_p
     monkeypatch.setattr("saccade.demo.write_competition", lambda *args, **options: None)
     run_folder(tmp_path / "demo" / "run")  # `compete demo --out demo`
     _located("demo", tmp_path, None)
-    assert not caplog.messages
+    assert not warnings_in(caplog)
     Image.new("RGB", (4, 4)).save(tmp_path / "demo" / "cat.png")
     _located("demo", tmp_path, None)
-    assert caplog.messages == ['"demo" is taken for the word; for the folder of that name write ./demo']
+    assert warnings_in(caplog) == ['"demo" is taken for the word; for the folder of that name write ./demo']
 
 
 @pytest.mark.slow
