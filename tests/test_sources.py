@@ -430,10 +430,10 @@ def test_a_folder_named_like_a_word_is_pointed_to_where_it_holds_pictures_of_a_p
     monkeypatch.setattr("saccade.demo.write_competition", lambda *args, **options: None)
     run_folder(tmp_path / "demo" / "run")  # `compete demo --out demo`
     _located("demo", tmp_path, None)
-    assert not warnings_in(caplog)
+    assert not caplog.messages
     Image.new("RGB", (4, 4)).save(tmp_path / "demo" / "cat.png")
     _located("demo", tmp_path, None)
-    assert warnings_in(caplog) == ['"demo" is taken for the word; for the folder of that name write ./demo']
+    assert caplog.messages == ['"demo" is taken for the word; for the folder of that name write ./demo']
 
 
 @pytest.mark.slow
