@@ -133,7 +133,7 @@ def prepare(**arguments: Any) -> None:
 @the_split
 @click.option("--link", type=click.Choice(["copy", "hard", "symbolic"]), default="copy", show_default=True)
 def organize(**arguments: Any) -> None:
-    """Write train_valid_test/ class folders, for tools that want them.
+    """Write class folders, train_valid_test/, for other tools.
 
     \b
     Example:  saccade organize cifar-10.zip --out folders
@@ -165,7 +165,7 @@ def train(
     devices: str | None,
     **arguments: Any,
 ) -> None:
-    """Train a recipe on prepared images; run again, it goes on where it stopped.
+    """Train a recipe on prepared images; go on where it stopped.
 
     \b
     Example:  saccade train data --out run --recipe fast --set epochs=12
@@ -240,13 +240,13 @@ def train(
 )
 @the_device
 def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **arguments: Any) -> None:
-    """Search for the recipe that suits the images best; run again, it goes on.
+    """Search for the recipe that suits the images best.
 
     \b
     Examples:  saccade tune data --out study --budget 30m
                saccade tune data --out study --trials 40 --set peak_lr=5..200 --set flip=off,random
 
-    The same command in another terminal, or with --storage on another machine, adds a worker.
+    Run again, it goes on; the same command in another terminal, or with --storage on another machine, adds a worker.
     """
     from saccade.display import Display
     from saccade.tune import tune
@@ -315,7 +315,7 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
 @the_views
 @the_device
 def predict(things: tuple[str, ...], split: str, out: Path | None, top: int, **arguments: Any) -> None:
-    """Classify a split of prepared images, or any pictures and folders of pictures.
+    """Classify prepared images, or any pictures and folders.
 
     \b
     Examples:  saccade predict run data --out predictions.csv
@@ -380,7 +380,7 @@ def classify_pictures(
 @click.argument("data", type=PATH)
 @click.option("--out", type=PATH, required=True, metavar="CSV")
 def submission(predictions: Path, data: Path, out: Path) -> None:
-    """Write predictions in the form of the competition's sample and check every line.
+    """Write predictions as the sample has them; check each line.
 
     \b
     Example:  saccade submission predictions.csv data --out submission.csv
@@ -424,10 +424,12 @@ def serve(views: str | None, **arguments: Any) -> None:
 @click.option("--data", "images", type=PATH, help="Prepared images to compare on; by default noise.")
 @the_views
 def export(views: str | None, **arguments: Any) -> None:
-    """Write a model for other programs: raw uint8 images in, probabilities out; or MXNet's .params.
+    """Write a model for other programs: raw images in.
 
     \b
     Example:  saccade export run --to onnx --data data
+
+    ONNX and torch programs take raw uint8 images and give probabilities; gluon is MXNet's .params, the network alone.
     """
     from saccade.display import Display
     from saccade.export import export
@@ -445,7 +447,7 @@ def export(views: str | None, **arguments: Any) -> None:
 @the_views
 @the_device
 def report(views: str | None, **arguments: Any) -> None:
-    """Write one page about a run: scores, curves, mistakes with their pictures, the recipe.
+    """Write a page about a run: scores, curves, mistakes, recipe.
 
     \b
     Example:  saccade report run --data data --out report.html
@@ -465,10 +467,12 @@ def report(views: str | None, **arguments: Any) -> None:
 @click.option("--split", default="valid", show_default=True, shell_complete=completion.splits, help="A labelled split.")
 @the_device
 def compare(**arguments: Any) -> None:
-    """Compare runs on the same images: which differences are beyond noise, at what cost.
+    """Compare runs: which differences are beyond noise.
 
     \b
     Example:  saccade compare runs/a runs/b --out compare.html
+
+    On the same images, beside what each run cost.
     """
     from saccade.compare import compare
     from saccade.display import Display
@@ -483,10 +487,13 @@ def compare(**arguments: Any) -> None:
 @click.option("--out", type=PATH, metavar="FILE", help="Also a page (.html), everything (.json) or the summary (.txt).")
 @the_device
 def check(data: Path, **arguments: Any) -> None:
-    """Find duplicates, leaks between splits, contradicting labels, odd images, likely label errors.
+    """Find duplicates, leaks, doubtful labels, odd images.
 
     \b
     Example:  saccade check data --out check.html
+
+    Leaks are duplicates across splits; doubtful labels are those that contradict each other and, with --run, those that
+    the model does not believe.
     """
     from saccade.check import check
     from saccade.display import Display
@@ -520,7 +527,7 @@ def watch(run: Path, port: int, browser: bool) -> None:
 @click.option("--run", type=PATH, metavar="RUN", help="Where the score is recorded.")
 @click.option("--wait", "wait_seconds", type=float, default=300.0, show_default=True, metavar="SECONDS")
 def submit(**arguments: Any) -> None:
-    """Check a submission and send it to Kaggle; wait for the score.
+    """Check a submission, send it to Kaggle, wait for its score.
 
     \b
     Example:  saccade submit cifar/submission.csv --competition cifar-10 --message "first try"
@@ -574,7 +581,7 @@ def import_gluon(classes: str | None, **arguments: Any) -> None:
 @main.command()
 @click.argument("thing", shell_complete=completion.recipes)
 def show(thing: str) -> None:
-    """Say what prepared images, a run, folds, a model file or a recipe hold.
+    """Say what images, runs, folds, studies, models, recipes hold.
 
     \b
     Example:  saccade show fast
