@@ -390,3 +390,11 @@ def test_a_training_that_begins_leaves_alone_what_others_write_in_its_folder(ima
         train(images, SMOKE, tmp_path / "run")
     assert (tmp_path / "run" / "predictions.csv").read_bytes() == b"id"
     assert not left.exists()
+
+
+@pytest.mark.parametrize("name", ["about.json", "recipe.json"])
+def test_a_folder_with_half_of_what_makes_a_run_holds_none(images, tmp_path, name):
+    run = train(images, SMOKE.with_settings(["epochs=1"]), tmp_path / "run")
+    (run.folder / name).unlink()
+    with pytest.raises(RunError, match="holds no run"):
+        Run.open(run.folder)
