@@ -64,7 +64,8 @@ class Work:
         epoch = pace.train_seconds * self.trained + pace.predict_seconds * self.scored
         whole = max(0, math.floor((seconds - pace.predict_seconds * self.predicted) / epoch))
         left = seconds - self.seconds(pace, whole) - pace.predict_seconds * self.scored
-        return whole + math.floor(100 * max(0.0, left) / (pace.train_seconds * self.trained)) / 100
+        # Rounded, so that it is written as 1.57 and not as 1.5699999999999998.
+        return round(whole + math.floor(100 * max(0.0, left) / (pace.train_seconds * self.trained)) / 100, 2)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Plan:
     accuracy: float | None  # that a training of this length reached on CIFAR-10; None where nobody measured it
 
     def __str__(self) -> str:
-        epochs = _shown(self.recipe.epochs)
+        epochs = show_value(self.recipe.epochs)
         text = f"plan: {self.name}, {epochs} epochs at {self.pace}; done in {minutes(self.seconds)}"
         if self.accuracy is not None:
             text += f"; CIFAR-10 ({CURVES_VALID}) gets {100 * self.accuracy:.1f}% valid accuracy from so much training"
@@ -162,7 +163,7 @@ def settled(
     begun = Path(folder) if folds is None else fold_folder(folder, 1)
     if (begun / "about.json").exists():
         recipe = Run.open(begun).recipe
-        log.info("%s was begun with %s epochs: the budget changes nothing there", begun, _shown(recipe.epochs))
+        log.info("%s was begun with %s epochs: the budget changes nothing there", begun, show_value(recipe.epochs))
         return recipe
     made = plan(images, seconds, recipe, folds=folds, **work)
     log.info("%s", made)
@@ -221,10 +222,6 @@ def step_seconds(
                     return
             started = now
         first_step = 0
-
-
-def _shown(epochs: float) -> str:
-    return show_value(round(epochs, 2))
 
 
 def _seen(epochs: float) -> float:

@@ -150,14 +150,13 @@ class Findings:
     def save(self, path: str | Path) -> Path:
         """Write a page with the pictures (.html), everything (.json) or the summary (.txt). Raises SaccadeError."""
         path = Path(path)
+        pages.check_page(path, *ENDINGS)
         if path.suffix == ".html":
             files.write_text(path, pages.render("check.html", findings=self, **self._pictures()))
         elif path.suffix == ".json":
             files.write_json(path, self.to_dict())
-        elif path.suffix == ".txt":
-            files.write_text(path, f"{self}\n")
         else:
-            pages.check_page(path, *ENDINGS)
+            files.write_text(path, f"{self}\n")
         return path
 
     def _pictures(self) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class Comparison:
     def save(self, path: str | Path) -> Path:
         """Write a page (.html), a figure (.png) or the figures (.json). Raises SaccadeError for another ending."""
         path = Path(path)
+        pages.check_page(path, *ENDINGS)
         names = [one.name for one in self.runs]
         shares = [(one.scores["low"], one.scores["accuracy"], one.scores["high"]) for one in self.runs]
         curves = [_curve(one.run) for one in self.runs]
@@ -104,10 +105,8 @@ class Comparison:
             files.write_text(path, pages.render("compare.html", comparison=self, figure_of_runs=figure, **_PHRASES))
         elif path.suffix == ".png":
             charts.save_comparison(names, shares, curves, path)
-        elif path.suffix == ".json":
-            files.write_json(path, self.to_dict())
         else:
-            pages.check_page(path, *ENDINGS)
+            files.write_json(path, self.to_dict())
         return path
 
 

@@ -100,7 +100,7 @@ def compete(
         recipe = settled(chosen, images, folder, left, folds, refit=refits, classified=num_test, device=device)
         fit = partial(train, images, recipe, device=device, on_epoch=on_epoch, on_progress=on_progress)
         run: Run | CrossValidation
-        log.info("train: %s for %s epochs -> %s", recipe.model, show_value(round(recipe.epochs, 2)), folder)
+        log.info("train: %s for %s epochs -> %s", recipe.model, show_value(recipe.epochs), folder)
         if folds is not None:
             run = train(images, recipe, folder, folds=folds, device=device, on_epoch=on_epoch, on_progress=on_progress)
             scores = run.scores or {}

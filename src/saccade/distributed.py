@@ -174,10 +174,6 @@ def check_shares(batch_sizes: Iterable[int], recipe: Recipe) -> int:
     found = []
     for num in batch_sizes:
         smallest = min(end - start for start, end in _cut(0, num, recipe.piece_size if recipe.sync_batchnorm else 0))
-        if recipe.sync_batchnorm:
-            found.append(smallest)
-        else:
-            found += [end - start for start, end in pieces_of(num, recipe)]
         if smallest < size():
             raise RunError(
                 f"{size()} processes cannot share {smallest} image{'s' * (smallest != 1)}.",
@@ -186,6 +182,7 @@ def check_shares(batch_sizes: Iterable[int], recipe: Recipe) -> int:
                 expected="at least one image of each piece for each process",
                 do="take fewer processes, a larger batch_size, or another piece_size",
             )
+        found += [smallest] if recipe.sync_batchnorm else [end - start for start, end in pieces_of(num, recipe)]
     return min(found)
 
 

@@ -25,6 +25,7 @@ from saccade.errors import DataError, first_few
 from saccade.folders import replacing_folder
 from saccade.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet, read_table, table_digest
 from saccade.progress import Progress
+from saccade.recipe import SMALLEST
 from saccade.rows import Row
 from saccade.sources import identity, is_source, open_source, results_inside
 from saccade.splits import splits_of
@@ -33,7 +34,6 @@ from saccade.tables import FORMULA
 
 log = logging.getLogger("saccade")
 OURS = {"about.json", "images.npy", "rows.csv", SAMPLE}  # what may be removed without losing anything of a person's
-SMALLEST = 16  # as in `models`, which would load torch
 DECODED = "decoded.npy"  # while preparing: a place for each picture of the source, the unreadable ones too
 
 

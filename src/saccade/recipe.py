@@ -16,6 +16,9 @@ def setting(default: Any, meaning: str, low: float = -math.inf, high: float = ma
     return field(default=default, metadata={"meaning": meaning, "low": low, "high": high, "choices": choices})
 
 
+SMALLEST = 16  # pixels, side of the smallest images that every network takes
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Plain data, checked when made. Zero means off for amounts.
@@ -124,8 +127,8 @@ class Recipe:
             yield f"average_last={self.average_last}: there are only {self.num_epochs} epochs"
         if self.nesterov and not self.momentum:
             yield "nesterov=true needs momentum above 0"
-        if 0 < self.small_size < 16:
-            yield f"small_size={self.small_size}: no model takes images under 16 pixels"
+        if 0 < self.small_size < SMALLEST:
+            yield f"small_size={self.small_size}: no model takes images under {SMALLEST} pixels"
         if bool(self.small_size) != bool(self.small_share):
             yield "small_size and small_share: give both or none"
         if (self.mixup or self.cutmix) and self.mix_off_epochs >= self.epochs:

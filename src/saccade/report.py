@@ -51,6 +51,13 @@ def report(
     files.check_target(out, pages.STARTS[".html"], "a page")
     chosen = labelled(images, split)
     run.check_finished()
+    if not run.metrics:
+        raise RunError(
+            "the run has no figures of its epochs.",
+            where=str(run.folder / "metrics.jsonl"),
+            expected="a line for each epoch",
+            do="put back a copy of the file, or train again into another folder",
+        )
     found = predict(run, images, split=split, views=views, device=device, on_progress=on_progress).probabilities
     text = pages.render("report.html", **_values(run, images, chosen, found, split))
     files.write_text(out, text)
@@ -96,7 +103,7 @@ def _values(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, spl
         "scores": score(found, labels),
         "split": split,
         "notices": [warning] if warning else [],
-        "headline_facts": [("trained in", minutes(sum(row["seconds"] for row in rows)))] if rows else [],
+        "headline_facts": [("trained in", minutes(sum(row["seconds"] for row in rows)))],
         "names": names,
         "interval": wilson_interval,
         "classes": classes[:MOST_CLASSES],
@@ -121,13 +128,6 @@ def _values(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, spl
 def _training(run: Run, images: ImageSet) -> dict[str, Any]:
     """The sections on training and augmentation."""
     recipe, rows = run.recipe, run.metrics
-    if not rows:
-        raise RunError(
-            "the run has no figures of its epochs.",
-            where=str(run.folder / "metrics.jsonl"),
-            expected="a line for each epoch",
-            do="put back a copy of the file, or train again into another folder",
-        )
     steps_per_epoch = rows[0]["step"]
     total = rows[-1]["step"]
     steps = np.unique(np.linspace(0, total - 1, 600).astype(int)).tolist()

@@ -24,7 +24,8 @@ def write_submission(
     warning. Raises DataError for missing or unknown ids; then nothing is written.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
-    _check_target(Path(out), images)
+    out, (header, sample_ids) = Path(out), _sample(images)
+    _check_target(out, images, header, sample_ids)
     predictions = predictions if isinstance(predictions, Predictions) else Predictions.open(predictions)
     if predictions.classes != images.classes:
         raise DataError(
@@ -32,7 +33,6 @@ def write_submission(
             expected=f"those of {images.folder}: {some_of(images.classes)}",
             do="predict with a model trained on this data",
         )
-    header, sample_ids = _sample(images)
     left_out = set(_left_out(images))
     known = dict(zip(predictions.ids.tolist(), predictions.probabilities, strict=True))
     test_ids = known.keys() | left_out
@@ -68,15 +68,14 @@ def write_submission(
     if left_out:
         what = f'the most frequent class, "{frequent}"' if columns is None else "the shares of the classes"
         log.warning("%d test images could not be read; their lines hold %s", len(left_out), what)
-    out = Path(out)
-    _check(text.getvalue(), out, images)
+    _check(text.getvalue(), out, images, header, sample_ids)
     files.write_text(out, text.getvalue())
     return out
 
 
-def _check_target(out: Path, images: ImageSet) -> None:
+def _check_target(out: Path, images: ImageSet, header: list[str], ids: list[str]) -> None:
     """Raise DataError where the submission would replace anything but one with the same header and ids."""
-    sample, (header, ids) = images.folder / SAMPLE, _sample(images)
+    sample = images.folder / SAMPLE
     if out.is_file() and sample.exists() and out.read_bytes() == sample.read_bytes():
         raise DataError(f'"{out}" is the competition\'s sample.', where="--out", do="choose another --out")
     lines = io.StringIO(newline="")
@@ -111,11 +110,10 @@ def check_submission(path: str | Path, images: ImageSet) -> int:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"the submission cannot be read: {problem}.", where=str(path), do="write it again") from None
-    return _check(text, path, images)
+    return _check(text, path, images, *_sample(images))
 
 
-def _check(text: str, path: Path, images: ImageSet) -> int:
-    header, sample_ids = _sample(images)
+def _check(text: str, path: Path, images: ImageSet, header: list[str], sample_ids: list[str]) -> int:
     columns = class_columns(header, images)
 
     def wrong(what: str, line: int, expected: str) -> DataError:

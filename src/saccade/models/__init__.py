@@ -17,7 +17,7 @@ from saccade.models.cifar_resnext import cifar_resnext
 from saccade.models.cifar_wide_resnet import cifar_wide_resnet
 from saccade.models.resnet18 import resnet18, resnet18_bn_shortcut, resnet18_mxnet
 from saccade.models.whitened_cnn import Whitening, whitened_cnn, whitened_resnet
-from saccade.recipe import Recipe
+from saccade.recipe import SMALLEST, Recipe
 
 # name -> builder(num_classes). A network is Sequential(features=..., output=...): normalised images (B, 3, H, W) to
 # features (B, D), features to logits; its output is a Linear.
@@ -64,8 +64,6 @@ FAMILIES: dict[str, Callable[..., nn.Sequential]] = {
     r"cifar_wideresnet(\d+)_(\d+)": cifar_wide_resnet,
     r"cifar_resnext(\d+)_(\d+)x(\d+)d": cifar_resnext,
 }
-
-SMALLEST = 16  # pixels, side of the smallest images that every network takes
 
 
 def as_input(pixels: np.ndarray, device: torch.device) -> Tensor:
@@ -147,6 +145,12 @@ def build_network(name: str, num_classes: int, dropout: float = 0.0) -> nn.Seque
 
 def check_model(recipe: Recipe, images: ImageSet) -> None:
     """Raise RecipeError or DataError where `build_model` would, without its time and memory."""
+    _check_size(images)
+    with torch.device("meta"):
+        build_network(recipe.model, len(images.classes), recipe.dropout)
+
+
+def _check_size(images: ImageSet) -> None:
     if min(images.size) < SMALLEST:
         raise DataError(
             f"the images have {images.size[1]}x{images.size[0]} pixels.",
@@ -154,13 +158,11 @@ def check_model(recipe: Recipe, images: ImageSet) -> None:
             expected=f"{SMALLEST} pixels or more: the networks halve them two to four times",
             do=f"prepare them with --size {SMALLEST} or more",
         )
-    with torch.device("meta"):
-        build_network(recipe.model, len(images.classes), recipe.dropout)
 
 
 def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
     """A fresh model for these training images: their normalisation is taken over; weights are f(recipe.seed)."""
-    check_model(recipe, images)
+    _check_size(images)
     runtime.seed_torch(recipe.seed, runtime.INITIAL_WEIGHTS)
     network = build_network(recipe.model, len(images.classes), recipe.dropout)
     model = Classifier(recipe.model, network, images.classes, images.size)
