@@ -2,7 +2,7 @@
 
     python benchmarks/equality.py DATA [--recipe resnet20] [--set FIELD=VALUE ...] [--images 500] [--epochs 3]
 
-DATA is what `saccade prepare` made. Trains the same short run with 1, 2 and 3 processes on the processor and prints,
+DATA is what `snellen prepare` made. Trains the same short run with 1, 2 and 3 processes on the processor and prints,
 for each, the relative difference from one process in float64: of the training loss by epoch, and of all weights
 together (Euclidean norms) in the model file, which rounds to float32. Two ways of doing the same differ in float64 by
 nothing that can be seen there; in float32 by as much as one process alone differs from the truth.
@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
-from saccade.imageset import ImageSet
-from saccade.modelfile import load_model
-from saccade.options import chosen_recipe
-from saccade.run import Run
 from scaling import write_part
+from snellen.imageset import ImageSet
+from snellen.modelfile import load_model
+from snellen.options import chosen_recipe
+from snellen.run import Run
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def train(folder: Path, precision: str, num: int, arguments: argparse.Namespace)
     chosen_recipe(arguments.recipe, settings).save(folder / f"{precision}.json")
     out = folder / f"{precision}-{num}"
     words = ["train", folder / "data", "--out", out, "--recipe", folder / f"{precision}.json"]
-    command = [sys.executable, "-m", "saccade", *words, "--device", "cpu", "--devices", num]
+    command = [sys.executable, "-m", "snellen", *words, "--device", "cpu", "--devices", num]
     subprocess.run(list(map(str, command)), check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     return Run.open(out)
 

@@ -14,7 +14,7 @@ import py7zr
 from PIL import Image
 from safetensors import safe_open
 
-import saccade
+import snellen
 
 CLOCKS = ("seconds", "train_seconds", "images_per_second", "peak_memory_bytes")
 SHOWN_CLOCKS = re.compile(
@@ -23,7 +23,7 @@ SHOWN_CLOCKS = re.compile(
 )
 # A small network: the files are what is tested here, and megabytes of weights would only make it slow.
 SMALL = ["model=cifar_resnet8_v1", "peak_lr=0.05", "head_lr=0", "precision=float32"]
-SMOKE = saccade.PRESETS["smoke"].with_settings(SMALL)
+SMOKE = snellen.PRESETS["smoke"].with_settings(SMALL)
 SPACE = ["peak_lr=0.01..0.1"]
 LONGER = SMOKE.with_settings(["epochs=3", "ema=0.8", "batch_size=12"])
 
@@ -51,18 +51,18 @@ def make_inputs(base: Path) -> None:
             with open(base / "raw" / name, "w", newline="") as file:
                 csv.writer(file).writerows(rows)
             packed.write(base / "raw" / name, name)
-    saccade.prepare(base / "raw", base / "data", skip_unreadable=True)
-    saccade.train(base / "data", SMOKE, base / "run")
+    snellen.prepare(base / "raw", base / "data", skip_unreadable=True)
+    snellen.train(base / "data", SMOKE, base / "run")
 
 
 def verbs(base: Path) -> dict[str, Any]:
     """What is killed; each writes into the working folder."""
     return {
-        "compete": partial(saccade.compete, base / "raw", "out", recipe=SMOKE, skip_unreadable=True),
-        "prepare": partial(saccade.prepare, base / "raw.zip", "out", skip_unreadable=True),
-        "train": partial(saccade.train, base / "data", LONGER, "out", checkpoint_seconds=0),
+        "compete": partial(snellen.compete, base / "raw", "out", recipe=SMOKE, skip_unreadable=True),
+        "prepare": partial(snellen.prepare, base / "raw.zip", "out", skip_unreadable=True),
+        "train": partial(snellen.train, base / "data", LONGER, "out", checkpoint_seconds=0),
         "refit": partial(
-            saccade.train,
+            snellen.train,
             base / "data",
             SMOKE,
             "out",
@@ -70,9 +70,9 @@ def verbs(base: Path) -> dict[str, Any]:
             calibrated_by=base / "run",
             checkpoint_seconds=0,
         ),
-        "folds": partial(saccade.train, base / "data", SMOKE, "out", folds=2),
-        "tune": partial(saccade.tune, base / "data", "out", trials=3, recipe=SMOKE, space=SPACE),
-        "export": partial(saccade.export, base / "run", "out.onnx"),
+        "folds": partial(snellen.train, base / "data", SMOKE, "out", folds=2),
+        "tune": partial(snellen.tune, base / "data", "out", trials=3, recipe=SMOKE, space=SPACE),
+        "export": partial(snellen.export, base / "run", "out.onnx"),
     }
 
 
@@ -97,8 +97,8 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def trials(study: Path) -> list[tuple[Any, ...]]:
-    from saccade.ledger import Ledger
-    from saccade.tune import parse_space
+    from snellen.ledger import Ledger
+    from snellen.tune import parse_space
 
     facts = json.loads((study / "study.json").read_text())
     _, space = parse_space(SPACE, SMOKE)
@@ -124,6 +124,6 @@ def check_whole(folder: Path, wanted: dict[str, Any]) -> None:
         elif file.name == "study.html":
             assert file.read_text().rstrip().endswith("</html>"), name
         elif file.name == "best.json":
-            saccade.Recipe.open(file)
+            snellen.Recipe.open(file)
         elif file.name != "journal.jsonl":
             assert stable(file) == wanted[name], name

@@ -15,7 +15,7 @@ twice    the verb is started twice at the same time in the same folder
 jump     time.time() jumps to and fro by ten years; then all files are said to be from 1971 or 2099, and it runs again
 
 After each fault what has its final name must be whole; a process that was not killed must have ended well or with a
-SaccadeError; after the round all bytes must be those of the undisturbed run, but for what a clock wrote (`stable` in
+SnellenError; after the round all bytes must be those of the undisturbed run, but for what a clock wrote (`stable` in
 fault_inputs.py). Where they are not, it ends with 1 and leaves the folder.
 """
 
@@ -38,7 +38,7 @@ from typing import Any
 import torch
 
 from fault_inputs import check_whole, contents, make_inputs, verbs
-from saccade.errors import SaccadeError
+from snellen.errors import SnellenError
 
 CALLS = "write,pwrite64,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,fsync,ftruncate,openat"
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
@@ -65,7 +65,7 @@ class Process:
                 verb()
                 status = 0
             except BaseException as problem:
-                status = 1 if isinstance(problem, SaccadeError) else 70
+                status = 1 if isinstance(problem, SnellenError) else 70
                 print(f"{type(problem).__name__}: {problem}", flush=True)
             finally:
                 os._exit(status)
@@ -239,7 +239,7 @@ def main() -> None:
     torch.set_num_threads(1)
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     rng, hows = random.Random(options.seed), options.how.split(",")
-    base = Path(tempfile.mkdtemp(prefix="saccade-faults-")).resolve()
+    base = Path(tempfile.mkdtemp(prefix="snellen-faults-")).resolve()
     (base / "disk").mkdir()
     if "full" in hows:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "none", base / "disk"], check=True)

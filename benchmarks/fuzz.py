@@ -11,7 +11,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["saccade", "PIL", "py7zr"]):
+with atheris.instrument_imports(include=["snellen", "PIL", "py7zr"]):
     from PIL import Image
 
     Image.init()  # its readers are imported when they are needed: here, so that they are instrumented too
@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["saccade", "PIL", "py7zr"]):
 
 def main() -> None:
     name, seconds = sys.argv[1:]
-    base = Path(tempfile.mkdtemp(prefix="saccade-fuzz-")).resolve()
+    base = Path(tempfile.mkdtemp(prefix="snellen-fuzz-")).resolve()
     make_inputs(base)
     wholes, reader = hostile.readers(base)[name]
     for folder in ("corpus", "scratch"):

@@ -3,7 +3,7 @@
     python benchmarks/hostile.py --tries 2000 --seed 1 [--readers picture,zip] [--json FILE]
 
 A try takes a whole file of that kind, changes it (bits, bytes, numbers of 2, 4 and 8 bytes, parts cut out, repeated,
-moved or taken from another file, the end cut off), and reads it. Allowed ends: a result, a SaccadeError, an unreadable
+moved or taken from another file, the end cut off), and reads it. Allowed ends: a result, a SnellenError, an unreadable
 picture. Counted as failures, with the file kept: any other exception, more than 20 seconds, a file opened for writing
 outside the scratch folder, a program started, a connection made, a class looked up by pickle. The address space is
 limited to what the process had at the start and LIMIT more, so that memory beyond it is a MemoryError, which is a
@@ -33,21 +33,21 @@ import numpy as np
 import torch
 from PIL import Image
 
-import saccade
+import snellen
 from fault_inputs import SMOKE, SPACE, make_inputs
-from saccade import archives, decode, tables
-from saccade.checkpoint import restore_checkpoint
-from saccade.decode import UnreadablePicture
-from saccade.errors import SaccadeError
-from saccade.folds import CrossValidation
-from saccade.gluon import read_params
-from saccade.ledger import Ledger
-from saccade.modelfile import load_model
-from saccade.models import build_model
-from saccade.optim import Optimizer
-from saccade.predictions import Predictions
-from saccade.run import Run
-from saccade.search_space import Range
+from snellen import archives, decode, tables
+from snellen.checkpoint import restore_checkpoint
+from snellen.decode import UnreadablePicture
+from snellen.errors import SnellenError
+from snellen.folds import CrossValidation
+from snellen.gluon import read_params
+from snellen.ledger import Ledger
+from snellen.modelfile import load_model
+from snellen.models import build_model
+from snellen.optim import Optimizer
+from snellen.predictions import Predictions
+from snellen.run import Run
+from snellen.search_space import Range
 
 LIMIT = 2 * 2**30  # bytes; a picture of 100 million pixels, the most that is decoded, takes 300 MB as RGB alone
 SECONDS = 20  # of one try
@@ -58,14 +58,14 @@ NUMBERS = [0, 1, 127, 128, 255, 256, 32767, 65535, 65536, 2**31 - 1, 2**31, 2**3
 def readers(base: Path) -> dict[str, tuple[dict[str, bytes], Callable[[Path], Any]]]:
     """By name: whole files, and what reads one (a path with the ending of the whole file)."""
     run, data = base / "run", base / "data"
-    images = saccade.ImageSet.open(data)
-    with contextlib.suppress(SaccadeError):
-        saccade.train(images, SMOKE.with_settings(["epochs=2"]), base / "stopped", on_epoch=_stop)
-    saccade.train(images, SMOKE, base / "folds", folds=2)
-    saccade.tune(images, base / "study", trials=2, recipe=SMOKE, space=SPACE)
-    guesses = saccade.predict(run, images, out=base / "predictions.csv")
-    saccade.write_submission(guesses, images, base / "submission.csv")
-    saccade.export(run, base / "model.params", to="gluon")
+    images = snellen.ImageSet.open(data)
+    with contextlib.suppress(SnellenError):
+        snellen.train(images, SMOKE.with_settings(["epochs=2"]), base / "stopped", on_epoch=_stop)
+    snellen.train(images, SMOKE, base / "folds", folds=2)
+    snellen.tune(images, base / "study", trials=2, recipe=SMOKE, space=SPACE)
+    guesses = snellen.predict(run, images, out=base / "predictions.csv")
+    snellen.write_submission(guesses, images, base / "submission.csv")
+    snellen.export(run, base / "model.params", to="gluon")
     model = build_model(SMOKE, images)
     optimizer = Optimizer(model, SMOKE, 10, 5)
 
@@ -83,7 +83,7 @@ def readers(base: Path) -> dict[str, tuple[dict[str, bytes], Callable[[Path], An
 
     def prepare(path: Path) -> Any:
         shutil.rmtree(path.parent / "out", ignore_errors=True)
-        return saccade.prepare(path, path.parent / "out", skip_unreadable=True)
+        return snellen.prepare(path, path.parent / "out", skip_unreadable=True)
 
     def ledger(copy: Path) -> Any:
         lines = (base / "study" / "journal.jsonl").read_text().splitlines()
@@ -101,12 +101,12 @@ def readers(base: Path) -> dict[str, tuple[dict[str, bytes], Callable[[Path], An
         "source": (file(base / "raw.zip"), prepare),
         "csv": (file(base / "raw" / "trainLabels.csv"), lambda path: tables.read_table("x.csv", path.read_bytes())),
         "predictions": (file(base / "predictions.csv"), Predictions.open),
-        "recipe": (file(run / "recipe.json"), saccade.Recipe.open),
+        "recipe": (file(run / "recipe.json"), snellen.Recipe.open),
         "run": (file(run / "about.json"), inside(run, "about.json", lambda copy: str(Run.open(copy)))),
         "metrics": (file(run / "metrics.jsonl"), inside(run, "metrics.jsonl", lambda copy: str(Run.open(copy)))),
-        "about": (file(data / "about.json"), inside(data, "about.json", lambda copy: str(saccade.ImageSet.open(copy)))),
-        "rows": (file(data / "rows.csv"), inside(data, "rows.csv", lambda copy: str(saccade.ImageSet.open(copy)))),
-        "images": (file(data / "images.npy"), inside(data, "images.npy", lambda c: saccade.ImageSet.open(c).pixels())),
+        "about": (file(data / "about.json"), inside(data, "about.json", lambda copy: str(snellen.ImageSet.open(copy)))),
+        "rows": (file(data / "rows.csv"), inside(data, "rows.csv", lambda copy: str(snellen.ImageSet.open(copy)))),
+        "images": (file(data / "images.npy"), inside(data, "images.npy", lambda c: snellen.ImageSet.open(c).pixels())),
         "model": (file(run / "model.safetensors"), load_model),
         "checkpoint": (
             file(base / "stopped" / "checkpoint.safetensors"),
@@ -119,7 +119,7 @@ def readers(base: Path) -> dict[str, tuple[dict[str, bytes], Callable[[Path], An
 
 
 def _stop(row: dict[str, Any]) -> None:
-    raise SaccadeError("enough")
+    raise SnellenError("enough")
 
 
 def pictures() -> dict[str, bytes]:
@@ -223,7 +223,7 @@ class Attempt:
                 warnings.simplefilter("ignore")
                 self.reader(path)
             return "read"
-        except (SaccadeError, UnreadablePicture):
+        except (SnellenError, UnreadablePicture):
             return "refused"
         finally:
             signal.alarm(0)
@@ -288,7 +288,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="append the totals to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    base = Path(tempfile.mkdtemp(prefix="saccade-hostile-")).resolve()
+    base = Path(tempfile.mkdtemp(prefix="snellen-hostile-")).resolve()
     make_inputs(base)
     found = readers(base)
 

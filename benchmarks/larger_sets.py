@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from saccade import runtime
-from saccade.imageset import ImageSet
-from saccade.loader import Batches, shuffled
-from saccade.predictions import Predictions
-from saccade.recipe import Recipe
+from snellen import runtime
+from snellen.imageset import ImageSet
+from snellen.loader import Batches, shuffled
+from snellen.predictions import Predictions
+from snellen.recipe import Recipe
 
 BATCH = 500
 SIZE = 32

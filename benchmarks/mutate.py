@@ -28,7 +28,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "src" / "saccade"
+PACKAGE = ROOT / "src" / "snellen"
 # For the tests of one change, so that one that loops or waits for ever is noticed too; the machine may be busy.
 MOST_SECONDS, MOST_BUSY_SECONDS = 600, 60
 SLOW = "not killed and not several and not memory and not fills and not decoding_process"
@@ -133,7 +133,7 @@ def is_noticed(module: str, text: str) -> bool:
             os.dup2(nowhere, stream)
         signal.alarm(MOST_SECONDS)
         resource.setrlimit(resource.RLIMIT_CPU, (MOST_BUSY_SECONDS, MOST_BUSY_SECONDS))
-        sys.meta_path.insert(0, Instead(f"saccade.{module}", text))
+        sys.meta_path.insert(0, Instead(f"snellen.{module}", text))
         os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *TESTS[module]])))
     return os.waitpid(child, 0)[1] != 0
 

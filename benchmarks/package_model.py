@@ -1,6 +1,6 @@
 """Put a trained run into the package: its weights, and its card in docs/models/.
 
-    python benchmarks/package_model.py RUN DATA NAME --made-by "saccade train ..."
+    python benchmarks/package_model.py RUN DATA NAME --made-by "snellen train ..."
 
 Scores are on the validation split. Temperature and the limit of strangeness are fitted on validation images too, so for
 the card they are fitted on one half and measured on the other, both ways.
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from saccade import ImageSet, calibrate, load_model, runtime
-from saccade.evaluate import describe_accuracy, evaluate, score
-from saccade.modelfile import PACKAGED, save_model
-from saccade.predict import familiarity, features, logits
-from saccade.recipe import show_value
+from snellen import ImageSet, calibrate, load_model, runtime
+from snellen.evaluate import describe_accuracy, evaluate, score
+from snellen.modelfile import PACKAGED, save_model
+from snellen.predict import familiarity, features, logits
+from snellen.recipe import show_value
 
 JPEG = "The images had passed through JPEG at quality 75 once, so this compares with no accuracy on the originals."
 
@@ -66,7 +66,7 @@ def main() -> None:
     found = calibration(raw, valid.labels)
     known = familiarity(model, features(model, valid, place))
     alarms = false_alarms(known, valid.labels)
-    written = ("format", "saccade", "model", "classes", "size", "normalisation")
+    written = ("format", "snellen", "model", "classes", "size", "normalisation")
     about = {k: v for k, v in model.about.items() if k not in written}
     evaluation = {k: v for k, v in shown.items() if k != "classes"}
     path = save_model(PACKAGED / f"{arguments.name}.safetensors", model, **about, evaluation=evaluation, note=JPEG)
@@ -82,7 +82,7 @@ def main() -> None:
 `{model.name}`, {model.num_parameters:,} parameters, for 32x32 images of CIFAR-10's ten classes;
 {path.stat().st_size / 1e6:.1f} MB.
 
-Use: `saccade predict {arguments.name} photo.jpg` or `saccade.load_model("{arguments.name}")`.
+Use: `snellen predict {arguments.name} photo.jpg` or `snellen.load_model("{arguments.name}")`.
 
 ## Made by
 
@@ -92,7 +92,7 @@ Use: `saccade predict {arguments.name} photo.jpg` or `saccade.load_model("{argum
 
 {epochs} epochs on {images.counts["train"]:,} training images of the Kaggle competition (CIFAR-10: Krizhevsky, "Learning
 Multiple Layers of Features from Tiny Images", 2009). {JPEG}
-Every setting is in the file: `saccade show {arguments.name}`.
+Every setting is in the file: `snellen show {arguments.name}`.
 
 ## Accuracy
 

@@ -10,9 +10,9 @@ import argparse
 import statistics
 from pathlib import Path
 
-from saccade import runtime
-from saccade.imageset import ImageSet
-from saccade.presets import PRESETS
+from snellen import runtime
+from snellen.imageset import ImageSet
+from snellen.presets import PRESETS
 from speed import train_rate
 
 GLUONCV = 515  # images/s

@@ -2,7 +2,7 @@
 
     python benchmarks/predict.py MODEL DATA [--images 300000] [--views 1 2 6] [--sample 5000]
 
-MODEL is a run, a model file or the name of a packaged model, DATA what `saccade prepare` made; its images are taken
+MODEL is a run, a model file or the name of a packaged model, DATA what `snellen prepare` made; its images are taken
 over and over until there are enough. The reference, in the same run: the same network in float32, one batch of 256
 after another, on a sample of the images. Prints the ratio of the rates and the share of images with the same label.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from saccade import ImageSet, load_model, runtime
-from saccade.predict import logits, mean_logits
+from snellen import ImageSet, load_model, runtime
+from snellen.predict import logits, mean_logits
 
 
 def plain_logits(model, pixels: np.ndarray, views: int) -> np.ndarray:

@@ -18,12 +18,12 @@ import time
 from pathlib import Path
 
 import seeds
-from saccade.decode import decode
+from snellen.decode import decode
 
 
 def ours(source: Path, out: Path, processes: int) -> tuple[float, float]:
-    """(seconds, peak MB) of `saccade prepare` as a whole process."""
-    command = [sys.executable, "-m", "saccade", "prepare", source, "--out", out, "--processes", str(processes)]
+    """(seconds, peak MB) of `snellen prepare` as a whole process."""
+    command = [sys.executable, "-m", "snellen", "prepare", source, "--out", out, "--processes", str(processes)]
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     seconds = time.perf_counter() - started
@@ -55,7 +55,7 @@ def main() -> None:
             for source in filter(None, (arguments.folder, arguments.zip)):
                 seconds, peak = ours(source, out / f"{source.name}-{number}", number)
                 shown.append(seconds)
-                print(f"saccade prepare {source.name}, {number} decoding: {seconds:.1f} s, peak memory {peak:.0f} MB")
+                print(f"snellen prepare {source.name}, {number} decoding: {seconds:.1f} s, peak memory {peak:.0f} MB")
         copying, decoding = the_books(arguments.folder, out / "train_valid_test")
         print(f"the book's way: {copying:.1f} s to copy, {decoding:.1f} s to decode each once")
         print(f"ratio (the book's / ours, from the folder): {(copying + decoding) / shown[0]:.2f}")

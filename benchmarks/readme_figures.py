@@ -3,7 +3,7 @@
     python benchmarks/readme_figures.py --list
     python benchmarks/readme_figures.py --run fast --data DATA --out FOLDER
 
-DATA is what `saccade prepare` made of the competition's images; stopped, the same line goes on. A row of the table is
+DATA is what `snellen prepare` made of the competition's images; stopped, the same line goes on. A row of the table is
 printed in the README's form: accuracies on the validation images, and seconds for 50,000 training images by the
 images/s of the run, which mean something where nothing else used the machine.
 
@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from saccade import ImageSet, Run, evaluate
+from snellen import ImageSet, Run, evaluate
 
 NUM_TRAINED_ON = 50_000  # images of CIFAR-10 that "training" is for
 
@@ -41,12 +41,12 @@ class Figure:
         """The lines to type."""
         lines = []
         for run, seed in zip(self.runs(out), self.seeds, strict=True):
-            words = ["saccade", "train", str(data), "--out", str(run), "--recipe", self.recipe]
+            words = ["snellen", "train", str(data), "--out", str(run), "--recipe", self.recipe]
             for setting in (f"seed={seed}", *self.settings):
                 words += ["--set", setting]
             lines.append(shlex.join(words))
             for views in filter(None, COLUMNS.values()):
-                lines.append(shlex.join(["saccade", "evaluate", str(run), str(data), "--views", str(views)]))
+                lines.append(shlex.join(["snellen", "evaluate", str(run), str(data), "--views", str(views)]))
         return lines
 
 

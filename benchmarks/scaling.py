@@ -2,7 +2,7 @@
 
     python benchmarks/scaling.py DATA [--recipe fast] [--set FIELD=VALUE ...] [--steps 40] [--rounds 3]
 
-DATA is what `saccade prepare` made. Each round trains two short epochs in each way, after another, on the processor.
+DATA is what `snellen prepare` made. Each round trains two short epochs in each way, after another, on the processor.
 The rate is that of the second, in metrics.jsonl: starting and warming up are not counted. Needs two idle cores. Prints
 medians, ratios, and the overhead: what is missing from twice the rate of one process with one thread.
 """
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from saccade.imageset import COLUMNS, ImageSet
-from saccade.options import chosen_recipe
-from saccade.run import Run
+from snellen.imageset import COLUMNS, ImageSet
+from snellen.options import chosen_recipe
+from snellen.run import Run
 
 WAYS = {
     "1 process, 2 threads": (1, 2, []),
@@ -48,7 +48,7 @@ def write_part(images: ImageSet, num: int, folder: Path) -> None:
 
 def train_rate(data: Path, recipe: Path, settings: list[str], num_processes: int, num_threads: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "saccade", "train", str(data), "--out", f"{folder}/run"]
+        command = [sys.executable, "-m", "snellen", "train", str(data), "--out", f"{folder}/run"]
         command += ["--recipe", str(recipe), "--device", "cpu", "--devices", str(num_processes)]
         for setting in settings:
             command += ["--set", setting]

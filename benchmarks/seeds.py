@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from saccade.models.resnet18 import resnet18
+from snellen.models.resnet18 import resnet18
 
 MEAN = torch.tensor([0.4914, 0.4822, 0.4465])[:, None, None]
 STD = torch.tensor([0.2023, 0.1994, 0.2010])[:, None, None]

@@ -28,12 +28,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from saccade.modelfile import save_model
-from saccade.models import Classifier, build_network
+from snellen.modelfile import save_model
+from snellen.models import Classifier, build_network
 
 PATIENCE = 2.0  # seconds
 CODE = (
-    "import sys\nfrom saccade.serve import serve\nimport torch\ntorch.set_num_threads(1)\n"
+    "import sys\nfrom snellen.serve import serve\nimport torch\ntorch.set_num_threads(1)\n"
     f"serve(sys.argv[1], port=0, patience={PATIENCE}, on_ready=lambda url: print(url, flush=True))\n"
 )
 MIX = ("page", "static", "model", "picture")
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=200)
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="saccade-serve-"))
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="snellen-serve-"))
     if options.what in ("load", "start"):
         start(folder)
     if options.what == "load":

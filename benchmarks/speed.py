@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py DATA FOLDER [--recipe d2l] [--set FIELD=VALUE] [--batches 12] [--rounds 3]
 
-DATA is what `saccade prepare` made of FOLDER (train/ test/ trainLabels.csv). The book's resnet18 takes batches of 128;
+DATA is what `snellen prepare` made of FOLDER (train/ test/ trainLabels.csv). The book's resnet18 takes batches of 128;
 ours are the recipe's, by default the book's network with batches of 128 in the precision of this machine. Rounds
 alternate between the two; medians and the ratio of each round are printed.
 """
@@ -17,13 +17,13 @@ from pathlib import Path
 import torch
 
 import seeds
-from saccade import runtime
-from saccade.budget import step_seconds
-from saccade.imageset import ImageSet
-from saccade.models import build_model
-from saccade.predict import probabilities
-from saccade.presets import PRESETS
-from saccade.recipe import Recipe
+from snellen import runtime
+from snellen.budget import step_seconds
+from snellen.imageset import ImageSet
+from snellen.models import build_model
+from snellen.predict import probabilities
+from snellen.presets import PRESETS
+from snellen.recipe import Recipe
 
 
 def train_rate(images: ImageSet, recipe: Recipe, num_batches: int) -> float:

@@ -13,10 +13,10 @@ import time
 
 COMMANDS = {
     "python -c 'import torch'": ["-c", "import torch"],
-    "python -c 'import saccade'": ["-c", "import saccade"],
-    "saccade --help": ["-m", "saccade", "--help"],
-    "saccade list recipes": ["-m", "saccade", "list", "recipes"],
-    "saccade show fast": ["-m", "saccade", "show", "fast"],
+    "python -c 'import snellen'": ["-c", "import snellen"],
+    "snellen --help": ["-m", "snellen", "--help"],
+    "snellen list recipes": ["-m", "snellen", "list", "recipes"],
+    "snellen show fast": ["-m", "snellen", "show", "fast"],
 }
 
 

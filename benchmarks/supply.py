@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parents[1]
-IN_WHEEL = {".py", ".html", ".css", ".js", ".svg", ".json", ".safetensors"}  # under saccade/
+IN_WHEEL = {".py", ".html", ".css", ".js", ".svg", ".json", ".safetensors"}  # under snellen/
 IN_SDIST = {"src", "tests", "benchmarks", "docs"}
 IN_SDIST |= {"README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "constraints.txt", "pyproject.toml"}
 ADDED = {"PKG-INFO", ".gitignore"}  # by the build
@@ -43,7 +43,7 @@ def wrong_in_wheel(names: list[str]) -> list[str]:
         str(path)
         for path in paths
         if not path.parts[0].endswith(".dist-info")
-        and not (path.parts[0] == "saccade" and path.suffix in IN_WHEEL and not path.name.startswith("test"))
+        and not (path.parts[0] == "snellen" and path.suffix in IN_WHEEL and not path.name.startswith("test"))
     ]
 
 
@@ -78,10 +78,10 @@ def main() -> None:
         run(programs / "python", "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel)
         run(programs / "python", "-m", "pip", "check")
         out = folder / "out"
-        run(programs / "saccade", "compete", "demo", "--out", out, "--recipe", "smoke", folder=folder)
+        run(programs / "snellen", "compete", "demo", "--out", out, "--recipe", "smoke", folder=folder)
         print(f"submission.csv: {len((out / 'submission.csv').read_text().splitlines()):,} lines")
         picture = ROOT / "docs" / "demo.png"
-        print(run(programs / "saccade", "predict", "cifar10-resnet20", picture, folder=folder).strip())
+        print(run(programs / "snellen", "predict", "cifar10-resnet20", picture, folder=folder).strip())
 
 
 if __name__ == "__main__":

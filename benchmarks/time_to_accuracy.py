@@ -2,7 +2,7 @@
 
     python benchmarks/time_to_accuracy.py DATA FOLDER --out RUN [--recipe fast] [--set FIELD=VALUE]
 
-DATA is what `saccade prepare` made of FOLDER (train/ test/ trainLabels.csv). Trains the recipe first and prints its
+DATA is what `snellen prepare` made of FOLDER (train/ test/ trainLabels.csv). Trains the recipe first and prints its
 valid accuracy by seconds of training, then the chapter's resnet18 (batches of 32, as it has them) for as many seconds,
 scored on the same valid images in evaluation mode. Both use all threads: wants a quiet machine.
 """
@@ -14,20 +14,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import saccade
 import seeds
-from saccade.evaluate import wilson_interval
-from saccade.models.resnet18 import resnet18
+import snellen
+from snellen.evaluate import wilson_interval
+from snellen.models.resnet18 import resnet18
 
 SCORED_AT_ONCE = 250
 
 
-def files_of(images: saccade.ImageSet, folder: Path) -> tuple[list[Path], list[int]]:
+def files_of(images: snellen.ImageSet, folder: Path) -> tuple[list[Path], list[int]]:
     return [folder / "train" / f"{id}.png" for id in images.ids], images.labels.tolist()
 
 
 @torch.no_grad()
-def accuracy(network: torch.nn.Module, images: saccade.ImageSet, folder: Path) -> float:
+def accuracy(network: torch.nn.Module, images: snellen.ImageSet, folder: Path) -> float:
     network.eval()
     loader = torch.utils.data.DataLoader(seeds.Files(*files_of(images, folder), augment=False), SCORED_AT_ONCE)
     return float(np.mean(torch.cat([network(x).argmax(dim=1) == y for x, y in loader]).numpy()))
@@ -43,15 +43,15 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--recipe", default="fast", choices=saccade.PRESETS)
+    parser.add_argument("--recipe", default="fast", choices=snellen.PRESETS)
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="FIELD=VALUE")
     arguments = parser.parse_args()
 
-    images = saccade.ImageSet.open(arguments.data)
+    images = snellen.ImageSet.open(arguments.data)
     train, valid = images.select("train"), images.select("valid")
-    recipe = saccade.PRESETS[arguments.recipe].with_settings(arguments.settings)
+    recipe = snellen.PRESETS[arguments.recipe].with_settings(arguments.settings)
     spent = 0.0
-    for row in saccade.train(images, recipe, arguments.out).metrics:
+    for row in snellen.train(images, recipe, arguments.out).metrics:
         spent += row["train_seconds"]
         print(f"{arguments.recipe}: {spent:6.0f} s, {shown(row['valid_accuracy'], len(valid))}", flush=True)
 

@@ -11,10 +11,10 @@ sys.path.insert(0, str(DOCS))
 import executed  # noqa: E402
 import reference  # noqa: E402
 
-import saccade  # noqa: E402
+import snellen  # noqa: E402
 
-project = "saccade"
-release = version = saccade.__version__
+project = "snellen"
+release = version = snellen.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "_executed"]
@@ -27,7 +27,7 @@ autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 80
 
 html_theme = "furo"
-html_title = "saccade"
+html_title = "snellen"
 html_show_sourcelink = False
 html_copy_source = False
 html_show_copyright = False

@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from click.testing import CliRunner
 
-from saccade.cli import main
+from snellen.cli import main
 
 BLOCK = re.compile(
     r"^(?P<before><!-- (?P<skipped>not run: [^\n]*?) -->\n)?```(?P<language>[^`\n]*)\n(?P<code>.*?)^```$", re.M | re.S
@@ -82,10 +82,10 @@ def execute(
 
 
 def run(line: str) -> str:
-    """Run one command line and return what it prints: saccade's own in this process, others by the shell."""
+    """Run one command line and return what it prints: snellen's own in this process, others by the shell."""
     words = shlex.split(line)
-    if words[0] == "saccade":
-        done = CliRunner().invoke(main, words[1:], prog_name="saccade")
+    if words[0] == "snellen":
+        done = CliRunner().invoke(main, words[1:], prog_name="snellen")
         code, printed, said = done.exit_code, done.stdout, done.stderr
         if done.exception and not isinstance(done.exception, SystemExit):
             raise done.exception

@@ -3,7 +3,7 @@
     python docs/notebooks.py OUT [PAGE ...]
 
 writes OUT/chapter.ipynb and so on, each run from top to bottom in a folder of its own. A block that is not run stays as
-text. Running them takes the packages of `pip install 'saccade[docs]'`.
+text. Running them takes the packages of `pip install 'snellen[docs]'`.
 """
 
 import os
@@ -60,7 +60,7 @@ def notebook(text: str) -> nbformat.NotebookNode:
 def run(book: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Run the cells in a new folder, as Jupyter would. Raises nbclient's CellExecutionError for one that fails."""
     with tempfile.TemporaryDirectory() as folder:
-        beside = str(Path(sys.executable).parent)  # the `saccade` of this environment, whether it is activated or not
+        beside = str(Path(sys.executable).parent)  # the `snellen` of this environment, whether it is activated or not
         environment = os.environ | {"PATH": f"{beside}{os.pathsep}{os.environ['PATH']}"}
         client = NotebookClient(
             book,

@@ -1,4 +1,4 @@
-"""Draws the picture at the top of the README from a finished `saccade compete demo --out DIR`.
+"""Draws the picture at the top of the README from a finished `snellen compete demo --out DIR`.
 
 python docs/pictures.py DIR
 """
@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from saccade import ImageSet, Run
-from saccade.charts import BLUE, ORANGE
-from saccade.predictions import Predictions
+from snellen import ImageSet, Run
+from snellen.charts import BLUE, ORANGE
+from snellen.predictions import Predictions
 
 
 def main(folder: Path) -> None:

@@ -6,10 +6,10 @@ import re
 
 import click
 
-from saccade.cli import main
-from saccade.models import MODELS, build_network
-from saccade.presets import DEFAULT, PRESETS
-from saccade.recipe import Recipe, show_value
+from snellen.cli import main
+from snellen.models import MODELS, build_network
+from snellen.presets import DEFAULT, PRESETS
+from snellen.recipe import Recipe, show_value
 
 
 def commands() -> str:
@@ -18,9 +18,9 @@ def commands() -> str:
 
 
 def _command(name: str, command: click.Command) -> str:
-    context = click.Context(command, info_name=f"saccade {name}")
+    context = click.Context(command, info_name=f"snellen {name}")
     usage = " ".join(command.collect_usage_pieces(context))
-    lines = [f"## {name}", "", "```sh", f"saccade {name} {usage}", "```", ""]
+    lines = [f"## {name}", "", "```sh", f"snellen {name} {usage}", "```", ""]
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         if paragraph.startswith("\b\n"):  # click's mark for lines that stay as they are: the examples
             paragraph = "```sh\n" + re.sub(r"^(Examples?:)?\s+", "", paragraph[2:], flags=re.M) + "\n```"

@@ -8,8 +8,8 @@ from collections import Counter
 import numpy as np
 from hypothesis import settings
 
-from saccade import imageset
-from saccade.models import Classifier, build_network
+from snellen import imageset
+from snellen.models import Classifier, build_network
 
 # The same examples at every run: a failure that only chance finds belongs in the open, not in a colleague's branch.
 some = settings(max_examples=25, deadline=None, derandomize=True, database=None)

@@ -11,17 +11,17 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from saccade import distributed
-from saccade.batchnorm import share_statistics
-from saccade.errors import RunError
-from saccade.evaluate import evaluate
-from saccade.imageset import ImageSet
-from saccade.loader import Batches
-from saccade.modelfile import load_model
-from saccade.predict import probabilities
-from saccade.recipe import Recipe
-from saccade.runtime import choose
-from saccade.train import train
+from snellen import distributed
+from snellen.batchnorm import share_statistics
+from snellen.errors import RunError
+from snellen.evaluate import evaluate
+from snellen.imageset import ImageSet
+from snellen.loader import Batches
+from snellen.modelfile import load_model
+from snellen.predict import probabilities
+from snellen.recipe import Recipe
+from snellen.runtime import choose
+from snellen.train import train
 
 
 def norm_errors() -> dict[str, float]:
@@ -97,4 +97,4 @@ def main(data: str, out: Path, names: list[str]) -> None:
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
     sys.stdout.flush()
-    os._exit(0)  # as `python -m saccade` does: gloo's threads now and then abort the end of an interpreter
+    os._exit(0)  # as `python -m snellen` does: gloo's threads now and then abort the end of an interpreter

@@ -9,10 +9,10 @@ import py7zr
 import pytest
 
 from conftest import pack_7z, pack_zip
-from saccade.archives import Folder, SevenZip, Tar, Zip, open_container
-from saccade.decode import UnreadablePicture
-from saccade.errors import DataError
-from saccade.member_names import checked_members
+from snellen.archives import Folder, SevenZip, Tar, Zip, open_container
+from snellen.decode import UnreadablePicture
+from snellen.errors import DataError
+from snellen.member_names import checked_members
 
 FILES = {"train/10.png": b"ten", "train/9.png": b"nine" * 1000, "a b/ü.csv": b"id,label\n", "empty.png": b""}
 
@@ -317,7 +317,7 @@ def test_an_inner_archive_is_copied_out_unless_the_disk_is_too_small(folder, tmp
 
 
 def test_a_reader_that_stops_early_leaves_no_thread_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr("saccade.seven_zip.BATCH_MEMBERS", 10)
+    monkeypatch.setattr("snellen.seven_zip.BATCH_MEMBERS", 10)
     (tmp_path / "raw").mkdir()
     for number in range(200):
         (tmp_path / "raw" / f"{number}.png").write_bytes(b"%d" % number)

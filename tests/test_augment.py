@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from made import many, some
-from saccade import augment
+from snellen import augment
 
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 

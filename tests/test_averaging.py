@@ -5,14 +5,14 @@ import pytest
 import torch
 
 import made
-from saccade import averaging, runtime
-from saccade.averaging import average_epoch
-from saccade.errors import RecipeError
-from saccade.evaluate import evaluate
-from saccade.modelfile import load_model
-from saccade.models import build_model
-from saccade.recipe import Recipe
-from saccade.train import train
+from snellen import averaging, runtime
+from snellen.averaging import average_epoch
+from snellen.errors import RecipeError
+from snellen.evaluate import evaluate
+from snellen.modelfile import load_model
+from snellen.models import build_model
+from snellen.recipe import Recipe
+from snellen.train import train
 
 RECIPE = Recipe(model="cifar_resnet8_v1", epochs=3, batch_size=10, peak_lr=0.1, precision="float32")
 PLACE = runtime.choose("float32", "cpu")

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from conftest import write_world
 from made import make_images, many
-from saccade import budget
-from saccade.budget import Pace, Work, plan, settled
-from saccade.cli import main
-from saccade.errors import RunError
-from saccade.presets import CURVES, CURVES_IMAGES, PRESETS
-from saccade.run import Run
-from saccade.train import train
+from snellen import budget
+from snellen.budget import Pace, Work, plan, settled
+from snellen.cli import main
+from snellen.errors import RunError
+from snellen.presets import CURVES, CURVES_IMAGES, PRESETS
+from snellen.run import Run
+from snellen.train import train
 
 SMOKE = replace(PRESETS["smoke"], batch_size=100, precision="float32")
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import some
-from saccade.calibrate import best_temperature, fit_directions, fit_familiar, fit_temperature, softmax, strangeness
+from snellen.calibrate import best_temperature, fit_directions, fit_familiar, fit_temperature, softmax, strangeness
 
 
 def drawn(temperature, num=20_000, classes=5, seed=0):

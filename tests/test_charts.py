@@ -5,7 +5,7 @@ import sys
 import pytest
 from PIL import Image
 
-from saccade.charts import save_history
+from snellen.charts import save_history
 
 
 def rows(num, valid=True):
@@ -46,7 +46,7 @@ def test_numbers_that_are_none_are_left_out_of_the_curve(tmp_path):
 
 def test_drawing_needs_no_window_and_opens_no_global_figure(tmp_path):
     code = (
-        "import sys; from saccade import charts; assert 'matplotlib' not in sys.modules\n"
+        "import sys; from snellen import charts; assert 'matplotlib' not in sys.modules\n"
         "charts.save_history([{'epoch': 1, 'train_loss': 1.0, 'train_accuracy': 0.5}], charts.Path(sys.argv[1]))\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )

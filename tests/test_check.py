@@ -9,12 +9,12 @@ import pytest
 
 from made import make_images, noise
 from read_page import read_page
-from saccade import oddities
-from saccade.check import check
-from saccade.errors import DataError, RunError, SaccadeError
-from saccade.predictions import Predictions
-from saccade.presets import PRESETS
-from saccade.train import train
+from snellen import oddities
+from snellen.check import check
+from snellen.errors import DataError, RunError, SnellenError
+from snellen.predictions import Predictions
+from snellen.presets import PRESETS
+from snellen.train import train
 from test_duplicates import scenes
 
 BRIEF = PRESETS["smoke"].with_settings(["precision=float32"])
@@ -116,7 +116,7 @@ def test_text_and_page_are_written(findings, place):
 
 
 def test_another_ending_is_refused(images, place):
-    with pytest.raises(SaccadeError, match=r"check\.pdf"):
+    with pytest.raises(SnellenError, match=r"check\.pdf"):
         check(images, out=place / "check.pdf")
 
 
@@ -203,7 +203,7 @@ def test_a_run_on_other_images_is_refused(images, place):
 
 
 def test_looking_for_duplicates_loads_no_torch():
-    code = "import sys, saccade.check; print('torch' in sys.modules)"
+    code = "import sys, snellen.check; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

@@ -5,9 +5,9 @@ import tarfile
 import numpy as np
 import pytest
 
-from saccade.cifar_files import find_cifar, read_cifar
-from saccade.errors import DataError
-from saccade.prepare import prepare
+from snellen.cifar_files import find_cifar, read_cifar
+from snellen.errors import DataError
+from snellen.prepare import prepare
 
 NAMES = {"CIFAR-10": ["zebra", "apple"], "CIFAR-100": ["road", "bed", "cup"]}  # not sorted: the order is the file's
 

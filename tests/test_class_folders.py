@@ -1,7 +1,7 @@
 import pytest
 
-from saccade.class_folders import class_rows
-from saccade.errors import DataError
+from snellen.class_folders import class_rows
+from snellen.errors import DataError
 
 
 def listed(paths):
@@ -41,7 +41,7 @@ def test_without_a_valid_folder_the_split_is_left_open():
 
 
 def test_the_seeds_tree_is_read_back_without_what_it_holds_twice(caplog):
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     tree = ["train/cat/1.png", "train/dog/2.png", "valid/cat/3.png", "test/unknown/1.png", "test/unknown/10.png"]
     twice = ["train_valid/cat/1.png", "train_valid/dog/2.png", "train_valid/cat/3.png"]
     assert listed(tree + twice) == listed(tree)

@@ -9,12 +9,12 @@ from PIL import Image
 
 from made import make_images, noise
 from read_page import read_page
-from saccade.compare import compare, holm, mcnemar, paired_interval
-from saccade.errors import DataError, RunError, SaccadeError
-from saccade.evaluate import evaluate
-from saccade.predict import predict
-from saccade.presets import PRESETS
-from saccade.train import train
+from snellen.compare import compare, holm, mcnemar, paired_interval
+from snellen.errors import DataError, RunError, SnellenError
+from snellen.evaluate import evaluate
+from snellen.predict import predict
+from snellen.presets import PRESETS
+from snellen.train import train
 
 BRIEF = PRESETS["smoke"].with_settings(["epochs=2", "batch_size=8", "precision=float32"])
 
@@ -114,7 +114,7 @@ def test_figure_and_json_are_written(comparison, place):
 def test_out_is_written_and_another_ending_is_refused(runs, images, place):
     compare(runs[:2], images, out=place / "out.html")
     assert read_page(place / "out.html").all("svg")
-    with pytest.raises(SaccadeError, match=r"out\.pdf"):
+    with pytest.raises(SnellenError, match=r"out\.pdf"):
         compare(runs[:2], images, out=place / "out.pdf")
 
 

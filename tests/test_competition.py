@@ -1,8 +1,8 @@
 import pytest
 
-from saccade.competition import Lookup, find_competition, find_labels
-from saccade.errors import DataError
-from saccade.tables import read_table
+from snellen.competition import Lookup, find_competition, find_labels
+from snellen.errors import DataError
+from snellen.tables import read_table
 
 TRAIN = [f"train/{n}.png" for n in (10, 9, 2, 1)]
 TEST = [f"test/{n}.png" for n in (1, 2, 30)]
@@ -223,7 +223,7 @@ def test_line_ends_and_marks_of_other_systems_are_no_control_characters():
 
 
 def test_the_names_of_columns_are_shown_without_their_control_characters(caplog):
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     find(TRAIN, table(LABELS.replace("id,label", 'id\x1b[2J,"label\nor kind"'))).rows()
     assert r'ids in column "id\x1b[2J", labels in column "label\nor kind"' in caplog.text
 
@@ -248,6 +248,6 @@ def test_a_million_columns_do_not_take_minutes():
 
 
 def test_columns_that_are_not_used_are_said(caplog):
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     find(TRAIN, table("id,label,when\n2,cat,a\n1,dog,b\n10,cat,c\n9,dog,d\n")).rows()
     assert 'ids in column "id", labels in column "label"; columns not used: "when"' in caplog.text

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from saccade.decode import MAX_BYTES, UnreadablePicture, decode, is_picture, picture_size
+from snellen.decode import MAX_BYTES, UnreadablePicture, decode, is_picture, picture_size
 
 
 def saved(image, kind="PNG", **options) -> bytes:

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from saccade import demo
-from saccade.errors import DataError
+from snellen import demo
+from snellen.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +214,7 @@ def test_figure_is_as_often_darker_as_lighter_and_always_apart_from_its_ground()
 
 
 def test_progress_counts_every_image(tmp_path, caplog):
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     told = []
     demo.write_competition(tmp_path / "demo", num_train=3, num_test=2, on_progress=lambda *row: told.append(row))
     assert told == [("draw", done, 5) for done in range(1, 6)]

@@ -15,19 +15,19 @@ from itertools import pairwise
 
 import pytest
 
-from saccade.braille import Curve, draw_curves, line_dots
-from saccade.display import LEAST, NARROW, WIDE, Display, _fitting, _width, duration
-from saccade.recipe import Recipe
-from saccade.run import Run
+from snellen.braille import Curve, draw_curves, line_dots
+from snellen.display import LEAST, NARROW, WIDE, Display, _fitting, _width, duration
+from snellen.recipe import Recipe
+from snellen.run import Run
 
 # A command that trains, as the verbs report it; where it pauses it waits for the test to look.
 PROGRAM = """
 import logging, os, sys, time
-from saccade.display import Display
+from snellen.display import Display
 words = sys.argv[1:]
 epochs, first, runs = int(words[0]), int(words[1]), words[2:]
 on_valid = os.environ.get("VALID", "1") == "1"
-log = logging.getLogger("saccade")
+log = logging.getLogger("snellen")
 
 def pause():
     if "SEEN" in os.environ:
@@ -227,7 +227,7 @@ def test_at_80_columns_every_figure_has_its_column():
 
 def test_time_left_counts_the_rest_of_the_epoch_and_of_the_run(monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr("saccade.display.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("snellen.display.time.perf_counter", lambda: clock[0])
     display = Display()
 
     def told():

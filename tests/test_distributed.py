@@ -15,20 +15,20 @@ import torch
 from torch import nn
 
 import made
-from saccade import distributed
-from saccade.errors import RunError
-from saccade.evaluate import evaluate
-from saccade.folds import CrossValidation
-from saccade.imageset import ImageSet
-from saccade.launch import count_devices
-from saccade.loader import Batches
-from saccade.modelfile import load_model
-from saccade.predict import probabilities
-from saccade.predictions import Predictions
-from saccade.recipe import Recipe
-from saccade.run import Run
-from saccade.runtime import choose, seed_torch
-from saccade.train import train
+from snellen import distributed
+from snellen.errors import RunError
+from snellen.evaluate import evaluate
+from snellen.folds import CrossValidation
+from snellen.imageset import ImageSet
+from snellen.launch import count_devices
+from snellen.loader import Batches
+from snellen.modelfile import load_model
+from snellen.predict import probabilities
+from snellen.predictions import Predictions
+from snellen.recipe import Recipe
+from snellen.run import Run
+from snellen.runtime import choose, seed_torch
+from snellen.train import train
 
 # In float64 what several processes do differs from what one does by roundings of 1e-16; in float32 one that moves a
 # value across the kink of a ReLU changes a gradient by more than itself, and a mistake could hide behind that.
@@ -211,7 +211,7 @@ def test_devices_are_a_number_or_all():
 def command(images: ImageSet, out: Path, recipe: Recipe, *more: str) -> list[str]:
     recipe.save(out.with_suffix(".json"))
     words = ["train", images.folder, "--out", out, "--recipe", out.with_suffix(".json"), "--device", "cpu", *more]
-    return [sys.executable, "-m", "saccade", *map(str, words)]
+    return [sys.executable, "-m", "snellen", *map(str, words)]
 
 
 def test_processes_share_folds_too(images, tmp_path):
@@ -249,7 +249,7 @@ def test_killed_process_stops_all_and_one_process_goes_on(images, tmp_path):
     os.kill(workers[1], signal.SIGKILL)
     _, said = launcher.communicate(timeout=120)
     assert launcher.returncode == 1, said
-    assert "saccade: process 1 of 2 was killed (SIGKILL), so all were stopped." in said
+    assert "snellen: process 1 of 2 was killed (SIGKILL), so all were stopped." in said
     assert "Traceback" not in said
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers.values())
     done = len(Run.open(tmp_path / "run").metrics)

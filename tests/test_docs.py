@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 import click
 import pytest
 
-import saccade
-from saccade.cli import main
-from saccade.demo import write_competition
-from saccade.options import chosen_recipe
-from saccade.search_space import parse_space
+import snellen
+from snellen.cli import main
+from snellen.demo import write_competition
+from snellen.options import chosen_recipe
+from snellen.search_space import parse_space
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -41,14 +41,14 @@ def command_lines(page):
 
 
 def commands_in_sentences(page):
-    for line in re.findall(r"`(saccade \w[^`]*)`", executed.BLOCK.sub("", read(page))):
+    for line in re.findall(r"`(snellen \w[^`]*)`", executed.BLOCK.sub("", read(page))):
         yield " ".join(line.split())
 
 
 def parse(line):
-    """Parse a `saccade ...` line with the real command, its recipe and settings included, without running it."""
+    """Parse a `snellen ...` line with the real command, its recipe and settings included, without running it."""
     words = shlex.split(line)[1:]
-    if words[0].startswith("-") or words[0].isupper():  # `saccade --help`, `saccade COMMAND --help`
+    if words[0].startswith("-") or words[0].isupper():  # `snellen --help`, `snellen COMMAND --help`
         assert words[-1] == "--help", line
         return
     command = main.get_command(click.Context(main), words[0])
@@ -64,15 +64,15 @@ def parse(line):
 def test_every_command_line_parses(page):
     for line in command_lines(page):
         words = shlex.split(line)
-        if words[0] == "saccade":
+        if words[0] == "snellen":
             parse(line)
         elif words[0] == "python":
             assert (ROOT / words[1]).is_file(), line
         elif words[0] == "torchrun":
-            assert "-m saccade " in line
-            parse(line[line.index("saccade ") :])
-        elif "_SACCADE_COMPLETE=" in line:
-            assert re.search(r"=(bash|zsh|fish)_source saccade\b", line)
+            assert "-m snellen " in line
+            parse(line[line.index("snellen ") :])
+        elif "_SNELLEN_COMPLETE=" in line:
+            assert re.search(r"=(bash|zsh|fish)_source snellen\b", line)
         else:  # the setup, which continuous integration runs as it stands, or plain tools
             assert ".venv" in line or words[0] in ("ls", "head"), line
     for line in commands_in_sentences(page):  # there, what everybody knows may be left out
@@ -81,11 +81,11 @@ def test_every_command_line_parses(page):
 
 
 def test_a_line_that_does_not_parse_is_found():
-    for line in ("saccade trian data --out run", "saccade train data --out run --epochs 3", "saccade prepare shapes"):
+    for line in ("snellen trian data --out run", "snellen train data --out run --epochs 3", "snellen prepare shapes"):
         with pytest.raises((AssertionError, click.UsageError)):
             parse(line)
-    with pytest.raises(saccade.SaccadeError):
-        parse("saccade train data --out run --set epoch=3")
+    with pytest.raises(snellen.SnellenError):
+        parse("snellen train data --out run --set epoch=3")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -97,8 +97,8 @@ def test_every_python_block_compiles_and_names_what_exists(page):
             if isinstance(node, ast.ImportFrom):
                 module = importlib.import_module(node.module)
                 assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "saccade":
-                assert hasattr(saccade, node.attr), f"{page}: saccade.{node.attr}"
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "snellen":
+                assert hasattr(snellen, node.attr), f"{page}: snellen.{node.attr}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -123,11 +123,11 @@ def test_the_blocks_of_a_guide_run(page, tmp_path):
 
 def test_the_first_submission_runs(tmp_path):
     write_competition(tmp_path / "small", num_train=60, num_test=8)
-    whole, longer = "saccade compete demo --out demo", "saccade train demo/data --out longer --set epochs=8"
+    whole, longer = "snellen compete demo --out demo", "snellen train demo/data --out longer --set epochs=8"
     text = read("docs/first-submission.md")
     assert whole in text
     assert longer in text
-    shorter = {whole: "saccade compete small --out demo --recipe smoke --size 16", longer: f"{longer} --set epochs=1"}
+    shorter = {whole: "snellen compete small --out demo --recipe smoke --size 16", longer: f"{longer} --set epochs=1"}
     page = executed.execute(text, tmp_path, shorter=shorter)
     assert "id,label\n" in page
 
@@ -143,7 +143,7 @@ def test_the_python_block_of_the_readme_runs(tmp_path):
 def examples(command):
     """The command lines that a command's --help gives."""
     return [
-        line.strip() for line in re.findall(r"saccade .*", command.help.partition("Example")[2].partition("\n\n")[0])
+        line.strip() for line in re.findall(r"snellen .*", command.help.partition("Example")[2].partition("\n\n")[0])
     ]
 
 
@@ -166,7 +166,7 @@ def test_the_examples_of_help_work(tmp_path, monkeypatch):
     shutil.make_archive("cifar-10", "zip", "shapes")
     shutil.copytree("shapes/test", "folder")
     shutil.copy("shapes/test/1.png", "photo.jpg")
-    executed.run("saccade export cifar10-resnet20 --to gluon --out net.params")
+    executed.run("snellen export cifar10-resnet20 --to gluon --out net.params")
     for name, command in main.commands.items():
         if name in STAY_OPEN_OR_NEED_THE_NETWORK:
             continue
@@ -185,16 +185,16 @@ def test_the_examples_of_help_work(tmp_path, monkeypatch):
 
 def test_a_failing_block_is_an_error(tmp_path):
     with pytest.raises(RuntimeError, match="exit code 1"):
-        executed.execute("```sh\nsaccade show nothing\n```\n", tmp_path)
+        executed.execute("```sh\nsnellen show nothing\n```\n", tmp_path)
     with pytest.raises(ZeroDivisionError):
         executed.execute("```python\n1 / 0\n```\n", tmp_path)
 
 
 def test_output_stands_below_its_block_and_skipped_blocks_stay(tmp_path):
-    page = "```python\nprint(6 * 7)\n```\n\n<!-- not run: never -->\n```sh\nsaccade nothing\n```\nend\n"
+    page = "```python\nprint(6 * 7)\n```\n\n<!-- not run: never -->\n```sh\nsnellen nothing\n```\nend\n"
     executed_page = executed.execute(page, tmp_path)
     assert executed_page.startswith("```python\nprint(6 * 7)\n```\n\n```text\n42\n```\n")
-    assert executed_page.endswith("saccade nothing\n```\nend\n")
+    assert executed_page.endswith("snellen nothing\n```\nend\n")
 
 
 def test_the_reference_has_every_command_option_and_setting():
@@ -204,7 +204,7 @@ def test_the_reference_has_every_command_option_and_setting():
         for option in command.params:
             if isinstance(option, click.Option):
                 assert option.opts[-1] in commands
-    for name in (*saccade.PRESETS, *saccade.Recipe.__dataclass_fields__):
+    for name in (*snellen.PRESETS, *snellen.Recipe.__dataclass_fields__):
         assert f"| `{name}`" in recipes
 
 
@@ -234,6 +234,6 @@ def test_the_pages_build_without_a_warning_and_ask_no_other_host(site):
 
 def test_every_public_name_is_in_the_python_reference(site):
     page = (site / "python.html").read_text("utf-8")
-    for name in saccade.__all__:
+    for name in snellen.__all__:
         if name != "__version__":
-            assert f'id="saccade.{name}"' in page, name
+            assert f'id="snellen.{name}"' in page, name

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from saccade.downloads import DOWNLOADS, Download, download
-from saccade.errors import DataError
+from snellen.downloads import DOWNLOADS, Download, download
+from snellen.errors import DataError
 
 BODY = b"an archive " * 5000
 WANTED = Download("a.zip", (), "sha1", hashlib.sha1(BODY).hexdigest(), 10**6)
@@ -46,8 +46,8 @@ class Server(http.server.ThreadingHTTPServer):
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
-    monkeypatch.setenv("SACCADE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("SACCADE_MIRRORS", raising=False)
+    monkeypatch.setenv("SNELLEN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SNELLEN_MIRRORS", raising=False)
     with Server(("127.0.0.1", 0), Handler) as server:
         server.asked, server.released = [], threading.Event()
         server.url = f"http://127.0.0.1:{server.server_port}"
@@ -81,7 +81,7 @@ def test_addresses_are_tried_in_order_until_one_has_the_right_file(server):
 
 
 def test_mirrors_of_the_environment_come_first(server, monkeypatch):
-    monkeypatch.setenv("SACCADE_MIRRORS", f" {server.url}/wrong , {server.url}/good/a.zip,")
+    monkeypatch.setenv("SNELLEN_MIRRORS", f" {server.url}/wrong , {server.url}/good/a.zip,")
     download(from_(server, "unused"))
     assert server.asked == ["/wrong/a.zip", "/good/a.zip"]
 
@@ -97,12 +97,12 @@ def test_mirrors_of_the_environment_come_first(server, monkeypatch):
     ],
 )
 def test_a_download_that_goes_wrong_leaves_no_file_and_says_why(server, tmp_path, kind, reason, monkeypatch):
-    monkeypatch.setattr("saccade.downloads.TIMEOUT", 0.3)
+    monkeypatch.setattr("snellen.downloads.TIMEOUT", 0.3)
     with pytest.raises(DataError, match="could not be downloaded") as caught:
         download(from_(server, kind))
     assert reason in str(caught.value)
     assert f"{server.url}/{kind}/a.zip" in str(caught.value)
-    assert "SACCADE_MIRRORS" in str(caught.value)
+    assert "SNELLEN_MIRRORS" in str(caught.value)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -150,10 +150,10 @@ def test_a_cache_that_cannot_be_written_is_no_fault_of_the_addresses(server, tmp
 
 
 def test_without_a_server_and_with_other_schemes_the_message_names_the_addresses(tmp_path, monkeypatch):
-    monkeypatch.setenv("SACCADE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SNELLEN_CACHE", str(tmp_path / "cache"))
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("SACCADE_MIRRORS", f"http://127.0.0.1:{unused.getsockname()[1]}, file:///etc")
+        monkeypatch.setenv("SNELLEN_MIRRORS", f"http://127.0.0.1:{unused.getsockname()[1]}, file:///etc")
         with pytest.raises(DataError, match="refused") as caught:
             download(WANTED)
     assert "file:///etc/a.zip (only http and https are fetched)" in str(caught.value)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from made import noise, some
-from saccade.duplicates import MOST_COMPARED, exact_copies, groups, joined, near_pairs
+from snellen.duplicates import MOST_COMPARED, exact_copies, groups, joined, near_pairs
 
 
 def scenes(num, size=32, seed=0, shape=None):

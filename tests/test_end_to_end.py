@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from saccade.cli import main
-from saccade.imageset import ImageSet
-from saccade.options import chosen_recipe
-from saccade.recipe import Recipe
-from saccade.submission import check_submission
+from snellen.cli import main
+from snellen.imageset import ImageSet
+from snellen.options import chosen_recipe
+from snellen.recipe import Recipe
+from snellen.submission import check_submission
 
 SETTINGS = ["--recipe", "smoke", "--set", "epochs=8", "--size", "16"]
 
 
-def saccade(*words, code=0):
+def snellen(*words, code=0):
     """Run the command line in a process of its own; returns (stdout, stderr)."""
     done = subprocess.run(
-        [sys.executable, "-m", "saccade", *map(str, words)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "snellen", *map(str, words)], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == code, f"{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
@@ -42,7 +42,7 @@ def check_labels(world, path):
 
 def test_compete_writes_the_right_labels_in_the_samples_order(world, tmp_path):
     out = tmp_path / "out"
-    printed, said = saccade("compete", world.folder, "--out", out, *SETTINGS)
+    printed, said = snellen("compete", world.folder, "--out", out, *SETTINGS)
     check_labels(world, out / "submission.csv")
     assert str(out / "submission.csv") in printed
     assert "valid accuracy" in printed
@@ -55,7 +55,7 @@ def test_compete_writes_the_right_labels_in_the_samples_order(world, tmp_path):
 
     # Again: nothing is trained or prepared twice, and the result is the same bytes.
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != ".lock"}
-    _, said = saccade("compete", world.folder, "--out", out, *SETTINGS)
+    _, said = snellen("compete", world.folder, "--out", out, *SETTINGS)
     assert said.count("is finished") == 2
     assert before == {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != ".lock"}
 
@@ -79,18 +79,18 @@ def test_compete_says_where_there_is_no_sample_to_check_against(world, tmp_path)
 
 def test_the_stages_one_by_one_give_what_compete_gives(world, tmp_path):
     data, run, guesses, submission = (tmp_path / name for name in ("data", "run", "predictions.csv", "submission.csv"))
-    saccade("prepare", world.folder, "--out", data, "--size", 16)
-    saccade("train", data, "--out", run, "--recipe", "smoke", "--set", "epochs=8")
-    scores = json.loads(saccade("evaluate", run, data, "--json")[0])
+    snellen("prepare", world.folder, "--out", data, "--size", 16)
+    snellen("train", data, "--out", run, "--recipe", "smoke", "--set", "epochs=8")
+    scores = json.loads(snellen("evaluate", run, data, "--json")[0])
     assert scores["accuracy"] == 1.0
-    saccade("predict", run, data, "--out", guesses)
-    printed = saccade("submission", guesses, data, "--out", submission)[0]
+    snellen("predict", run, data, "--out", guesses)
+    printed = snellen("submission", guesses, data, "--out", submission)[0]
     assert printed == f"{len(world.test_labels)} lines, every one checked\n{submission}\n"
     check_labels(world, submission)
     assert check_submission(submission, ImageSet.open(data)) == len(world.test_labels)
-    assert "classes" in saccade("show", data)[0]
-    assert "8 of 8 epochs" in saccade("show", run)[0]
-    saccade("compete", world.folder, "--out", tmp_path / "whole", "--no-refit", *SETTINGS)
+    assert "classes" in snellen("show", data)[0]
+    assert "8 of 8 epochs" in snellen("show", run)[0]
+    snellen("compete", world.folder, "--out", tmp_path / "whole", "--no-refit", *SETTINGS)
     assert (tmp_path / "whole" / "submission.csv").read_bytes() == submission.read_bytes()
 
 
@@ -105,7 +105,7 @@ def test_compete_with_folds_submits_the_average_of_their_models(world, tmp_path)
     check_labels(world, out / "submission.csv")
     assert "out-of-fold accuracy" in printed
     assert "fold 2 of 2: 21 images to train on, 21 to validate" in said
-    assert f"next: saccade show {out / 'folds'}" in said
+    assert f"next: snellen show {out / 'folds'}" in said
     assert not (out / "run").exists()
     assert not (out / "refit").exists()
     assert json.loads((out / "evaluation.json").read_text())["images"] == len(world.labels)
@@ -140,7 +140,7 @@ def test_wrong_words_get_a_message_and_exit_code_1(tmp_path, monkeypatch, words,
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 1, done.exception
     assert message in done.stderr
-    assert done.stderr.startswith("saccade: ")
+    assert done.stderr.startswith("snellen: ")
     assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
 
 
@@ -148,14 +148,14 @@ def test_a_file_of_others_is_not_called_a_damaged_model(tmp_path):
     (tmp_path / "README.md").write_text("# words")
     done = CliRunner().invoke(main, ["show", str(tmp_path / "README.md")])
     assert done.exit_code == 1
-    assert 'README.md" is no file that saccade shows' in done.stderr
+    assert 'README.md" is no file that snellen shows' in done.stderr
     assert "a model.safetensors" in done.stderr
 
 
 def test_message_of_a_process_goes_to_stderr_with_exit_code_1():
-    printed, said = saccade("show", "nothing", code=1)
+    printed, said = snellen("show", "nothing", code=1)
     assert printed == ""
-    assert said.startswith('saccade: there is no "nothing" to show')
+    assert said.startswith('snellen: there is no "nothing" to show')
 
 
 @pytest.mark.parametrize("words", [["train"], ["evaluate", "a", "b", "--views", "3"], ["prepare", "x", "--size", "3"]])
@@ -164,7 +164,7 @@ def test_wrong_usage_has_exit_code_2(words):
 
 
 def test_interrupting_has_exit_code_130(world, tmp_path):
-    command = [sys.executable, "-m", "saccade", "compete", world.folder, "--out", tmp_path / "out", *SETTINGS]
+    command = [sys.executable, "-m", "snellen", "compete", world.folder, "--out", tmp_path / "out", *SETTINGS]
     with subprocess.Popen(
         [*map(str, command), "--set", "epochs=10000"],
         stderr=subprocess.PIPE,

@@ -3,13 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import many
-from saccade.errors import DataError, RecipeError, RunError, SaccadeError, did_you_mean, first_few, some_of
+from snellen.errors import DataError, RecipeError, RunError, SnellenError, did_you_mean, first_few, some_of
 
 
 @pytest.mark.parametrize("kind", [DataError, RecipeError, RunError])
 def test_a_message_has_its_four_parts_in_order(kind):
     problem = kind("3 images are missing.", where="labels.csv, line 18", expected="00017.png", do="check the folder")
-    assert isinstance(problem, SaccadeError)
+    assert isinstance(problem, SnellenError)
     assert str(problem) == (
         "3 images are missing.\n  in: labels.csv, line 18\n  expected: 00017.png\n  do: check the folder"
     )
@@ -18,8 +18,8 @@ def test_a_message_has_its_four_parts_in_order(kind):
 
 
 def test_parts_that_are_not_given_leave_no_line():
-    assert str(SaccadeError("no.")) == "no."
-    assert str(SaccadeError("no.", do="yes")) == "no.\n  do: yes"
+    assert str(SnellenError("no.")) == "no."
+    assert str(SnellenError("no.", do="yes")) == "no.\n  do: yes"
 
 
 def test_a_near_name_is_offered_and_a_far_one_is_not():

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import make_images, many, noise, small_model, some
-from saccade.errors import DataError
-from saccade.evaluate import calibration_error, evaluate, score, wilson_interval
-from saccade.modelfile import save_model
-from saccade.predict import predict
+from snellen.errors import DataError
+from snellen.evaluate import calibration_error, evaluate, score, wilson_interval
+from snellen.modelfile import save_model
+from snellen.predict import predict
 
 # Probabilities of three classes for five images, worked out by hand.
 GUESSES = np.array(

@@ -1,4 +1,4 @@
-"""Exported programs say what saccade says, of any number of raw images, wherever they run."""
+"""Exported programs say what snellen says, of any number of raw images, wherever they run."""
 
 import json
 import subprocess
@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from made import make_images, noise, small_model
-from saccade import runtime
-from saccade.errors import DataError, RunError, SaccadeError
-from saccade.export import export
-from saccade.modelfile import save_model
-from saccade.models import Classifier
-from saccade.predict import probabilities
+from snellen import runtime
+from snellen.errors import DataError, RunError, SnellenError
+from snellen.export import export
+from snellen.modelfile import save_model
+from snellen.models import Classifier
+from snellen.predict import probabilities
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -98,9 +98,9 @@ def test_onnx_file_tells_classes_and_preprocessing(written):
 
 
 def test_torch_file_tells_classes_and_preprocessing(written):
-    extra = {"saccade.json": ""}
+    extra = {"snellen.json": ""}
     torch.export.load(written["torch"].path, extra_files=extra)
-    facts = json.loads(extra["saccade.json"])
+    facts = json.loads(extra["snellen.json"])
     assert facts["classes"] == list(CLASSES)
     assert facts["temperature"] == pytest.approx(0.1)
 
@@ -124,7 +124,7 @@ def test_the_same_model_gives_the_same_bytes(written, tmp_path):
 @pytest.mark.parametrize("to", ["onnx", "torch"])
 def test_the_same_model_gives_the_same_bytes_in_other_processes(tmp_path, to):
     save_model(tmp_path / "model.safetensors", network_of_the_zoo("cifar_resnet8_v1"))
-    code = "import sys; from saccade.export import export; export(sys.argv[1], sys.argv[2], to=sys.argv[3])"
+    code = "import sys; from snellen.export import export; export(sys.argv[1], sys.argv[2], to=sys.argv[3])"
     for name in ("first", "second"):
         subprocess.run([sys.executable, "-c", code, tmp_path, tmp_path / name, to], check=True, capture_output=True)
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
@@ -148,7 +148,7 @@ def test_it_is_compared_on_the_images_given(tmp_path, caplog):
         tmp_path / "data", noise(5), [CLASSES[n % 3] for n in range(5)], ["train"] * 5, classes=CLASSES
     )
     seen = []
-    with caplog.at_level("INFO", logger="saccade"):
+    with caplog.at_level("INFO", logger="snellen"):
         written = export(
             tiny_network(), tmp_path / "m.pt2", to="torch", images=images.folder, on_progress=lambda *p: seen.append(p)
         )
@@ -178,13 +178,13 @@ class Forgetful(nn.Module):
 def test_program_that_says_something_else_is_not_written(tmp_path):
     model = tiny_network()
     model.network[0] = Forgetful(model.network[0])
-    with pytest.raises(RunError, match=r"probabilities differ by [0-9.e-]+ from saccade's own"):
+    with pytest.raises(RunError, match=r"probabilities differ by [0-9.e-]+ from snellen's own"):
         export(model, tmp_path / "model.pt2", to="torch")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_format_is_refused_and_nothing_written(tmp_path):
-    with pytest.raises(SaccadeError, match=r'no export to "onxx"[\s\S]*did you mean "onnx"'):
+    with pytest.raises(SnellenError, match=r'no export to "onxx"[\s\S]*did you mean "onnx"'):
         export(tiny_network(), tmp_path / "m", to="onxx")
     assert list(tmp_path.iterdir()) == []
 
@@ -192,7 +192,7 @@ def test_unknown_format_is_refused_and_nothing_written(tmp_path):
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
 def test_without_its_packages_it_names_the_command_that_installs_them(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(SaccadeError, match=rf"not installed: {package}\.[\s\S]*pip install 'saccade\[export\]'"):
+    with pytest.raises(SnellenError, match=rf"not installed: {package}\.[\s\S]*pip install 'snellen\[export\]'"):
         export(tiny_network(), tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import saccade
+import snellen
 from made import make_images, noise
-from saccade import PRESETS
-from saccade.errors import DataError, RunError
-from saccade.run import Run
+from snellen import PRESETS
+from snellen.errors import DataError, RunError
+from snellen.run import Run
 
 ROOT = Path(__file__).parents[1]
 SMOKE = PRESETS["smoke"].with_settings(["precision=float32"])
@@ -21,7 +21,7 @@ SMOKE = PRESETS["smoke"].with_settings(["precision=float32"])
 
 def disturb(*options: str) -> list[dict]:
     """Run the campaign and return its totals."""
-    environment = os.environ | {"PYTHONPATH": str(Path(saccade.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(Path(snellen.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, ROOT / "benchmarks" / "faults.py", *options]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -62,7 +62,7 @@ def test_a_disk_that_fills_loses_nothing():
 
 FULL = """
 import errno, os, resource, signal, sys
-from saccade.cli import main
+from snellen.cli import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
 main()
@@ -77,14 +77,14 @@ def test_a_full_disk_is_a_message_with_the_file_and_what_to_do(images, tmp_path)
     assert f"in: {tmp_path / 'run'}" in done.stderr
     assert "free some space, then run the same command again" in done.stderr
     assert not (tmp_path / "run" / "best.safetensors").exists()
-    assert saccade.train(images, PRESETS["smoke"], tmp_path / "run").finished
+    assert snellen.train(images, PRESETS["smoke"], tmp_path / "run").finished
 
 
 def test_a_study_whose_start_was_killed_is_begun_again(images, tmp_path):
     pytest.importorskip("optuna")
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / ".study.json.x.partial").write_text("{")
-    study = saccade.tune(images, tmp_path / "study", trials=1, recipe=SMOKE, space=["peak_lr=1,2"])
+    study = snellen.tune(images, tmp_path / "study", trials=1, recipe=SMOKE, space=["peak_lr=1,2"])
     assert study.count("complete") == 1
     assert not list((tmp_path / "study").glob(".*.partial"))
 
@@ -93,7 +93,7 @@ def test_compete_cleans_up_after_a_prepare_that_was_killed(world, tmp_path):
     leftover = tmp_path / "out" / ".data.x.partial"
     leftover.mkdir(parents=True)
     (leftover / "images.npy").write_bytes(b"half")
-    saccade.compete(world.folder, tmp_path / "out", recipe=SMOKE, size=16)
+    snellen.compete(world.folder, tmp_path / "out", recipe=SMOKE, size=16)
     assert not list((tmp_path / "out").rglob("*.partial"))
 
 
@@ -102,14 +102,14 @@ def test_two_recipes_that_begin_in_one_folder_never_mix(images, tmp_path):
     with run.locked(), pytest.raises(RunError, match="peak_lr was 20"):
         Run.start(tmp_path / "run", SMOKE.with_settings(["peak_lr=3"]), {"fingerprint": "x", "on": "train"})
     (tmp_path / "run" / "about.json").unlink()
-    with run.locked(), pytest.raises(RunError, match="another saccade command works in this folder"):
+    with run.locked(), pytest.raises(RunError, match="another snellen command works in this folder"):
         Run.start(tmp_path / "run", SMOKE.with_settings(["peak_lr=3"]), {"fingerprint": "x", "on": "train"})
-    assert saccade.Recipe.open(tmp_path / "run" / "recipe.json") == SMOKE
+    assert snellen.Recipe.open(tmp_path / "run" / "recipe.json") == SMOKE
 
 
 VANISH = """
 import os, sys
-from saccade.cli import main
+from snellen.cli import main
 first, gone = sys.argv.pop(1), sys.argv.pop(1)
 def see(event, arguments):
     if event == "open" and first in str(arguments[0]) and os.path.exists(gone):
@@ -129,7 +129,7 @@ def test_a_picture_that_vanishes_is_named(world, tmp_path):
 
 
 def test_images_that_vanish_from_under_a_training_are_named_and_it_goes_on_when_they_are_back(images, tmp_path):
-    whole = saccade.train(images, PRESETS["smoke"].with_settings(["epochs=3"]), tmp_path / "whole")
+    whole = snellen.train(images, PRESETS["smoke"].with_settings(["epochs=3"]), tmp_path / "whole")
     copy = shutil.copytree(images.folder, tmp_path / "copy")
     words = ["train", copy, "--out", tmp_path / "run", "--recipe", "smoke", "--set", "epochs=3"]
     done = run_python(VANISH, ".metrics.jsonl", copy / "images.npy", *words)
@@ -137,14 +137,14 @@ def test_images_that_vanish_from_under_a_training_are_named_and_it_goes_on_when_
     assert "images.npy cannot be read" in done.stderr
     assert "Traceback" not in done.stderr
     with pytest.raises(DataError, match=r"images\.npy"):
-        saccade.ImageSet.open(copy)
+        snellen.ImageSet.open(copy)
     shutil.copy(images.folder / "images.npy", copy)
-    run = saccade.train(copy, PRESETS["smoke"].with_settings(["epochs=3"]), tmp_path / "run")
+    run = snellen.train(copy, PRESETS["smoke"].with_settings(["epochs=3"]), tmp_path / "run")
     assert run.model.read_bytes() == whole.model.read_bytes()
 
 
 def test_a_model_that_vanishes_is_named(images, tmp_path):
-    run = saccade.train(images, SMOKE, tmp_path / "run")
+    run = snellen.train(images, SMOKE, tmp_path / "run")
     run.model.unlink()
     with pytest.raises(RunError, match="model"):
-        saccade.evaluate(run, images)
+        snellen.evaluate(run, images)

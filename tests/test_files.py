@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import some
-from saccade import files
-from saccade.errors import DataError, RunError
+from snellen import files
+from snellen.errors import DataError, RunError
 
 
 def test_the_new_content_takes_the_name_only_when_the_block_ends(tmp_path):
@@ -64,7 +64,7 @@ def test_a_killed_process_leaves_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"old")
     code = (
-        "import sys, pathlib\nfrom saccade import files\n"
+        "import sys, pathlib\nfrom snellen import files\n"
         "with files.replacing(pathlib.Path(sys.argv[1])) as file:\n"
         "    file.write(b'n' * 100_000); file.flush(); print('half', flush=True); sys.stdin.read()"
     )

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from saccade.errors import DataError
-from saccade.folders import replacing_folder
+from snellen.errors import DataError
+from snellen.folders import replacing_folder
 
 
 def names(folder):
@@ -49,7 +49,7 @@ def test_the_old_folder_goes_as_a_whole_or_stays_as_a_whole(tmp_path):
 KILLED = """
 import sys, time
 from pathlib import Path
-from saccade.folders import replacing_folder
+from snellen.folders import replacing_folder
 with replacing_folder(Path(sys.argv[1])) as work:
     (work / "half").write_text("half")
     print("ready", flush=True)
@@ -96,7 +96,7 @@ def test_a_file_in_the_way_is_a_clear_message(tmp_path):
 KEPT = """
 import sys, time
 from pathlib import Path
-from saccade.folders import replacing_folder
+from snellen.folders import replacing_folder
 with replacing_folder(Path(sys.argv[1]), kept_for=sys.argv[2]) as work:
     (work / "half").write_text("half")
     print("ready", flush=True)

@@ -19,22 +19,22 @@ from PIL import Image
 
 from conftest import write_world
 from made import make_images, noise, small_model, some
-from saccade.check import check
-from saccade.cli import main
-from saccade.compare import compare
-from saccade.ensemble import classify_by_all
-from saccade.errors import DataError, RunError
-from saccade.evaluate import evaluate, score
-from saccade.folds import CrossValidation, as_trained, fold, fold_numbers
-from saccade.modelfile import load_model, save_model
-from saccade.predict import is_model, predict
-from saccade.predictions import Predictions
-from saccade.prepare import prepare
-from saccade.presets import PRESETS
-from saccade.repeat import commands
-from saccade.report import report
-from saccade.run import Run
-from saccade.train import train
+from snellen.check import check
+from snellen.cli import main
+from snellen.compare import compare
+from snellen.ensemble import classify_by_all
+from snellen.errors import DataError, RunError
+from snellen.evaluate import evaluate, score
+from snellen.folds import CrossValidation, as_trained, fold, fold_numbers
+from snellen.modelfile import load_model, save_model
+from snellen.predict import is_model, predict
+from snellen.predictions import Predictions
+from snellen.prepare import prepare
+from snellen.presets import PRESETS
+from snellen.repeat import commands
+from snellen.report import report
+from snellen.run import Run
+from snellen.train import train
 
 SMOKE = PRESETS["smoke"].with_settings(["epochs=2", "precision=float32"])
 
@@ -306,9 +306,9 @@ def test_folds_do_not_overwrite_what_is_there(images, tmp_path):
 def test_killed_folds_go_on_to_the_same_bytes(images, trained, tmp_path):
     SMOKE.save(tmp_path / "recipe.json")
     code = (
-        "import sys, saccade\n"
-        "recipe = saccade.Recipe.open(sys.argv[2])\n"
-        "saccade.train(sys.argv[1], recipe, sys.argv[3], folds=3, checkpoint_seconds=0)\n"
+        "import sys, snellen\n"
+        "recipe = snellen.Recipe.open(sys.argv[2])\n"
+        "snellen.train(sys.argv[1], recipe, sys.argv[3], folds=3, checkpoint_seconds=0)\n"
     )
     killed = tmp_path / "killed"
     process = subprocess.Popen(
@@ -339,7 +339,7 @@ def test_an_average_is_the_mean_of_its_models_by_id(images, trained, tmp_path):
 
 
 def test_what_the_average_gains_is_said_on_images_new_to_all_models(images, tmp_path, caplog):
-    caplog.set_level(logging.INFO, "saccade")
+    caplog.set_level(logging.INFO, "snellen")
     runs = [train(images, SMOKE.with_settings([f"seed={n}"]), tmp_path / str(n)) for n in (1, 2)]
     expected = [100 * evaluate(run, images)["accuracy"] for run in runs]
     caplog.clear()
@@ -358,7 +358,7 @@ def test_what_the_average_gains_is_said_on_images_new_to_all_models(images, tmp_
 
 
 def test_no_gain_is_claimed_on_images_that_a_fold_trained_on(images, trained, caplog):
-    caplog.set_level(logging.INFO, "saccade")
+    caplog.set_level(logging.INFO, "snellen")
     predict(trained, images)
     assert "what the average gains is not known: no labelled images are new to all 3 models" in said(caplog)
     assert "accuracy" not in said(caplog)
@@ -368,7 +368,7 @@ def test_no_gain_is_claimed_on_images_that_a_fold_trained_on(images, trained, ca
 
 
 def test_the_gain_on_a_labelled_test_split_counts_for_folds_too(images, trained, caplog, tmp_path):
-    caplog.set_level(logging.INFO, "saccade")
+    caplog.set_level(logging.INFO, "snellen")
     pixels = np.stack([np.full((16, 16, 3), 40, dtype=np.uint8)] * 6)
     for n in range(6):
         pixels[n, :, :, n % 3] = 220

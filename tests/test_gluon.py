@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saccade.errors import DataError
-from saccade.gluon import read_params, write_params
+from snellen.errors import DataError
+from snellen.gluon import read_params, write_params
 
 MAGIC = {"V1": 0xF993FAC8, "V2": 0xF993FAC9, "V3": 0xF993FACA}
 TYPES = ["f4", "f8", "f2", "u1", "i4", "i1", "i8", "bool", "i2", "u2", "u4", "u8"]
@@ -131,7 +131,7 @@ def test_npz_is_read(save, read):
 
 
 def test_reading_needs_no_torch():
-    code = "import saccade.gluon, sys; assert 'torch' not in sys.modules"
+    code = "import snellen.gluon, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from saccade.errors import DataError
-from saccade.gluon import read_params, write_params
-from saccade.gluon_names import gluon_names, load_into, num_classes, to_gluon
-from saccade.models.cifar_resnet import cifar_resnet
-from saccade.models.cifar_resnext import cifar_resnext
-from saccade.models.cifar_wide_resnet import cifar_wide_resnet
-from saccade.models.resnet18 import resnet18, resnet18_bn_shortcut, resnet18_mxnet
+from snellen.errors import DataError
+from snellen.gluon import read_params, write_params
+from snellen.gluon_names import gluon_names, load_into, num_classes, to_gluon
+from snellen.models.cifar_resnet import cifar_resnet
+from snellen.models.cifar_resnext import cifar_resnext
+from snellen.models.cifar_wide_resnet import cifar_wide_resnet
+from snellen.models.resnet18 import resnet18, resnet18_bn_shortcut, resnet18_mxnet
 
 DATA = Path(__file__).parent / "data" / "gluon"
 NETWORKS = {

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from conftest import write_world
-from saccade import runtime
-from saccade.evaluate import evaluate
-from saccade.imageset import ImageSet
-from saccade.modelfile import load_model
-from saccade.predict import probabilities
-from saccade.prepare import prepare
-from saccade.presets import PRESETS
-from saccade.train import train
+from snellen import runtime
+from snellen.evaluate import evaluate
+from snellen.imageset import ImageSet
+from snellen.modelfile import load_model
+from snellen.predict import probabilities
+from snellen.prepare import prepare
+from snellen.presets import PRESETS
+from snellen.train import train
 
 DEVICE = "cuda"
 pytestmark = [

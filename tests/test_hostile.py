@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import saccade
+import snellen
 from conftest import pack_zip, write_csv
-from saccade.archives import open_container
-from saccade.decode import UnreadablePicture, decode
-from saccade.errors import DataError, RunError
-from saccade.organize import organize
-from saccade.run import Run
+from snellen.archives import open_container
+from snellen.decode import UnreadablePicture, decode
+from snellen.errors import DataError, RunError
+from snellen.organize import organize
+from snellen.run import Run
 
 ROOT = Path(__file__).parents[1]
 
 
 def child(*command: object) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": str(Path(saccade.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(Path(snellen.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
 
 
@@ -90,7 +90,7 @@ def test_archives_nested_in_archives_are_looked_into_once(tmp_path):
         with zipfile.ZipFile(tmp_path / f"{depth}.zip", "w") as archive:
             archive.write(tmp_path / f"{depth - 1}.zip", f"{depth - 1}.zip")
     with pytest.raises(DataError, match="no picture"):
-        saccade.prepare(tmp_path / "5.zip", tmp_path / "data")
+        snellen.prepare(tmp_path / "5.zip", tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
@@ -117,7 +117,7 @@ def test_a_zip_whose_members_overlap_is_no_bomb(tmp_path):
             archive.NameToInfo[copy.filename] = copy
         archive._didModify = True
     code = (
-        "import sys\nfrom saccade.archives import open_container\n"
+        "import sys\nfrom snellen.archives import open_container\n"
         "box = open_container(__import__('pathlib').Path(sys.argv[1]))\n"
         "for name, contents in box.read(box.sizes): pass\n"
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
@@ -141,7 +141,7 @@ def test_names_that_differ_by_case_only_keep_their_own_pictures(tmp_path):
     names = ["a", "A", "b", "B"]
     with_names(tmp_path / "raw", names)
     for source in (tmp_path / "raw", pack_zip(tmp_path / "raw", tmp_path / "raw.zip")):
-        images = saccade.prepare(source, tmp_path / f"data{source.suffix}", valid_share=0.5)
+        images = snellen.prepare(source, tmp_path / f"data{source.suffix}", valid_share=0.5)
         for id, pixels in zip(images.ids.tolist(), images.stored, strict=True):
             assert (pixels == 50 * names.index(id)).all()
     tree = organize(tmp_path / "raw", tmp_path / "tree", valid_share=0.5)
@@ -151,12 +151,12 @@ def test_names_that_differ_by_case_only_keep_their_own_pictures(tmp_path):
 def test_names_that_differ_by_unicode_form_only_are_refused_by_line(tmp_path):
     with_names(tmp_path / "raw", ["a", "b", "\u00e9", "e\u0301"])  # the last two look alike
     with pytest.raises(DataError, match="2 of 4 ids mean more than one picture"):
-        saccade.prepare(tmp_path / "raw", tmp_path / "data")
+        snellen.prepare(tmp_path / "raw", tmp_path / "data")
 
 
 def test_a_disk_that_takes_two_names_for_one_loses_no_picture(tmp_path, world):
-    from saccade.organize import _place
-    from saccade.rows import Row
+    from snellen.organize import _place
+    from snellen.rows import Row
 
     (tmp_path / "a.png").write_bytes(b"first")
     with pytest.raises(DataError, match="has the name of another file here"):
@@ -173,10 +173,10 @@ def test_a_disk_that_takes_two_names_for_one_loses_no_picture(tmp_path, world):
     ],
 )  # fmt: skip
 def test_a_fact_of_the_wrong_kind_is_refused_when_images_are_opened(world, tmp_path, name, value):
-    about = saccade.prepare(world.folder, tmp_path / "data").about
+    about = snellen.prepare(world.folder, tmp_path / "data").about
     (tmp_path / "data" / "about.json").write_text(json.dumps(about | {name: value}))
     with pytest.raises(DataError, match="the prepared images are damaged"):
-        saccade.ImageSet.open(tmp_path / "data")
+        snellen.ImageSet.open(tmp_path / "data")
 
 
 LARGE = "1" + 400 * "0"
@@ -184,7 +184,7 @@ LARGE = "1" + 400 * "0"
 
 @pytest.mark.parametrize("line", ["3", "[]", '{"a": "1"}', '{"a": null}', '{"a": [1]}', f'{{"a": {LARGE}}}'])
 def test_metrics_that_are_no_numbers_are_refused(tmp_path, line):
-    run = Run.start(tmp_path / "run", saccade.PRESETS["smoke"], {"fingerprint": "x", "on": "train"})
+    run = Run.start(tmp_path / "run", snellen.PRESETS["smoke"], {"fingerprint": "x", "on": "train"})
     (run.folder / "metrics.jsonl").write_text('{"epoch": 1}\n' + line + "\n")
     with pytest.raises(RunError, match="the metrics are damaged"):
         str(run)
@@ -192,7 +192,7 @@ def test_metrics_that_are_no_numbers_are_refused(tmp_path, line):
 
 @pytest.mark.parametrize("about", ['{"fingerprint": "x"}', '{"fingerprint": "x", "on": 3}', '{"on": "train"}', "[]"])
 def test_a_run_whose_facts_are_of_the_wrong_kind_is_refused(tmp_path, about):
-    run = Run.start(tmp_path / "run", saccade.PRESETS["smoke"], {"fingerprint": "x", "on": "train"})
+    run = Run.start(tmp_path / "run", snellen.PRESETS["smoke"], {"fingerprint": "x", "on": "train"})
     (run.folder / "about.json").write_text(about)
     with pytest.raises(RunError, match="of something else"):
         Run.open(run.folder)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import make_images, noise, some
-from saccade.errors import DataError
-from saccade.imageset import UNLABELLED, ImageSet, fingerprint, read_rows
+from snellen.errors import DataError
+from snellen.imageset import UNLABELLED, ImageSet, fingerprint, read_rows
 
 IDS = ["9", "10", "a7", "1", "1", "x,y", 'q"z', "猫"]
 SPLITS = ["train", "valid", "train", "train", "test", "test", "valid", "test"]
@@ -67,7 +67,7 @@ def test_rows_read_from_the_file_are_those_of_the_map_in_any_order(forty, rows, 
     rows = np.array(rows, dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
         if not is_told:
-            patch.setattr("saccade.imageset.CAN_READ_AT", False)  # as on Windows
+            patch.setattr("snellen.imageset.CAN_READ_AT", False)  # as on Windows
         found = read_rows(forty.stored, rows)
         part = forty.take(np.arange(39, -1, -1))
         part.announce(rows)
@@ -142,7 +142,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
     for folder in (tmp_path, tmp_path / "none", str(tmp_path / "none")):
         with pytest.raises(DataError, match="holds no prepared images") as caught:
             ImageSet.open(folder)
-        assert "saccade prepare" in caught.value.do
+        assert "snellen prepare" in caught.value.do
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "3", "null", "{}", '{"classes": 3}', '{"classes": null}', b"\xff"])
@@ -263,7 +263,7 @@ def test_the_fingerprint_is_of_rows_and_pixels_in_order():
 
 def test_an_image_set_opens_without_torch(images):
     code = (
-        "import sys; from saccade.imageset import ImageSet\n"
+        "import sys; from snellen.imageset import ImageSet\n"
         "ImageSet.open(sys.argv[1]); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, images.folder], check=True)

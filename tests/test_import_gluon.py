@@ -7,11 +7,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from saccade.cli import main
-from saccade.errors import DataError, RecipeError
-from saccade.export import export
-from saccade.import_gluon import MEAN, STD, import_gluon
-from saccade.modelfile import load_model
+from snellen.cli import main
+from snellen.errors import DataError, RecipeError
+from snellen.export import export
+from snellen.import_gluon import MEAN, STD, import_gluon
+from snellen.modelfile import load_model
 
 GLUON = Path(__file__).parent / "data" / "gluon"
 
@@ -64,9 +64,9 @@ def test_wrong_architecture_or_damaged_file_is_named_and_writes_nothing(tmp_path
 
 
 def test_imported_weights_can_be_trained_on(tmp_path, world):
-    from saccade.prepare import prepare
-    from saccade.recipe import Recipe
-    from saccade.train import train
+    from snellen.prepare import prepare
+    from snellen.recipe import Recipe
+    from snellen.train import train
 
     model = import_gluon(GLUON / "cifar_resnet20_v2.params", tmp_path / "m.safetensors", model="cifar_resnet20_v2")
     images = prepare(world.folder, tmp_path / "data", size=16)

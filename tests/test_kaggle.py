@@ -11,15 +11,15 @@ import zipfile
 import pytest
 
 from made import make_images, noise
-from saccade.errors import DataError, SaccadeError
-from saccade.recipe import Recipe
-from saccade.run import Run
+from snellen.errors import DataError, SnellenError
+from snellen.recipe import Recipe
+from snellen.run import Run
 
 kaggle_env = pytest.importorskip("kagglesdk.kaggle_env")
 pytest.importorskip("kagglehub")
 
-from saccade.kaggle import PART, competition_name, download, submit  # noqa: E402
-from saccade.kaggle_client import KaggleError  # noqa: E402
+from snellen.kaggle import PART, competition_name, download, submit  # noqa: E402
+from snellen.kaggle_client import KaggleError  # noqa: E402
 
 SAMPLE = b"id,label\n3,cat\n1,cat\n2,cat\n"
 GOOD = "id,label\n3,dog\n1,cat\n2,dog\n"
@@ -352,7 +352,7 @@ def test_a_login_page_of_the_network_is_not_taken_for_kaggle(kaggle, images, sub
 
 
 def test_a_server_that_does_not_answer_is_given_up(kaggle, images, submission, monkeypatch):
-    monkeypatch.setattr("saccade.kaggle_client.TIMEOUT", (0.2, 0.2))
+    monkeypatch.setattr("snellen.kaggle_client.TIMEOUT", (0.2, 0.2))
     silent = http.server.socketserver.TCPServer(("127.0.0.1", 0), None)  # the system accepts, nobody reads
     with silent:
         monkeypatch.setitem(
@@ -444,7 +444,7 @@ def test_a_place_that_cannot_be_written_is_named(kaggle, tmp_path):
 
 
 def test_what_was_fetched_can_be_prepared(kaggle, world, tmp_path):
-    from saccade.prepare import prepare
+    from snellen.prepare import prepare
 
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -458,14 +458,14 @@ def test_what_was_fetched_can_be_prepared(kaggle, world, tmp_path):
 def test_without_the_extra_the_message_names_the_command(tmp_path):
     code = (
         "import sys\nsys.modules['kagglehub'] = None\n"
-        "from saccade.kaggle import download\nfrom saccade.errors import SaccadeError\n"
-        "try:\n    download('cifar-10')\nexcept SaccadeError as problem:\n    print(problem)\n"
+        "from snellen.kaggle import download\nfrom snellen.errors import SnellenError\n"
+        "try:\n    download('cifar-10')\nexcept SnellenError as problem:\n    print(problem)\n"
         "print('torch' in sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert 'pip install "saccade[kaggle]"' in printed
+    assert 'pip install "snellen[kaggle]"' in printed
     assert printed.endswith("False\n")
 
 
 def test_errors_are_ours():
-    assert issubclass(KaggleError, SaccadeError)
+    assert issubclass(KaggleError, SnellenError)

@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-import saccade
+import snellen
 
 LAYERS = [
     "errors files progress runtime",
@@ -20,39 +20,39 @@ LAYERS = [
 ]
 
 
-def saccade_imports():
-    """(module, module it imports), both without "saccade."; a package counts as one module."""
-    root = Path(saccade.__file__).parent
+def snellen_imports():
+    """(module, module it imports), both without "snellen."; a package counts as one module."""
+    root = Path(snellen.__file__).parent
     for path in sorted(root.rglob("*.py")):
         module = path.relative_to(root).with_suffix("").parts[0]
         if module == "__init__":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []
-            if isinstance(node, ast.ImportFrom) and node.module == "saccade":
+            if isinstance(node, ast.ImportFrom) and node.module == "snellen":
                 names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("saccade."):
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("snellen."):
                 names = [node.module.split(".")[1]]
             elif isinstance(node, ast.Import):
-                names = [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("saccade.")]
+                names = [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("snellen.")]
             yield from ((module, name) for name in names if name not in (module, "__version__"))
 
 
 def test_every_module_has_a_floor():
-    modules = {module for module, _ in saccade_imports()}
+    modules = {module for module, _ in snellen_imports()}
     assert modules <= set(" ".join(LAYERS).split())
 
 
 def test_imports_point_downwards():
     level = {name: i for i, names in enumerate(LAYERS) for name in names.split()}
-    pairs = set(saccade_imports())
+    pairs = set(snellen_imports())
     assert len(pairs) > 30
     for module, imported in pairs:
         assert level[imported] <= level[module], f"{module} imports {imported}, which is above it"
 
 
 def test_only_the_command_line_prints():
-    root = Path(saccade.__file__).parent
+    root = Path(snellen.__file__).parent
     for path in root.rglob("*.py"):
         if path.stem in ("cli", "display"):
             continue

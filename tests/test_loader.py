@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import make_images, noise, some
-from saccade.loader import NUM_MIXED, Batches, shuffled
-from saccade.recipe import Recipe
+from snellen.loader import NUM_MIXED, Batches, shuffled
+from snellen.recipe import Recipe
 
 PLAIN = Recipe(flip="off", crop_pad=0)
 EVERYTHING = Recipe(
@@ -322,11 +322,11 @@ def test_blocks_of_images_that_lie_by_class_are_warned_of(tmp_path, caplog):
 LITTLE_MEMORY = """
 import resource, sys
 import numpy as np, torch
-from saccade import runtime
-from saccade.imageset import ImageSet
-from saccade.loader import Batches
-from saccade.models import build_model
-from saccade.recipe import Recipe
+from snellen import runtime
+from snellen.imageset import ImageSet
+from snellen.loader import Batches
+from snellen.models import build_model
+from snellen.recipe import Recipe
 images, cpu, recipe = ImageSet.open(sys.argv[1]), torch.device("cpu"), Recipe(batch_size=250, model="whitened_cnn")
 in_use = runtime._kibibytes("/proc/self/status", "VmData")
 resource.setrlimit(resource.RLIMIT_DATA, (in_use + 360 * 2**20,) * 2)

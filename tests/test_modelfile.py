@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save
 
 from made import small_model
-from saccade.errors import RunError
-from saccade.modelfile import KEY, load_model, packaged_models, save_model
-from saccade.presets import PRESETS
+from snellen.errors import RunError
+from snellen.modelfile import KEY, load_model, packaged_models, save_model
+from snellen.presets import PRESETS
 
 ABOUT = {"recipe": PRESETS["fast"].to_dict(), "fingerprint": "ab" * 32, "scores": {"valid_accuracy": 0.5}}
 
@@ -199,9 +199,9 @@ def zipped():
         pickled(),
         zipped(),
         save({"a": torch.zeros(3)}),
-        save({"a": torch.zeros(3)}, {"saccade": "{"}),
-        save({"a": torch.zeros(3)}, {"saccade": "[" * 9999}),
-        save({}, {"saccade": "{}"}),
+        save({"a": torch.zeros(3)}, {"snellen": "{"}),
+        save({"a": torch.zeros(3)}, {"snellen": "[" * 9999}),
+        save({}, {"snellen": "{}"}),
     ],
 )
 def test_foreign_files_are_refused(tmp_path, content):
@@ -284,7 +284,7 @@ def test_a_model_without_a_recipe_is_a_model_all_the_same(whole, tmp_path):
 def test_a_later_format_says_to_update(whole, tmp_path):
     problem = refused(tmp_path, rewritten(whole[0], lambda header: header | {"format": 2}))
     assert "format 2" in problem.what
-    assert problem.do == "update saccade"
+    assert problem.do == "update snellen"
 
 
 def test_a_model_of_an_unknown_name_says_which(whole, tmp_path):

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from made import make_images, noise, small_model
-from saccade import models
-from saccade.errors import RecipeError
-from saccade.models import MODELS, Classifier, build_model, build_network
-from saccade.models.whitened_cnn import WHITENING_EPS, ResidualGroup, Whitening, whitened_cnn, whitened_resnet
-from saccade.optim import Optimizer
-from saccade.recipe import Recipe
+from snellen import models
+from snellen.errors import RecipeError
+from snellen.models import MODELS, Classifier, build_model, build_network
+from snellen.models.whitened_cnn import WHITENING_EPS, ResidualGroup, Whitening, whitened_cnn, whitened_resnet
+from snellen.optim import Optimizer
+from snellen.recipe import Recipe
 
 
 def smooth(num, size=16, seed=0):
@@ -88,7 +88,7 @@ def test_the_number_of_parameters_is_that_of_the_paper_and_the_docstring():
     model = small_model(classes=tuple("abcdefghij"))
     assert model.num_parameters == expected == 1_971_352
     assert round(expected / 1e6, 2) == 1.97  # as arXiv:2404.00498 has it
-    docstring = importlib.import_module("saccade.models.whitened_cnn").__doc__
+    docstring = importlib.import_module("snellen.models.whitened_cnn").__doc__
     assert re.search(r"([\d,]+) trainable parameters", docstring)[1] == f"{expected:,}"
     wide = small_model(classes=tuple("abcdefghij"), name="whitened_resnet")
     assert f"last two), {wide.num_parameters:,}." in docstring

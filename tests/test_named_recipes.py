@@ -3,13 +3,13 @@
 import pytest
 
 from conftest import write_world
-from saccade.compete import compete
-from saccade.errors import RecipeError
-from saccade.named_recipes import find_recipe
-from saccade.prepare import prepare
-from saccade.presets import PRESETS
-from saccade.train import train
-from saccade.tune import tune
+from snellen.compete import compete
+from snellen.errors import RecipeError
+from snellen.named_recipes import find_recipe
+from snellen.prepare import prepare
+from snellen.presets import PRESETS
+from snellen.train import train
+from snellen.tune import tune
 
 
 def test_names_files_runs_and_studies_are_recipes(tmp_path):
@@ -38,7 +38,7 @@ def test_what_is_no_recipe_is_refused_with_what_is(tmp_path, given, kind):
     with pytest.raises(RecipeError, match=f"a recipe is expected, not a {kind}") as caught:
         find_recipe(given)
     assert "name, recipe.json, run or study" in caught.value.expected
-    assert caught.value.do == 'saccade.PRESETS["fast"], a name, or saccade.Recipe(...)'
+    assert caught.value.do == 'snellen.PRESETS["fast"], a name, or snellen.Recipe(...)'
     with pytest.raises(RecipeError, match="a recipe is expected"):
         compete(tmp_path / "nowhere", tmp_path / "out", recipe=given)
     assert not (tmp_path / "out").exists()

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saccade.notebook import describe, figure_png
-from saccade.recipe import Recipe
-from saccade.run import Run
+from snellen.notebook import describe, figure_png
+from snellen.recipe import Recipe
+from snellen.run import Run
 
 
 def row(epoch, **changes):
@@ -36,7 +36,7 @@ def publish(tmp_path, monkeypatch):
 
 
 def test_the_figure_is_drawn_over_in_its_place(publish):
-    from saccade.notebook import LiveFigure
+    from snellen.notebook import LiveFigure
 
     figure = LiveFigure()
     for epoch in (1, 2, 3):
@@ -52,7 +52,7 @@ def test_the_figure_is_drawn_over_in_its_place(publish):
 
 
 def test_a_second_training_gets_a_figure_of_its_own(publish):
-    from saccade.notebook import LiveFigure
+    from snellen.notebook import LiveFigure
 
     figure = LiveFigure()
     for epoch in (1, 2, 1, 2):
@@ -63,7 +63,7 @@ def test_a_second_training_gets_a_figure_of_its_own(publish):
 
 
 def test_a_run_that_goes_on_shows_its_epochs_of_before(publish, tmp_path):
-    from saccade.notebook import LiveFigure
+    from snellen.notebook import LiveFigure
 
     run = Run.start(tmp_path / "run", Recipe(epochs=7), {"fingerprint": "x", "on": "train"})
     rows = [row(epoch) for epoch in (1, 2, 3)]
@@ -100,17 +100,17 @@ def test_a_single_epoch_can_be_seen():
 
 def test_outside_a_notebook_the_epochs_are_lines(tmp_path):
     pytest.importorskip("IPython")
-    code = f"from saccade.notebook import LiveFigure\nLiveFigure()({row(1)!r})"
+    code = f"from snellen.notebook import LiveFigure\nLiveFigure()({row(1)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "epoch 1: train loss 2.000, train accuracy 50.00%, valid accuracy 40.00%; 11,250 images/s" in done.stdout
 
 
 def test_without_ipython_the_message_names_the_command():
     code = (
-        "import sys\nsys.modules['IPython'] = None\nfrom saccade.errors import SaccadeError\n"
-        "from saccade.notebook import LiveFigure\n"
-        "try:\n    LiveFigure()\nexcept SaccadeError as problem:\n    print(problem)\n"
+        "import sys\nsys.modules['IPython'] = None\nfrom snellen.errors import SnellenError\n"
+        "from snellen.notebook import LiveFigure\n"
+        "try:\n    LiveFigure()\nexcept SnellenError as problem:\n    print(problem)\n"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert 'pip install "saccade[notebook]"' in printed
+    assert 'pip install "snellen[notebook]"' in printed
     assert "history.png" in printed

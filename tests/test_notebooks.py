@@ -47,8 +47,8 @@ def write(page, out):
     """Run a page as a notebook, in a process of its own: these packages warn of one another's future."""
     code = f"import sys; sys.path.insert(0, {str(DOCS)!r}); import notebooks; from pathlib import Path\n"
     code += f"notebooks.DOCS = Path({str(page.parent)!r}); notebooks.main(Path({str(out)!r}), {page.stem!r})"
-    program = out.parent / "saccade"  # the package may not be installed where its tests run
-    program.write_text(f"#!{sys.executable}\nfrom saccade.cli import main\n\nmain(prog_name='saccade')\n")
+    program = out.parent / "snellen"  # the package may not be installed where its tests run
+    program.write_text(f"#!{sys.executable}\nfrom snellen.cli import main\n\nmain(prog_name='snellen')\n")
     program.chmod(0o755)
     environment = os.environ | {"PATH": f"{os.environ['PATH']}{os.pathsep}{out.parent}"}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)
@@ -57,9 +57,9 @@ def write(page, out):
 def test_a_notebook_holds_what_its_cells_printed(tmp_path):
     (tmp_path / "small.md").write_text(
         "# Small\n\n[here](other.md) and [there](https://example.org)\n\n"
-        "```python\nfrom saccade.demo import write_competition\n\n"
+        "```python\nfrom snellen.demo import write_competition\n\n"
         'write_competition("shapes", num_train=40, num_test=10)\nprint(6 * 7)\n```\n\n'
-        "```sh\nsaccade show smoke\nls shapes\n```\n\n<!-- not run: never -->\n```sh\nsaccade nothing\n```\n"
+        "```sh\nsnellen show smoke\nls shapes\n```\n\n<!-- not run: never -->\n```sh\nsnellen nothing\n```\n"
     )
     done = write(tmp_path / "small.md", tmp_path / "out")
     assert done.returncode == 0, done.stderr
@@ -77,7 +77,7 @@ def test_a_notebook_holds_what_its_cells_printed(tmp_path):
     assert (tmp_path / "out/small.ipynb").read_bytes() == first
 
 
-@pytest.mark.parametrize("block", ["```python\n1 / 0\n```", "```sh\nsaccade show nothing\ntrue\n```"])
+@pytest.mark.parametrize("block", ["```python\n1 / 0\n```", "```sh\nsnellen show nothing\ntrue\n```"])
 def test_a_failing_cell_is_an_error(tmp_path, block):
     (tmp_path / "bad.md").write_text(f"{block}\n")
     done = write(tmp_path / "bad.md", tmp_path / "out")

@@ -14,9 +14,9 @@ from safetensors.torch import load, save
 from torch import nn
 
 from made import many, some
-from saccade.models import Classifier, build_network
-from saccade.optim import Muon, Optimizer, lr_at, orthogonalised, update_average
-from saccade.recipe import Recipe
+from snellen.models import Classifier, build_network
+from snellen.optim import Muon, Optimizer, lr_at, orthogonalised, update_average
+from snellen.recipe import Recipe
 
 SGD = Recipe(peak_lr=0.1, momentum=0.9, weight_decay=0.0)
 MUON = Recipe(

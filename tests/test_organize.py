@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from conftest import pack_as_kaggle, write_csv
-from saccade.errors import DataError
-from saccade.organize import organize
-from saccade.prepare import prepare
+from snellen.errors import DataError
+from snellen.organize import organize
+from snellen.prepare import prepare
 from test_cifar_files import NAMES, batches, write_binary
 
 

@@ -10,14 +10,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 from conftest import CLASSES, write_world
-from saccade import runtime
-from saccade.cli import main
-from saccade.errors import DataError
-from saccade.modelfile import load_model
-from saccade.pictures import CHUNK, Classified, classify, find_pictures, write_classified
-from saccade.prepare import prepare
-from saccade.presets import PRESETS
-from saccade.train import train
+from snellen import runtime
+from snellen.cli import main
+from snellen.errors import DataError
+from snellen.modelfile import load_model
+from snellen.pictures import CHUNK, Classified, classify, find_pictures, write_classified
+from snellen.prepare import prepare
+from snellen.presets import PRESETS
+from snellen.train import train
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from made import make_images, noise, small_model
-from saccade.errors import DataError, RunError
-from saccade.evaluate import evaluate
-from saccade.export import export
-from saccade.modelfile import save_model
-from saccade.predict import predict
-from saccade.run import locked
+from snellen.errors import DataError, RunError
+from snellen.evaluate import evaluate
+from snellen.export import export
+from snellen.modelfile import save_model
+from snellen.predict import predict
+from snellen.run import locked
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def parts_of_20(monkeypatch):
-    monkeypatch.setattr(importlib.import_module("saccade.predict"), "PART", 20)
+    monkeypatch.setattr(importlib.import_module("snellen.predict"), "PART", 20)
 
 
 def predicted(folder, out, *models, **more):
@@ -83,7 +83,7 @@ def test_parts_are_the_whole_and_leave_nothing_behind(folder, whole, parts_of_20
 
 STOP_AT = """
 import importlib, os, signal, sys
-predict = importlib.import_module("saccade.predict")
+predict = importlib.import_module("snellen.predict")
 predict.PART = 20
 def stop(stage, done, total):
     if done == int(sys.argv[1]):
@@ -106,7 +106,7 @@ def stopped(folder, out, at, *models, how="SIGKILL"):
 
 
 def test_a_killed_prediction_goes_on_to_the_same_bytes(folder, whole, parts_of_20, tmp_path, caplog):
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     out = tmp_path / "p.csv"
     stopped(folder, out, 60)
     (values,) = (tmp_path / ".p.csv.parts").glob("*.float32")
@@ -121,7 +121,7 @@ def test_a_killed_prediction_goes_on_to_the_same_bytes(folder, whole, parts_of_2
 
 
 def test_an_average_goes_on_in_the_model_where_it_was(folder, whole, parts_of_20, tmp_path, caplog):
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     stopped(folder, tmp_path / "p.csv", 95 + 40, "model0", "model1", how="SIGINT")
     predicted(folder, tmp_path / "p.csv", "model0", "model1")
     assert "going on: 95 of 95 images are classified" in caplog.text
@@ -131,7 +131,7 @@ def test_an_average_goes_on_in_the_model_where_it_was(folder, whole, parts_of_20
 
 
 def test_parts_of_anything_else_are_not_used(folder, whole, parts_of_20, tmp_path, caplog):
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     out = tmp_path / "p.csv"
     stopped(folder, out, 60, "model1")
     predicted(folder, out)
@@ -154,7 +154,7 @@ def test_parts_of_anything_else_are_not_used(folder, whole, parts_of_20, tmp_pat
 def test_two_that_write_one_file_are_refused(folder, parts_of_20, tmp_path):
     with (
         locked(tmp_path / ".p.csv.parts"),
-        pytest.raises(RunError, match="another saccade command works in this folder"),
+        pytest.raises(RunError, match="another snellen command works in this folder"),
     ):
         predicted(folder, tmp_path / "p.csv")
 
@@ -164,13 +164,13 @@ import importlib, resource, sys
 from pathlib import Path
 import numpy as np
 from torch import nn
-from saccade import runtime
-from saccade.imageset import ImageSet
-from saccade.models import Classifier
+from snellen import runtime
+from snellen.imageset import ImageSet
+from snellen.models import Classifier
 images, place = ImageSet.open(sys.argv[1]), runtime.choose("float32", "cpu")
 network = nn.Sequential(nn.Sequential(nn.AvgPool2d(16), nn.Flatten()), nn.Linear(3, 1000))
 model = Classifier("tiny", network, images.classes, images.size)
-predict = importlib.import_module("saccade.predict")
+predict = importlib.import_module("snellen.predict")
 predict.PART = 5000
 in_use = runtime._kibibytes("/proc/self/status", "VmData")
 resource.setrlimit(resource.RLIMIT_DATA, (in_use + 250 * 2**20,) * 2)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import some
-from saccade.errors import DataError
-from saccade.predictions import Predictions
+from snellen.errors import DataError
+from snellen.predictions import Predictions
 
 ODD_CLASSES = ("id", "label", "p_", 'a "quoted" one', "a, b", "p_id", "猫", " space ", "", "-1", "=1+1")
 
@@ -119,7 +119,7 @@ def test_another_kind_of_file_is_refused(tmp_path, text):
     problem = refused(tmp_path, text)
     assert "this is not a predictions file" in problem.what
     assert "predictions.csv" in problem.where
-    assert "saccade predict" in problem.do
+    assert "snellen predict" in problem.do
 
 
 @pytest.mark.parametrize("text", [b"id,label,p_a,p_b\n1,a,1,0\n\xff\xfe,a,1,0\n", "x" * 200_000])

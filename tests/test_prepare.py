@@ -14,11 +14,11 @@ from PIL import Image
 
 from conftest import pack_7z, pack_as_kaggle, pack_zip, write_csv
 from made import warnings_in
-from saccade import models
-from saccade.errors import DataError
-from saccade.imageset import ImageSet, fingerprint
-from saccade.prepare import SMALLEST, prepare
-from saccade.splits import choose_valid
+from snellen import models
+from snellen.errors import DataError
+from snellen.imageset import ImageSet, fingerprint
+from snellen.prepare import SMALLEST, prepare
+from snellen.splits import choose_valid
 
 SIDE = 8
 
@@ -104,7 +104,7 @@ def test_about_tells_how_the_data_was_made(world, tmp_path):
         "skip_unreadable": False,
         "group_duplicates": False,
     }
-    assert set(about["versions"]) == {"saccade", "python", "numpy", "pillow"}
+    assert set(about["versions"]) == {"snellen", "python", "numpy", "pillow"}
 
 
 def test_mean_and_std_are_those_of_all_pixels_of_the_train_split(world, tmp_path):
@@ -177,7 +177,7 @@ def test_what_is_left_out_is_said(world, tmp_path, caplog):
     ],
 )
 def test_the_size_is_that_of_the_pictures_or_32_and_says_why(world, tmp_path, caplog, sizes, expected, why):
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     for number, path in enumerate(sorted(world.folder.rglob("*.png"))):
         Image.open(path).resize(sizes[number % len(sizes)]).save(path)
     images = prepare(world.folder, tmp_path / "data")
@@ -217,7 +217,7 @@ def test_sizes_that_no_network_takes_are_warned_of(world, tmp_path, caplog):
 
 
 def test_the_same_again_is_opened_and_not_made_again(world, tmp_path, caplog):
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     first = prepare(world.folder, tmp_path / "data")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").iterdir()}
     second = prepare(str(world.folder), str(tmp_path / "data"))
@@ -251,7 +251,7 @@ def test_nothing_is_overwritten(world, tmp_path):
     assert (tmp_path / "mine" / "novel.txt").read_text() == "once upon a time"
 
 
-def test_removing_is_advised_for_what_saccade_wrote_alone(world, tmp_path):
+def test_removing_is_advised_for_what_snellen_wrote_alone(world, tmp_path):
     out = tmp_path / "data"
     prepare(world.folder, out)
     with pytest.raises(DataError, match="in another way") as caught:
@@ -373,7 +373,7 @@ def test_it_is_repeated_bit_for_bit(world, tmp_path):
 
 KILL_AT = """
 import os, signal, sys
-from saccade.prepare import prepare
+from snellen.prepare import prepare
 def kill(stage, done, total):
     os.kill(os.getpid(), signal.SIGKILL)
 prepare(sys.argv[1], sys.argv[2], on_progress=kill)
@@ -431,7 +431,7 @@ def test_several_processes_prepare_what_one_does(many, undisturbed, world, tmp_p
 
 STOP_AT = """
 import os, signal, sys
-from saccade.prepare import prepare
+from snellen.prepare import prepare
 def stop(stage, done, total):
     if done >= int(sys.argv[4]):
         os.kill(os.getpid(), getattr(signal, sys.argv[3]))
@@ -441,7 +441,7 @@ prepare(sys.argv[1], sys.argv[2], skip_unreadable=True, processes=int(sys.argv[5
 
 @pytest.mark.parametrize(("how", "processes"), [("SIGKILL", 1), ("SIGKILL", 2), ("SIGINT", 2)])
 def test_prepare_goes_on_after_a_stop_to_the_same_bytes(many, undisturbed, tmp_path, caplog, how, processes):
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     out = tmp_path / "data"
     for at in ("1500", "2250"):
         stopped = [sys.executable, "-c", STOP_AT, str(many), str(out), how, at, str(processes)]
@@ -491,7 +491,7 @@ def test_a_stop_at_any_step_gives_no_picture_the_label_of_another(world, tmp_pat
 
 
 def test_what_was_decoded_of_other_files_is_not_used(many, tmp_path, caplog):
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     folder, out = tmp_path / "mine", tmp_path / "data"
     shutil.copytree(many, folder, copy_function=os.link)
     subprocess.run([sys.executable, "-c", STOP_AT, str(folder), str(out), "SIGKILL", "1500", "1"], capture_output=True)
@@ -506,8 +506,8 @@ def test_what_was_decoded_of_other_files_is_not_used(many, tmp_path, caplog):
 
 ENDS = """
 import os, sys
-from saccade import decoders
-from saccade.prepare import prepare
+from snellen import decoders
+from snellen.prepare import prepare
 start = decoders._start
 def start_and_end(side):
     process = start(side)
@@ -537,7 +537,7 @@ sys.exit(3)
 def test_a_decoding_process_that_ends_within_its_answer_is_a_message_too(many, tmp_path, monkeypatch):
     command = [sys.executable, "-c", ANSWERS_IN_PART]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    monkeypatch.setattr("saccade.decoders._start", lambda side: subprocess.Popen(command, **pipes))
+    monkeypatch.setattr("snellen.decoders._start", lambda side: subprocess.Popen(command, **pipes))
     with pytest.raises(DataError, match=r"ended on its own \(exit code 3\)"):
         prepare(many, tmp_path / "data", processes=2)
     assert not os.listdir(tmp_path)
@@ -545,9 +545,9 @@ def test_a_decoding_process_that_ends_within_its_answer_is_a_message_too(many, t
 
 FULL_DISK = """
 import resource, sys
-from saccade import models
-from saccade.errors import DataError
-from saccade.prepare import prepare
+from snellen import models
+from snellen.errors import DataError
+from snellen.prepare import prepare
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 try:
     prepare(sys.argv[1], sys.argv[2])
@@ -585,7 +585,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
     code = """
 import resource, sys
 import numpy as np
-from saccade.prepare import prepare
+from snellen.prepare import prepare
 prepare(sys.argv[1], sys.argv[2])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -634,7 +634,7 @@ def test_rows_that_were_changed_by_hand_are_refused(world, tmp_path, old, new):
     rows = tmp_path / "data" / "rows.csv"
     whole = rows.read_text()
     rows.write_text(whole.replace(old, new, 1))
-    with pytest.raises(DataError, match=r"rows\.csv is not as `saccade prepare` wrote it") as caught:
+    with pytest.raises(DataError, match=r"rows\.csv is not as `snellen prepare` wrote it") as caught:
         ImageSet.open(tmp_path / "data")
     assert caught.value.where == str(rows)
     rows.write_bytes(whole.replace("\n", "\r\n").encode())  # a spreadsheet saved it and changed nothing

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from made import make_images
-from saccade.loader import Batches
-from saccade.models import MODELS, build_model
-from saccade.optim import Optimizer
-from saccade.presets import DEFAULT, PRESETS
+from snellen.loader import Batches
+from snellen.models import MODELS, build_model
+from snellen.optim import Optimizer
+from snellen.presets import DEFAULT, PRESETS
 
 
 @pytest.fixture(scope="module")

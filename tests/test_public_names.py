@@ -2,12 +2,12 @@ import inspect
 import subprocess
 import sys
 
-import saccade
+import snellen
 
 VERBS = ["compete", "prepare", "organize", "train", "evaluate", "predict", "write_submission", "load_model"]
 VERBS += ["submit", "download", "watch", "serve", "export", "import_gluon", "tune"]
 VERBS += ["report", "compare", "check"]
-NOUNS = ["ImageSet", "Recipe", "PRESETS", "Run", "Predictions", "SaccadeError"]
+NOUNS = ["ImageSet", "Recipe", "PRESETS", "Run", "Predictions", "SnellenError"]
 
 
 def run_python(code):
@@ -15,28 +15,28 @@ def run_python(code):
 
 
 def test_public_names_are_these():
-    assert sorted(saccade.__all__) == sorted([*VERBS, *NOUNS, "__version__"])
-    assert sorted(dir(saccade)) == sorted(saccade.__all__)
+    assert sorted(snellen.__all__) == sorted([*VERBS, *NOUNS, "__version__"])
+    assert sorted(dir(snellen)) == sorted(snellen.__all__)
 
 
 def test_verbs_are_functions_even_after_their_files_are_imported():
-    code = f"import saccade, saccade.compete, saccade.train\nprint(*(callable(getattr(saccade, v)) for v in {VERBS}))"
+    code = f"import snellen, snellen.compete, snellen.train\nprint(*(callable(getattr(snellen, v)) for v in {VERBS}))"
     assert set(run_python(code).split()) == {"True"}
 
 
 def test_every_public_thing_is_documented():
     for name in [*VERBS, *NOUNS]:
         if name != "PRESETS":
-            assert len(inspect.getdoc(getattr(saccade, name))) > 20, name
+            assert len(inspect.getdoc(getattr(snellen, name))) > 20, name
 
 
 def test_importing_loads_neither_torch_nor_numpy():
-    assert run_python("import sys, saccade; print('torch' in sys.modules, 'numpy' in sys.modules)") == "False False\n"
+    assert run_python("import sys, snellen; print('torch' in sys.modules, 'numpy' in sys.modules)") == "False False\n"
 
 
 def test_help_loads_neither_torch_nor_numpy():
     code = (
-        "import sys\nfrom click.testing import CliRunner\nfrom saccade.cli import main\n"
+        "import sys\nfrom click.testing import CliRunner\nfrom snellen.cli import main\n"
         "for words in (['--help'], ['train', '--help'], ['compete', '--help']):\n"
         "    result = CliRunner().invoke(main, words)\n    assert result.exit_code == 0, result.output\n"
         "print('torch' in sys.modules, 'numpy' in sys.modules)"
@@ -45,16 +45,16 @@ def test_help_loads_neither_torch_nor_numpy():
 
 
 def test_arguments_have_the_same_names_on_the_command_line():
-    from saccade.cli import main
+    from snellen.cli import main
 
     other_names = {"recipe_name": "recipe", "settings": "recipe", "data": "images", "run": "model", "things": "model"}
     # what is printed, what is told of each epoch, how many processes the command starts
     only_there = {"as_json", "top", "tensorboard", "devices"}
     verbs = {"submission": "write_submission", "import-gluon": "import_gluon"}
-    verbs |= {name: name for name in main.commands if name in saccade.__all__}
+    verbs |= {name: name for name in main.commands if name in snellen.__all__}
     assert len(verbs) > 8
     for command, verb in verbs.items():
-        known = set(inspect.signature(getattr(saccade, verb)).parameters)
+        known = set(inspect.signature(getattr(snellen, verb)).parameters)
         for parameter in main.commands[command].params:
             names = {parameter.name, other_names.get(parameter.name)}
             assert names & (known | only_there), f"{command}: {parameter.name}"

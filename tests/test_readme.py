@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import write_world
-from saccade.prepare import prepare
+from snellen.prepare import prepare
 from test_docs import parse
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +63,6 @@ def test_a_row_is_made(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", readme_figures.FIGURES)
 def test_every_row_is_a_named_recipe(name):
-    from saccade import PRESETS
+    from snellen import PRESETS
 
     assert readme_figures.FIGURES[name].recipe in PRESETS

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import many, some
-from saccade.errors import RecipeError
-from saccade.presets import PRESETS
-from saccade.recipe import Recipe, show_value
+from snellen.errors import RecipeError
+from snellen.presets import PRESETS
+from snellen.recipe import Recipe, show_value
 
 FIELDS = {f.name: f for f in fields(Recipe)}
 WRONG_TYPES = {

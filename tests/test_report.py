@@ -11,17 +11,17 @@ from PIL import Image
 
 from made import make_images, noise
 from read_page import read_page
-from saccade.confusion import bins, class_rows, confusion_table, worst_pairs
-from saccade.errors import DataError, RunError
-from saccade.evaluate import calibration_error, evaluate
-from saccade.imageset import ImageSet
-from saccade.label_errors import label_errors
-from saccade.pages import minutes, picture, size
-from saccade.predict import predict
-from saccade.presets import PRESETS
-from saccade.report import report
-from saccade.run import Run
-from saccade.train import train
+from snellen.confusion import bins, class_rows, confusion_table, worst_pairs
+from snellen.errors import DataError, RunError
+from snellen.evaluate import calibration_error, evaluate
+from snellen.imageset import ImageSet
+from snellen.label_errors import label_errors
+from snellen.pages import minutes, picture, size
+from snellen.predict import predict
+from snellen.presets import PRESETS
+from snellen.report import report
+from snellen.run import Run
+from snellen.train import train
 
 QUICKLY = PRESETS["smoke"].with_settings(["epochs=2", "precision=float32", "flip=random", "crop_pad=2"])
 NASTY = ("<script>alert(1)</script>", "a&amp;b \"quoted\" 'too'", "</td></table> $x_1$ {{ 7 * 7 }}")
@@ -123,11 +123,11 @@ def test_page_holds_every_part(page, run):
 
 
 def test_changed_settings_are_marked_and_the_command_makes_the_recipe_again(page, run):
-    from saccade.options import chosen_recipe
+    from snellen.options import chosen_recipe
 
     changed = {row[0] for row in page.rows if len(row) == 4 and row[2].endswith("changed")}
     assert changed == {"epochs", "precision", "flip"} | ({"crop_pad"} if PRESETS["smoke"].crop_pad != 2 else set())
-    line = next(line for line in page.source.splitlines() if "saccade train" in line)
+    line = next(line for line in page.source.splitlines() if "snellen train" in line)
     words = shlex.split(line.partition(">")[2])
     settings = tuple(words[i + 1] for i, word in enumerate(words) if word == "--set")
     assert chosen_recipe(words[words.index("--recipe") + 1], settings) == run.recipe

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from saccade.rows import common_folder, ids_of, is_in_test_folder, natural_key, without_suffix
+from snellen.rows import common_folder, ids_of, is_in_test_folder, natural_key, without_suffix
 
 
 def test_numbers_in_names_are_compared_as_numbers():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from saccade import runtime
-from saccade.errors import RunError
+from snellen import runtime
+from snellen.errors import RunError
 
 
 def test_random_numbers_are_a_function_of_their_key_alone():
@@ -24,7 +24,7 @@ def test_another_key_gives_other_numbers():
 
 
 def test_random_numbers_are_the_same_in_every_process():
-    code = "from saccade import runtime; print(runtime.random(7, 1, 3).permutation(1000).tolist())"
+    code = "from snellen import runtime; print(runtime.random(7, 1, 3).permutation(1000).tolist())"
     elsewhere = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert elsewhere == f"{runtime.random(7, 1, 3).permutation(1000).tolist()}\n"
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from saccade.errors import RecipeError
-from saccade.presets import PRESETS
-from saccade.recipe import Recipe
-from saccade.search_space import (
+from snellen.errors import RecipeError
+from snellen.presets import PRESETS
+from snellen.recipe import Recipe
+from snellen.search_space import (
     BY_FACTORS,
     REACH,
     Choices,

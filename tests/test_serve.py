@@ -21,15 +21,15 @@ import pytest
 import torch
 from PIL import Image
 
-import saccade
+import snellen
 from made import noise, small_model
-from saccade import runtime
-from saccade.decode import decode
-from saccade.errors import SaccadeError
-from saccade.modelfile import load_model, save_model
-from saccade.pictures import classify
-from saccade.predict import features
-from saccade.serve import serve
+from snellen import runtime
+from snellen.decode import decode
+from snellen.errors import SnellenError
+from snellen.modelfile import load_model, save_model
+from snellen.pictures import classify
+from snellen.predict import features
+from snellen.serve import serve
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
@@ -108,11 +108,11 @@ def running(model: Path, folder: Path, **options):
     """A server process; its options are those of `serve`."""
     folder.mkdir()
     code = (
-        "import json, sys\nfrom saccade.serve import serve\n"
+        "import json, sys\nfrom snellen.serve import serve\n"
         "serve(sys.argv[1], port=0, on_ready=lambda url: print(url, flush=True), **json.loads(sys.argv[2]))\n"
         "print('stopped', flush=True)"
     )
-    package = str(Path(saccade.__file__).parents[1])
+    package = str(Path(snellen.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": package, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     process = subprocess.Popen(
@@ -194,7 +194,7 @@ def test_every_path_that_is_described_answers(server, description):
     for path, methods in description["paths"].items():
         for method in methods:
             assert server.ask(method.upper(), path, NOISE if method == "post" else b"")[0] == 200
-    assert description["info"]["version"] == saccade.__version__
+    assert description["info"]["version"] == snellen.__version__
 
 
 def claim(width: int, height: int) -> bytes:
@@ -504,20 +504,20 @@ def test_without_its_packages_it_names_the_command_that_installs_them(model, mon
     for package in ("uvicorn", "starlette"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)
-            with pytest.raises(SaccadeError, match=rf"not installed: {package}\.[\s\S]*pip install 'saccade\[serve\]'"):
+            with pytest.raises(SnellenError, match=rf"not installed: {package}\.[\s\S]*pip install 'snellen\[serve\]'"):
                 serve(model)
 
 
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", None), ("no.such.host.invalid", 0), ("127.0.0.1", 70_000)])
 def test_address_that_cannot_be_used_is_named(model, server, host, port):
     port = server.port if port is None else port
-    with pytest.raises(SaccadeError, match=f'the address "{host}", port {port}, cannot be used'):
+    with pytest.raises(SnellenError, match=f'the address "{host}", port {port}, cannot be used'):
         serve(model, host=host, port=port)
 
 
 def test_it_warns_when_everyone_can_reach_it(model, caplog):
     urls = []
-    with pytest.raises(TypeError), caplog.at_level("INFO", logger="saccade"):
+    with pytest.raises(TypeError), caplog.at_level("INFO", logger="snellen"):
         serve(model, host="0.0.0.0", port=0, on_ready=lambda url: 1 / urls.append(url))
     assert urls[0].startswith("http://127.0.0.1:")
     assert "everyone who can reach this machine" in caplog.text

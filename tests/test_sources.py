@@ -7,12 +7,12 @@ from PIL import Image
 
 from conftest import pack_7z, pack_as_kaggle, pack_zip, write_csv
 from made import warnings_in
-from saccade.archives import Folder
-from saccade.decode import decode
-from saccade.errors import DataError
-from saccade.prepare import prepare
-from saccade.source_files import Place
-from saccade.sources import _located, _with_test, identity, open_source, results_inside
+from snellen.archives import Folder
+from snellen.decode import decode
+from snellen.errors import DataError
+from snellen.prepare import prepare
+from snellen.source_files import Place
+from snellen.sources import _located, _with_test, identity, open_source, results_inside
 
 
 def unpacked(world, path):
@@ -195,7 +195,7 @@ class WindowsPath(PureWindowsPath):
 
 
 def test_a_test_folder_is_found_inside_the_source_on_windows_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("saccade.sources.Path", WindowsPath)
+    monkeypatch.setattr("snellen.sources.Path", WindowsPath)
     raw = Folder(WindowsPath(r"C:\raw"))
     files = {name: Place(raw, name) for name in ("holdout/1.png", "train/1.png", "train/2.png")}
     found, test = _with_test(files, r"C:\raw\holdout", tmp_path)
@@ -301,7 +301,7 @@ def test_a_source_without_files_says_so(world, tmp_path):
     with pytest.raises(DataError, match=r"^the folder is empty\."):
         open_source(tmp_path / "x", scratch=tmp_path)
     prepare(world.folder, tmp_path / "x" / "data")
-    with pytest.raises(DataError, match=r"^there are no files in it but hidden ones and what saccade wrote\."):
+    with pytest.raises(DataError, match=r"^there are no files in it but hidden ones and what snellen wrote\."):
         open_source(tmp_path / "x", scratch=tmp_path)
 
 
@@ -336,7 +336,7 @@ def test_an_archive_in_a_7z_is_refused_by_name(world, tmp_path):
 
 
 def test_what_was_found_is_said(world, tmp_path, caplog):
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     open_source(world.folder, scratch=tmp_path)
     assert 'labels: trainLabels.csv, ids in column "id", labels in column "label"' in caplog.text
     assert "source: pictures with labels from trainLabels.csv; 42 labelled, 18 test, 3 classes" in caplog.text
@@ -374,9 +374,9 @@ def run_folder(folder):
     Image.new("RGB", (4, 4)).save(folder / "history.png")
 
 
-def test_what_saccade_wrote_into_the_source_is_not_read(world, tmp_path, caplog):
+def test_what_snellen_wrote_into_the_source_is_not_read(world, tmp_path, caplog):
     before, known = identity(world.folder), open_source(world.folder, scratch=tmp_path)
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     prepare(world.folder, world.folder / "data")
     prepare(world.folder, world.folder / "result" / "data")  # what compete writes
     for name in ("run", "refit"):
@@ -392,7 +392,7 @@ def test_what_saccade_wrote_into_the_source_is_not_read(world, tmp_path, caplog)
     assert again.sample == known.sample
     said = [text for text in caplog.messages if "not read" in text]
     assert said == [
-        f"{name} was written by saccade: it is not read" for name in ("cv/", "data/", "deep/er/run/", "result/")
+        f"{name} was written by snellen: it is not read" for name in ("cv/", "data/", "deep/er/run/", "result/")
     ]
     assert identity(world.folder) == before
     caplog.clear()
@@ -425,9 +425,9 @@ def test_a_word_is_the_word_although_a_folder_has_that_name(tmp_path, monkeypatc
 
 
 def test_a_folder_named_like_a_word_is_pointed_to_where_it_holds_pictures_of_a_person(tmp_path, monkeypatch, caplog):
-    caplog.set_level("INFO", "saccade")
+    caplog.set_level("INFO", "snellen")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("saccade.demo.write_competition", lambda *args, **options: None)
+    monkeypatch.setattr("snellen.demo.write_competition", lambda *args, **options: None)
     run_folder(tmp_path / "demo" / "run")  # `compete demo --out demo`
     _located("demo", tmp_path, None)
     assert not caplog.messages

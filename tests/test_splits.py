@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import some
-from saccade.errors import DataError
-from saccade.rows import Row
-from saccade.splits import choose_valid, splits_of
+from snellen.errors import DataError
+from snellen.rows import Row
+from snellen.splits import choose_valid, splits_of
 
 IDS = [str(n) for n in range(300)]
 LABELS = ["cat" if n < 100 else "dog" for n in range(300)]

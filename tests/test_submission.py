@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import make_images, many, noise
-from saccade.errors import DataError
-from saccade.imageset import SAMPLE, ImageSet
-from saccade.predictions import Predictions
-from saccade.submission import check_sample, check_submission, class_columns, image_id, write_submission
+from snellen.errors import DataError
+from snellen.imageset import SAMPLE, ImageSet
+from snellen.predictions import Predictions
+from snellen.submission import check_sample, check_submission, class_columns, image_id, write_submission
 
 CLASSES = ("cat", "dog", "owl")
 TEST_IDS = ["9", "10", "a7", "2", "1.5"]
@@ -178,7 +178,7 @@ def test_classes_called_id_or_label_are_names_like_any_other(tmp_path):
 @pytest.mark.parametrize("sample", [None, "id,label\n" + "".join(f"{id},cat\n" for id in [*TEST_IDS, "lost"])])
 def test_an_image_that_was_left_out_gets_the_most_frequent_class_and_a_warning(tmp_path, caplog, sample):
     images = data(tmp_path / "data", sample=sample, skipped=[("lost", "test"), ("other", "train")])
-    with caplog.at_level(logging.WARNING, "saccade"):
+    with caplog.at_level(logging.WARNING, "snellen"):
         rows = rows_of(write_submission(guesses(images), images, tmp_path / "submission.csv"))
     assert rows[-1] == ["lost", "dog"]
     assert len(rows) == 7

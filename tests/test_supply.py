@@ -6,19 +6,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import supply
 
-WHEEL = ["saccade/cli.py", "saccade/web/app.js", "saccade/weights/net.safetensors", "saccade-0.1.0.dist-info/METADATA"]
+WHEEL = ["snellen/cli.py", "snellen/web/app.js", "snellen/weights/net.safetensors", "snellen-0.1.0.dist-info/METADATA"]
 
 
 def test_data_and_tests_do_not_belong_into_the_wheel():
     assert supply.wrong_in_wheel(WHEEL) == []
-    wrong = ["saccade/images.npy", "saccade/test_cli.py", "tests/test_cli.py", "saccade/demo.zip", "setup.py"]
+    wrong = ["snellen/images.npy", "snellen/test_cli.py", "tests/test_cli.py", "snellen/demo.zip", "setup.py"]
     assert supply.wrong_in_wheel([*WHEEL, *wrong]) == wrong
 
 
 def test_the_sdist_holds_what_the_repository_tracks():
-    tracked = ["src/saccade/cli.py", "README.md", ".ci/run"]
-    assert supply.wrong_in_sdist(["src/saccade/cli.py", "README.md", "PKG-INFO"], tracked) == []
-    assert supply.wrong_in_sdist(["src/saccade/cli.py", "notes.txt"], tracked) == ["README.md", "notes.txt"]
+    tracked = ["src/snellen/cli.py", "README.md", ".ci/run"]
+    assert supply.wrong_in_sdist(["src/snellen/cli.py", "README.md", "PKG-INFO"], tracked) == []
+    assert supply.wrong_in_sdist(["src/snellen/cli.py", "notes.txt"], tracked) == ["README.md", "notes.txt"]
 
 
 def test_all_files_of_the_package_belong_into_the_wheel():

@@ -1,7 +1,7 @@
 import pytest
 
-from saccade.errors import DataError
-from saccade.tables import label_column, read_table
+from snellen.errors import DataError
+from snellen.tables import label_column, read_table
 
 
 @pytest.mark.parametrize(

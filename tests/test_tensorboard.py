@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from saccade.recipe import Recipe
-from saccade.run import Run
+from snellen.recipe import Recipe
+from snellen.run import Run
 
 pytest.importorskip("tensorboard")
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from saccade.tensorboard import TensorBoard, tag
+from snellen.tensorboard import TensorBoard, tag
 
 
 @pytest.fixture
@@ -112,9 +112,9 @@ def test_names_are_grouped_by_what_they_measure():
 
 def test_without_the_extra_the_message_names_the_command():
     code = (
-        "import sys\nsys.modules['tensorboard'] = None\nfrom saccade.errors import SaccadeError\n"
-        "from saccade.tensorboard import TensorBoard\n"
-        "try:\n    TensorBoard('run')\nexcept SaccadeError as problem:\n    print(problem)\n"
+        "import sys\nsys.modules['tensorboard'] = None\nfrom snellen.errors import SnellenError\n"
+        "from snellen.tensorboard import TensorBoard\n"
+        "try:\n    TensorBoard('run')\nexcept SnellenError as problem:\n    print(problem)\n"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert 'pip install "saccade[tensorboard]"' in printed
+    assert 'pip install "snellen[tensorboard]"' in printed

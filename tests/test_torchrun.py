@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import made
-from saccade.imageset import ImageSet
-from saccade.modelfile import load_model
-from saccade.recipe import Recipe
-from saccade.run import Run
-from saccade.train import train
+from snellen.imageset import ImageSet
+from snellen.modelfile import load_model
+from snellen.recipe import Recipe
+from snellen.run import Run
+from snellen.train import train
 
 # In float64: what several processes learn is then what one learns, to the last bits of the model file.
 RECIPE = Recipe(model="cifar_resnet8_v2", epochs=10, batch_size=15, peak_lr=0.05, precision="float64")
@@ -39,7 +39,7 @@ def alone(images, tmp_path_factory) -> Run:
 def training(data: Path, out: Path) -> list[str]:
     recipe = out.parent / f"{out.name}.json"
     RECIPE.save(recipe)
-    words = ["-m", "saccade", "train", data, "--out", out, "--recipe", recipe, "--device", "cpu"]
+    words = ["-m", "snellen", "train", data, "--out", out, "--recipe", recipe, "--device", "cpu"]
     return [str(word) for word in words]
 
 

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 
 from conftest import write_world
-from saccade import calibrate, files, runtime
-from saccade.errors import DataError, RecipeError, RunError
-from saccade.evaluate import evaluate
-from saccade.imageset import ImageSet
-from saccade.modelfile import identity, load_model
-from saccade.predict import logits
-from saccade.prepare import prepare
-from saccade.presets import PRESETS
-from saccade.recipe import Recipe
-from saccade.repeat import commands
-from saccade.run import Run, locked
-from saccade.train import train
+from snellen import calibrate, files, runtime
+from snellen.errors import DataError, RecipeError, RunError
+from snellen.evaluate import evaluate
+from snellen.imageset import ImageSet
+from snellen.modelfile import identity, load_model
+from snellen.predict import logits
+from snellen.prepare import prepare
+from snellen.presets import PRESETS
+from snellen.recipe import Recipe
+from snellen.repeat import commands
+from snellen.run import Run, locked
+from snellen.train import train
 
 SMOKE = PRESETS["smoke"].with_settings(["epochs=2", "precision=float32"])
 
@@ -131,9 +131,9 @@ def test_killed_process_goes_on_to_the_same_bytes(images, tmp_path):
     recipe.save(tmp_path / "recipe.json")
     whole = train(images, recipe, tmp_path / "whole")
     code = (
-        "import sys, saccade\n"
-        "recipe = saccade.Recipe.open(sys.argv[2])\n"
-        "saccade.train(sys.argv[1], recipe, sys.argv[3], checkpoint_seconds=0)\n"
+        "import sys, snellen\n"
+        "recipe = snellen.Recipe.open(sys.argv[2])\n"
+        "snellen.train(sys.argv[1], recipe, sys.argv[3], checkpoint_seconds=0)\n"
     )
     command = [sys.executable, "-c", code, str(images.folder), str(tmp_path / "recipe.json"), str(tmp_path / "killed")]
     metrics = tmp_path / "killed" / "metrics.jsonl"
@@ -167,8 +167,8 @@ def test_about_json_is_enough_to_repeat_a_run(tmp_path, monkeypatch):
     Path("data").rmdir()
     kept = Run(run.folder, Recipe.open("run/recipe.json"), about)
     lines = commands(kept)
-    assert [line.partition("saccade ")[2].split()[0] for line in lines] == ["prepare", "train"]
-    here = f'saccade() {{ {shlex.quote(sys.executable)} -m saccade "$@"; }}; '
+    assert [line.partition("snellen ")[2].split()[0] for line in lines] == ["prepare", "train"]
+    here = f'snellen() {{ {shlex.quote(sys.executable)} -m snellen "$@"; }}; '
     for line in lines:
         done = subprocess.run(["bash", "-c", here + line], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
@@ -262,7 +262,7 @@ def test_a_start_that_was_cut_short_is_begun_again(images, tmp_path):
 
 
 def test_two_trainings_in_one_folder_are_refused(images, tmp_path):
-    with locked(tmp_path / "run"), pytest.raises(RunError, match="another saccade command"):
+    with locked(tmp_path / "run"), pytest.raises(RunError, match="another snellen command"):
         train(images, SMOKE, tmp_path / "run")
 
 
@@ -335,7 +335,7 @@ def test_run_folder_that_is_none_is_refused(tmp_path):
 
 def test_runs_and_prepared_images_in_each_others_place_are_told_apart(images, tmp_path):
     run = train(images, SMOKE, tmp_path / "run")
-    swapped = "swapped: saccade evaluate RUN DATA"
+    swapped = "swapped: snellen evaluate RUN DATA"
     with pytest.raises(DataError, match="is a run, not prepared images") as caught:
         evaluate(images.folder, run.folder)
     assert swapped in caught.value.do
@@ -352,7 +352,7 @@ def test_runs_and_prepared_images_in_each_others_place_are_told_apart(images, tm
 
 def test_the_best_model_is_calibrated_like_the_last_one(images, tmp_path, monkeypatch):
     accuracies = iter([0.9, 0.2])
-    module = sys.modules["saccade.train"]  # saccade.train is the function
+    module = sys.modules["snellen.train"]  # snellen.train is the function
     told = module.score
     monkeypatch.setattr(module, "score", lambda *a: told(*a) | {"accuracy": next(accuracies)})
     run = train(images, SMOKE, tmp_path / "run")

@@ -18,21 +18,21 @@ from click.testing import CliRunner
 from conftest import write_world
 from made import make_images
 from read_page import read_page
-from saccade.cli import main
-from saccade.errors import RecipeError, RunError, SaccadeError
-from saccade.modelfile import load_model
-from saccade.presets import PRESETS
-from saccade.recipe import Recipe
-from saccade.run import Run
-from saccade.show import show
-from saccade.train import train
+from snellen.cli import main
+from snellen.errors import RecipeError, RunError, SnellenError
+from snellen.modelfile import load_model
+from snellen.presets import PRESETS
+from snellen.recipe import Recipe
+from snellen.run import Run
+from snellen.show import show
+from snellen.train import train
 
 pytest.importorskip("optuna")
 
-from saccade import ledger as ledgers
-from saccade.ledger import Ledger
-from saccade.search_space import Choices, Range
-from saccade.tune import tune
+from snellen import ledger as ledgers
+from snellen.ledger import Ledger
+from snellen.search_space import Choices, Range
+from snellen.tune import tune
 
 BRIEF = PRESETS["smoke"].with_settings(["batch_size=8", "precision=float32"])
 SPACE = ("peak_lr=0.01..50", "crop_pad=0..4")
@@ -55,10 +55,10 @@ def study(images, tmp_path_factory):
 
 
 def worker(images, out, *words):
-    """`saccade tune` in a process of its own."""
+    """`snellen tune` in a process of its own."""
     recipe = out.parent / "recipe.json"
     BRIEF.save(recipe)
-    command = [sys.executable, "-m", "saccade", "tune", images.folder, "--out", out, "--recipe", recipe, *words]
+    command = [sys.executable, "-m", "snellen", "tune", images.folder, "--out", out, "--recipe", recipe, *words]
     return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -175,7 +175,7 @@ def test_a_folder_with_something_else_is_refused(images, tmp_path):
     ],
 )
 def test_mistakes_are_named(images, tmp_path, arguments, words):
-    with pytest.raises(SaccadeError, match=words) as caught:
+    with pytest.raises(SnellenError, match=words) as caught:
         tune(images, tmp_path / "study", recipe=BRIEF, **{"trials": 1} | arguments)
     assert "secret" not in str(caught.value)
 
@@ -214,7 +214,7 @@ def test_weak_trials_are_stopped_by_their_curves(images, tmp_path):
         claim.end("complete", 1.0, accuracy=0.9)
         claim.release()
     ledger._study.enqueue_trial({"peak_lr": 0.0})
-    from saccade.tune import _work
+    from snellen.tune import _work
 
     claim = ledger.claim(None)
     _work(claim, recipe, images, folder, None, None, None, None)
@@ -348,7 +348,7 @@ def test_compete_submits_what_the_best_recipe_of_a_study_predicts(tmp_path):
 
 
 def test_a_study_without_a_complete_trial_has_no_recipe(tmp_path):
-    from saccade.options import chosen_recipe
+    from snellen.options import chosen_recipe
 
     (tmp_path / "study.json").write_text("{}")
     with pytest.raises(RecipeError, match="no trial of this study is complete"):
@@ -356,7 +356,7 @@ def test_a_study_without_a_complete_trial_has_no_recipe(tmp_path):
 
 
 def test_durations_are_seconds():
-    from saccade.cli import Duration
+    from snellen.cli import Duration
 
     read = [Duration().convert(text, None, None) for text in ("90", "90s", "30m", "1.5h", "1d")]
     assert read == [90, 90, 1800, 5400, 86400]
@@ -364,11 +364,11 @@ def test_durations_are_seconds():
 
 def test_without_optuna_the_message_names_the_extra():
     code = (
-        "import sys; sys.modules['optuna'] = None\nimport saccade\n"
-        "try: saccade.tune('data', 'study')\nexcept saccade.SaccadeError as problem: print(problem)"
+        "import sys; sys.modules['optuna'] = None\nimport snellen\n"
+        "try: snellen.tune('data', 'study')\nexcept snellen.SnellenError as problem: print(problem)"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "pip install 'saccade[tune]'" in output
+    assert "pip install 'snellen[tune]'" in output
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ import time
 
 import pytest
 
-from saccade.errors import RunError, SaccadeError
-from saccade.recipe import Recipe
-from saccade.run import Run
-from saccade.watch import snapshot, watch, watching
+from snellen.errors import RunError, SnellenError
+from snellen.recipe import Recipe
+from snellen.run import Run
+from snellen.watch import snapshot, watch, watching
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -169,7 +169,7 @@ def test_silent_and_broken_clients_hinder_nobody(server):
 
 def test_watching_ends_with_ctrl_c_and_says_where_it_is(run):
     code = (
-        "import logging, sys\nfrom saccade.watch import watch\nlogging.basicConfig(level=20, format='%(message)s')\n"
+        "import logging, sys\nfrom snellen.watch import watch\nlogging.basicConfig(level=20, format='%(message)s')\n"
         "watch(sys.argv[1])\nprint('torch' in sys.modules)"
     )
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
@@ -203,7 +203,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 def test_a_port_that_cannot_be_used_is_named(run, taken):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1] if taken else 70_000
-        with pytest.raises(SaccadeError, match=rf"port {port} cannot be used[\s\S]*leave --port out"):
+        with pytest.raises(SnellenError, match=rf"port {port} cannot be used[\s\S]*leave --port out"):
             watch(run, port=port)
 
 

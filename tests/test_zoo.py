@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from saccade.errors import RecipeError
-from saccade.models.cifar_resnet import BlockV1, BlockV2, cifar_resnet
-from saccade.models.cifar_resnext import Bottleneck, cifar_resnext
-from saccade.models.cifar_wide_resnet import WideBlock, cifar_wide_resnet
-from saccade.models.resnet18 import Residual, resnet18, resnet18_bn_shortcut, resnet18_mxnet
+from snellen.errors import RecipeError
+from snellen.models.cifar_resnet import BlockV1, BlockV2, cifar_resnet
+from snellen.models.cifar_resnext import Bottleneck, cifar_resnext
+from snellen.models.cifar_wide_resnet import WideBlock, cifar_wide_resnet
+from snellen.models.resnet18 import Residual, resnet18, resnet18_bn_shortcut, resnet18_mxnet
 
 PUBLISHED = {
     "resnet18": (lambda: resnet18(10), 11_176_970),
