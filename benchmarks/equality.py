@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 
 from scaling import write_part
-from snellen.imageset import ImageSet
-from snellen.modelfile import load_model
-from snellen.options import chosen_recipe
-from snellen.run import Run
+from snellen.cli.options import chosen_recipe
+from snellen.images.imageset import ImageSet
+from snellen.models.model_file import load_model
+from snellen.runs.run import Run
 
 
 def main() -> None:

@@ -97,8 +97,8 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def trials(study: Path) -> list[tuple[Any, ...]]:
-    from snellen.ledger import Ledger
-    from snellen.tune import parse_space
+    from snellen.training.ledger import Ledger
+    from snellen.training.tune import parse_space
 
     facts = json.loads((study / "study.json").read_text())
     _, space = parse_space(SPACE, SMOKE)

@@ -35,19 +35,19 @@ from PIL import Image
 
 import snellen
 from fault_inputs import SMOKE, SPACE, make_inputs
-from snellen import archives, decode, tables
-from snellen.checkpoint import restore_checkpoint
-from snellen.decode import UnreadablePicture
 from snellen.errors import SnellenError
-from snellen.folds import CrossValidation
-from snellen.gluon import read_params
-from snellen.ledger import Ledger
-from snellen.modelfile import load_model
-from snellen.models import build_model
-from snellen.optim import Optimizer
-from snellen.predictions import Predictions
-from snellen.run import Run
-from snellen.search_space import Range
+from snellen.images.folds import CrossValidation
+from snellen.models.classifier import build_model
+from snellen.models.gluon import read_params
+from snellen.models.model_file import load_model
+from snellen.prediction.predictions import Predictions
+from snellen.runs.run import Run
+from snellen.sources import archives, decode, tables
+from snellen.sources.decode import UnreadablePicture
+from snellen.training.checkpoint import restore_checkpoint
+from snellen.training.ledger import Ledger
+from snellen.training.optim import Optimizer
+from snellen.training.search_space import Range
 
 LIMIT = 2 * 2**30  # bytes; a picture of 100 million pixels, the most that is decoded, takes 300 MB as RGB alone
 SECONDS = 20  # of one try

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from snellen import runtime
-from snellen.imageset import ImageSet
-from snellen.loader import Batches, shuffled
-from snellen.predictions import Predictions
-from snellen.recipe import Recipe
+from snellen.images.imageset import ImageSet
+from snellen.prediction.predictions import Predictions
+from snellen.runs.recipe import Recipe
+from snellen.system import runtime
+from snellen.training.loader import Batches, shuffled
 
 BATCH = 500
 SIZE = 32

@@ -1,6 +1,6 @@
 """Would the tests notice? Changes one thing at a time in a module and runs the module's own tests on the change.
 
-    python benchmarks/mutate.py splits [--seconds 100] [--out mutants.json]
+    python benchmarks/mutate.py images.splits [--seconds 100] [--out mutants.json]
 
 Changed are comparisons, and/or/not, whole numbers and booleans, plus and minus, times and divided; statements that act
 (calls, raises, `+=`) are taken out. What only words a message or a log is left alone. A change that no test fails for
@@ -34,17 +34,17 @@ MOST_SECONDS, MOST_BUSY_SECONDS = 600, 60
 SLOW = "not killed and not several and not memory and not fills and not decoding_process"
 # Module -> what pytest runs for it: little that takes long, nothing that has the unchanged module in a new process.
 TESTS = {
-    "splits": ["tests/test_splits.py"],
-    "submission": ["tests/test_submission.py"],
-    "predictions": ["tests/test_predictions.py"],
-    "evaluate": ["tests/test_evaluate.py"],
-    "checkpoint": ["tests/test_train.py", "-k", "resumed or damaged or repeat_what"],
-    "run": ["tests/test_train.py", "-k", "not killed and not dropout and not muon"],
-    "prepare": ["tests/test_prepare.py", "-k", f"{SLOW} and not goes_on and not other_files"],
-    "decoding": ["tests/test_prepare.py", "-k", f"{SLOW} and not SIGKILL-2 and not SIGINT"],
-    "loader": ["tests/test_loader.py", "-k", "not larger_than_the_memory"],
-    "folds": ["tests/test_folds.py", "-k", "not killed"],
-    "calibrate": ["tests/test_calibrate.py"],
+    "images.splits": ["tests/images/test_splits.py"],
+    "competition.submission": ["tests/competition/test_submission.py"],
+    "prediction.predictions": ["tests/prediction/test_predictions.py"],
+    "prediction.evaluate": ["tests/prediction/test_evaluate.py"],
+    "training.checkpoint": ["tests/training/test_train.py", "-k", "resumed or damaged or repeat_what"],
+    "runs.run": ["tests/training/test_train.py", "-k", "not killed and not dropout and not muon"],
+    "images.prepare": ["tests/images/test_prepare.py", "-k", f"{SLOW} and not goes_on and not other_files"],
+    "images.decoding": ["tests/images/test_prepare.py", "-k", f"{SLOW} and not SIGKILL-2 and not SIGINT"],
+    "training.loader": ["tests/training/test_loader.py", "-k", "not larger_than_the_memory"],
+    "images.folds": ["tests/images/test_folds.py", "-k", "not killed"],
+    "prediction.calibrate": ["tests/prediction/test_calibrate.py"],
 }
 SWAPS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
 SWAPS |= {ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And}
@@ -147,7 +147,7 @@ def main() -> None:
     started = time.monotonic()
     os.chdir(ROOT)
     torch.set_num_threads(1)
-    source = (PACKAGE / f"{arguments.module}.py").read_text(encoding="utf-8")
+    source = (PACKAGE / f"{arguments.module.replace('.', '/')}.py").read_text(encoding="utf-8")
     assert not is_noticed(arguments.module, source), "the tests fail on the module as it is"
     done = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     known = done.setdefault(arguments.module, {})

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from snellen import ImageSet, calibrate, load_model, runtime
-from snellen.evaluate import describe_accuracy, evaluate, score
-from snellen.modelfile import PACKAGED, save_model
-from snellen.predict import familiarity, features, logits
-from snellen.recipe import show_value
+from snellen import ImageSet, load_model
+from snellen.models.model_file import PACKAGED, save_model
+from snellen.prediction import calibrate
+from snellen.prediction.evaluate import describe_accuracy, evaluate, score
+from snellen.prediction.predict import familiarity, features, logits
+from snellen.runs.recipe import show_value
+from snellen.system import runtime
 
 JPEG = "The images had passed through JPEG at quality 75 once, so this compares with no accuracy on the originals."
 

@@ -10,9 +10,9 @@ import argparse
 import statistics
 from pathlib import Path
 
-from snellen import runtime
-from snellen.imageset import ImageSet
-from snellen.presets import PRESETS
+from snellen.images.imageset import ImageSet
+from snellen.runs.presets import PRESETS
+from snellen.system import runtime
 from speed import train_rate
 
 GLUONCV = 515  # images/s

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from snellen import ImageSet, load_model, runtime
-from snellen.predict import logits, mean_logits
+from snellen import ImageSet, load_model
+from snellen.prediction.predict import logits, mean_logits
+from snellen.system import runtime
 
 
 def plain_logits(model, pixels: np.ndarray, views: int) -> np.ndarray:

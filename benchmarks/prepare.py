@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import seeds
-from snellen.decode import decode
+from snellen.sources.decode import decode
 
 
 def ours(source: Path, out: Path, processes: int) -> tuple[float, float]:

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from snellen.imageset import COLUMNS, ImageSet
-from snellen.options import chosen_recipe
-from snellen.run import Run
+from snellen.cli.options import chosen_recipe
+from snellen.images.imageset import COLUMNS, ImageSet
+from snellen.runs.run import Run
 
 WAYS = {
     "1 process, 2 threads": (1, 2, []),

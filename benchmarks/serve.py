@@ -28,12 +28,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from snellen.modelfile import save_model
-from snellen.models import Classifier, build_network
+from snellen.models.classifier import Classifier, build_network
+from snellen.models.model_file import save_model
 
 PATIENCE = 2.0  # seconds
 CODE = (
-    "import sys\nfrom snellen.serve import serve\nimport torch\ntorch.set_num_threads(1)\n"
+    "import sys\nfrom snellen.serving.serve import serve\nimport torch\ntorch.set_num_threads(1)\n"
     f"serve(sys.argv[1], port=0, patience={PATIENCE}, on_ready=lambda url: print(url, flush=True))\n"
 )
 MIX = ("page", "static", "model", "picture")

@@ -17,13 +17,13 @@ from pathlib import Path
 import torch
 
 import seeds
-from snellen import runtime
-from snellen.budget import step_seconds
-from snellen.imageset import ImageSet
-from snellen.models import build_model
-from snellen.predict import probabilities
-from snellen.presets import PRESETS
-from snellen.recipe import Recipe
+from snellen.images.imageset import ImageSet
+from snellen.models.classifier import build_model
+from snellen.prediction.predict import probabilities
+from snellen.runs.presets import PRESETS
+from snellen.runs.recipe import Recipe
+from snellen.system import runtime
+from snellen.training.budget import step_seconds
 
 
 def train_rate(images: ImageSet, recipe: Recipe, num_batches: int) -> float:

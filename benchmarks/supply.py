@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).parents[1]
-IN_WHEEL = {".py", ".html", ".css", ".js", ".svg", ".json", ".safetensors"}  # under snellen/
+IN_WHEEL = {".py", ".pyi", "py.typed", ".html", ".css", ".js", ".svg", ".json", ".safetensors"}  # under snellen/
 IN_SDIST = {"src", "tests", "benchmarks", "docs"}
 IN_SDIST |= {"README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "constraints.txt", "pyproject.toml"}
 ADDED = {"PKG-INFO", ".gitignore"}  # by the build
@@ -43,7 +43,9 @@ def wrong_in_wheel(names: list[str]) -> list[str]:
         str(path)
         for path in paths
         if not path.parts[0].endswith(".dist-info")
-        and not (path.parts[0] == "snellen" and path.suffix in IN_WHEEL and not path.name.startswith("test"))
+        and not (
+            path.parts[0] == "snellen" and {path.suffix, path.name} & IN_WHEEL and not path.name.startswith("test")
+        )
     ]
 
 

@@ -16,8 +16,8 @@ import torch
 
 import seeds
 import snellen
-from snellen.evaluate import wilson_interval
 from snellen.models.resnet18 import resnet18
+from snellen.prediction.evaluate import wilson_interval
 
 SCORED_AT_ONCE = 250
 

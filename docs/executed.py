@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from click.testing import CliRunner
 
-from snellen.cli import main
+from snellen.cli.commands import main
 
 BLOCK = re.compile(
     r"^(?P<before><!-- (?P<skipped>not run: [^\n]*?) -->\n)?```(?P<language>[^`\n]*)\n(?P<code>.*?)^```$", re.M | re.S

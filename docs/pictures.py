@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from snellen import ImageSet, Run
-from snellen.charts import BLUE, ORANGE
-from snellen.predictions import Predictions
+from snellen.charts.figures import BLUE, ORANGE
+from snellen.prediction.predictions import Predictions
 
 
 def main(folder: Path) -> None:

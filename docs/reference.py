@@ -6,10 +6,10 @@ import re
 
 import click
 
-from snellen.cli import main
-from snellen.models import MODELS, build_network
-from snellen.presets import DEFAULT, PRESETS
-from snellen.recipe import Recipe, show_value
+from snellen.cli.commands import main
+from snellen.models.classifier import MODELS, build_network
+from snellen.runs.presets import DEFAULT, PRESETS
+from snellen.runs.recipe import Recipe, show_value
 
 
 def commands() -> str:

@@ -8,8 +8,8 @@ from collections import Counter
 import numpy as np
 from hypothesis import settings
 
-from snellen import imageset
-from snellen.models import Classifier, build_network
+from snellen.images import imageset
+from snellen.models.classifier import Classifier, build_network
 
 # The same examples at every run: a failure that only chance finds belongs in the open, not in a colleague's branch.
 some = settings(max_examples=25, deadline=None, derandomize=True, database=None)
@@ -61,3 +61,55 @@ def small_model(classes=("cat", "dog", "owl"), size=(16, 16), name="whitened_cnn
 def warnings_in(caplog):
     """The warnings that were said; what else is, depends on the level that other tests have set."""
     return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+def scenes(num, size=32, seed=0, shape=None):
+    """uint8 (num, H, W, 3): smooth colours with a few sharp shapes, as photographs are; no two alike."""
+    height, width = shape or (size, size)
+    draw = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    found = np.empty((num, height, width, 3), dtype=np.uint8)
+    for n in range(num):
+        image = np.zeros((height, width, 3))
+        for _ in range(6):
+            a, b, phase = draw.uniform(-9, 9), draw.uniform(-9, 9), draw.uniform(0, 6)
+            image += np.sin(a * x + b * y + phase)[..., None] * draw.uniform(-25, 25, 3)
+        for _ in range(4):
+            centre, radius = draw.uniform(0.1, 0.9, 2), draw.uniform(0.05, 0.25)
+            inside = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < radius**2
+            image[inside] += draw.uniform(-60, 60, 3)
+        found[n] = np.clip(image + draw.uniform(90, 160), 0, 255)
+    return found
+
+
+CIFAR_NAMES = {
+    "CIFAR-10": ["zebra", "apple"],
+    "CIFAR-100": ["road", "bed", "cup"],
+}  # not sorted: the order is the file's
+
+
+def cifar_planes(seed, num):
+    """uint8 (num, 3072), plane by plane."""
+    return np.random.default_rng(seed).integers(0, 256, size=(num, 3072), dtype=np.uint8)
+
+
+def cifar_batches(kind):
+    """name -> (labels, planes): three train files, out of order on the disk, and a test file."""
+    num_classes = len(CIFAR_NAMES[kind])
+    names = ["data_batch_10", "data_batch_2", "data_batch_1", "test_batch"] if kind == "CIFAR-10" else ["train", "test"]
+    return {
+        name: ([(i + seed) % num_classes for i in range(6)], cifar_planes(seed, 6)) for seed, name in enumerate(names)
+    }
+
+
+def write_cifar_binary(folder, kind):
+    folder.mkdir(parents=True)
+    for name, (labels, planes) in cifar_batches(kind).items():
+        columns = [np.array(labels, dtype=np.uint8)[:, None]]
+        if kind == "CIFAR-100":
+            columns.insert(0, np.full((6, 1), 99, dtype=np.uint8))  # the coarse label is not looked at
+        (folder / f"{name}.bin").write_bytes(np.hstack([*columns, planes]).tobytes())
+    meta = "batches.meta.txt" if kind == "CIFAR-10" else "fine_label_names.txt"
+    (folder / meta).write_text("\n".join(CIFAR_NAMES[kind]) + "\n\n")
+    (folder / "readme.html").write_text("<html>")
+    return folder

@@ -16,10 +16,10 @@ import click
 import pytest
 
 import snellen
-from snellen.cli import main
-from snellen.demo import write_competition
-from snellen.options import chosen_recipe
-from snellen.search_space import parse_space
+from snellen.cli.commands import main
+from snellen.cli.options import chosen_recipe
+from snellen.sources.demo import write_competition
+from snellen.training.search_space import parse_space
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from snellen.cli import main
-from snellen.imageset import ImageSet
-from snellen.options import chosen_recipe
-from snellen.recipe import Recipe
-from snellen.submission import check_submission
+from snellen.cli.commands import main
+from snellen.cli.options import chosen_recipe
+from snellen.competition.submission import check_submission
+from snellen.images.imageset import ImageSet
+from snellen.runs.recipe import Recipe
 
 SETTINGS = ["--recipe", "smoke", "--set", "epochs=8", "--size", "16"]
 

@@ -13,7 +13,7 @@ import snellen
 from made import make_images, noise
 from snellen import PRESETS
 from snellen.errors import DataError, RunError
-from snellen.run import Run
+from snellen.runs.run import Run
 
 ROOT = Path(__file__).parents[1]
 SMOKE = PRESETS["smoke"].with_settings(["precision=float32"])
@@ -62,7 +62,7 @@ def test_a_disk_that_fills_loses_nothing():
 
 FULL = """
 import errno, os, resource, signal, sys
-from snellen.cli import main
+from snellen.cli.commands import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
 main()
@@ -109,7 +109,7 @@ def test_two_recipes_that_begin_in_one_folder_never_mix(images, tmp_path):
 
 VANISH = """
 import os, sys
-from snellen.cli import main
+from snellen.cli.commands import main
 first, gone = sys.argv.pop(1), sys.argv.pop(1)
 def see(event, arguments):
     if event == "open" and first in str(arguments[0]) and os.path.exists(gone):

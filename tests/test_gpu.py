@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from conftest import write_world
-from snellen import runtime
-from snellen.evaluate import evaluate
-from snellen.imageset import ImageSet
-from snellen.modelfile import load_model
-from snellen.predict import probabilities
-from snellen.prepare import prepare
-from snellen.presets import PRESETS
-from snellen.train import train
+from snellen.images.imageset import ImageSet
+from snellen.images.prepare import prepare
+from snellen.models.model_file import load_model
+from snellen.prediction.evaluate import evaluate
+from snellen.prediction.predict import probabilities
+from snellen.runs.presets import PRESETS
+from snellen.system import runtime
+from snellen.training.train import train
 
 DEVICE = "cuda"
 pytestmark = [

@@ -17,11 +17,11 @@ from PIL import Image
 
 import snellen
 from conftest import pack_zip, write_csv
-from snellen.archives import open_container
-from snellen.decode import UnreadablePicture, decode
 from snellen.errors import DataError, RunError
-from snellen.organize import organize
-from snellen.run import Run
+from snellen.images.organize import organize
+from snellen.runs.run import Run
+from snellen.sources.archives import open_container
+from snellen.sources.decode import UnreadablePicture, decode
 
 ROOT = Path(__file__).parents[1]
 
@@ -117,7 +117,7 @@ def test_a_zip_whose_members_overlap_is_no_bomb(tmp_path):
             archive.NameToInfo[copy.filename] = copy
         archive._didModify = True
     code = (
-        "import sys\nfrom snellen.archives import open_container\n"
+        "import sys\nfrom snellen.sources.archives import open_container\n"
         "box = open_container(__import__('pathlib').Path(sys.argv[1]))\n"
         "for name, contents in box.read(box.sizes): pass\n"
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))\n"
@@ -155,8 +155,8 @@ def test_names_that_differ_by_unicode_form_only_are_refused_by_line(tmp_path):
 
 
 def test_a_disk_that_takes_two_names_for_one_loses_no_picture(tmp_path, world):
-    from snellen.organize import _place
-    from snellen.rows import Row
+    from snellen.images.organize import _place
+    from snellen.sources.rows import Row
 
     (tmp_path / "a.png").write_bytes(b"first")
     with pytest.raises(DataError, match="has the name of another file here"):

@@ -48,7 +48,7 @@ def write(page, out):
     code = f"import sys; sys.path.insert(0, {str(DOCS)!r}); import notebooks; from pathlib import Path\n"
     code += f"notebooks.DOCS = Path({str(page.parent)!r}); notebooks.main(Path({str(out)!r}), {page.stem!r})"
     program = out.parent / "snellen"  # the package may not be installed where its tests run
-    program.write_text(f"#!{sys.executable}\nfrom snellen.cli import main\n\nmain(prog_name='snellen')\n")
+    program.write_text(f"#!{sys.executable}\nfrom snellen.cli.commands import main\n\nmain(prog_name='snellen')\n")
     program.chmod(0o755)
     environment = os.environ | {"PATH": f"{os.environ['PATH']}{os.pathsep}{out.parent}"}
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment)
@@ -57,7 +57,7 @@ def write(page, out):
 def test_a_notebook_holds_what_its_cells_printed(tmp_path):
     (tmp_path / "small.md").write_text(
         "# Small\n\n[here](other.md) and [there](https://example.org)\n\n"
-        "```python\nfrom snellen.demo import write_competition\n\n"
+        "```python\nfrom snellen.sources.demo import write_competition\n\n"
         'write_competition("shapes", num_train=40, num_test=10)\nprint(6 * 7)\n```\n\n'
         "```sh\nsnellen show smoke\nls shapes\n```\n\n<!-- not run: never -->\n```sh\nsnellen nothing\n```\n"
     )

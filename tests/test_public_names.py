@@ -1,6 +1,8 @@
+import ast
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import snellen
 
@@ -20,8 +22,21 @@ def test_public_names_are_these():
 
 
 def test_verbs_are_functions_even_after_their_files_are_imported():
-    code = f"import snellen, snellen.compete, snellen.train\nprint(*(callable(getattr(snellen, v)) for v in {VERBS}))"
+    code = "import importlib, snellen\n"
+    code += "for home in {*snellen._HOMES.values()}: importlib.import_module(f'snellen.{home}')\n"
+    code += f"print(*(callable(getattr(snellen, v)) for v in {VERBS}))"
     assert set(run_python(code).split()) == {"True"}
+
+
+def test_type_checkers_are_told_the_same_names():
+    stub = ast.parse((Path(snellen.__file__).parent / "__init__.pyi").read_text())
+    declared = {
+        alias.asname: f"{node.module}.{alias.name}"
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert declared == {name: f"snellen.{home}.{name}" for name, home in snellen._HOMES.items()}
 
 
 def test_every_public_thing_is_documented():
@@ -36,7 +51,7 @@ def test_importing_loads_neither_torch_nor_numpy():
 
 def test_help_loads_neither_torch_nor_numpy():
     code = (
-        "import sys\nfrom click.testing import CliRunner\nfrom snellen.cli import main\n"
+        "import sys\nfrom click.testing import CliRunner\nfrom snellen.cli.commands import main\n"
         "for words in (['--help'], ['train', '--help'], ['compete', '--help']):\n"
         "    result = CliRunner().invoke(main, words)\n    assert result.exit_code == 0, result.output\n"
         "print('torch' in sys.modules, 'numpy' in sys.modules)"
@@ -45,7 +60,7 @@ def test_help_loads_neither_torch_nor_numpy():
 
 
 def test_arguments_have_the_same_names_on_the_command_line():
-    from snellen.cli import main
+    from snellen.cli.commands import main
 
     other_names = {"recipe_name": "recipe", "settings": "recipe", "data": "images", "run": "model", "things": "model"}
     # what is printed, what is told of each epoch, how many processes the command starts

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import write_world
-from snellen.prepare import prepare
+from snellen.images.prepare import prepare
 from test_docs import parse
 
 ROOT = Path(__file__).parents[1]

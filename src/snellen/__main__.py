@@ -3,7 +3,7 @@
 import os
 import sys
 
-from snellen.cli import main
+from snellen.cli.commands import main
 
 if __name__ == "__main__":
     try:

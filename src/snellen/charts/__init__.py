@@ -1,0 +1,1 @@
+"""Figures and the parts of HTML pages: numbers in, pictures out."""

@@ -1,0 +1,228 @@
+"""Figures. matplotlib is imported only to draw."""
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snellen.system import files
+
+Share = tuple[float, float, float]
+Curve = tuple[Sequence[float], Sequence[float]]
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+INK = "#010203"  # stands for the colour of the text around a figure in a page
+
+
+def save_history(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw loss, accuracy and learning rate by epoch as a PNG, from the rows of metrics.jsonl."""
+    figure = _new_figure(9, 3.4)
+    _draw_history(figure, rows)
+    with files.replacing(path) as file:
+        figure.savefig(file, format="png")
+
+
+def history(rows: list[dict[str, Any]]) -> str:
+    """SVG of loss and accuracy by epoch, from the rows of metrics.jsonl."""
+    return _svg("history", "loss and accuracy by epoch", 9, 3.2, lambda figure: _draw_history(figure, rows))
+
+
+def learning_rate(epochs: Sequence[float], rates: Sequence[float]) -> str:
+    """SVG of the learning rate over the epochs."""
+
+    def draw(figure) -> None:
+        axes = figure.subplots()
+        axes.plot(epochs, rates, color=BLUE)
+        axes.set(xlabel="epoch", ylabel="learning rate", xlim=(0, max(epochs)), ylim=(0, None))
+        axes.grid(alpha=0.3)
+
+    return _svg("rate", "learning rate by epoch", 9, 2.2, draw)
+
+
+def reliability(counts: np.ndarray, accuracy: np.ndarray) -> str:
+    """SVG of accuracy by confidence, above how many images have it; by equal bins of confidence, empty ones too."""
+    num = len(counts)
+    edges = np.linspace(0, 100, num + 1)
+
+    def draw(figure) -> None:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        some = counts > 0
+        middle = (edges[:-1] + edges[1:]) / 2
+        upper.bar(middle[some], 100 * accuracy[some], width=90 / num, color=BLUE, label="share right")
+        upper.plot([0, 100], [0, 100], "--", color=ORANGE, label="as stated")
+        upper.set(ylabel="images right (%)", xlim=(0, 100), ylim=(0, 100))
+        upper.legend(loc="upper left")
+        lower.bar(middle, counts, width=90 / num, color=GREEN)
+        lower.set(xlabel="probability stated (%)", ylabel="images")
+        for axes in (upper, lower):
+            axes.grid(alpha=0.3)
+            axes.set_axisbelow(True)
+
+    return _svg("reliability", "share of images right by probability stated", 5.5, 4.4, draw)
+
+
+def study_history(points: Sequence[tuple[int, float, bool]]) -> str:
+    """SVG of the accuracy of each trial of a study, and the best so far.
+
+    points: (number of the trial, its accuracy, whether it went to its end).
+    """
+
+    def draw(figure) -> None:
+        axes = figure.subplots()
+        whole = [(number, 100 * accuracy) for number, accuracy, is_whole in points if is_whole]
+        cut = [(number, 100 * accuracy) for number, accuracy, is_whole in points if not is_whole]
+        if whole:
+            x, y = zip(*whole, strict=True)
+            axes.plot(x, y, "o", color=BLUE, markersize=4, label="complete")
+            axes.step(x, np.maximum.accumulate(y), where="post", color=GREEN, label="best so far")
+        if cut:
+            axes.plot(*zip(*cut, strict=True), "x", color=ORANGE, markersize=5, label="stopped early")
+        axes.set(xlabel="trial", ylabel="valid accuracy (%)")
+        _whole_numbers(axes)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right")
+
+    return _svg("study", "accuracy of each trial, and the best so far", 9, 3.2, draw)
+
+
+def study_curves(curves: Sequence[tuple[dict[int, float], bool]]) -> str:
+    """SVG of the trials' curves: percent of training done to accuracy, and whether the trial went to its end."""
+
+    def draw(figure) -> None:
+        axes = figure.subplots()
+        for curve, is_whole in curves:
+            colour, style, mark = (BLUE, "-", "o") if is_whole else (ORANGE, "--", "x")
+            values = [100 * accuracy for accuracy in curve.values()]
+            axes.plot(list(curve), values, style, color=colour, alpha=0.6, linewidth=1, marker=mark, markersize=3)
+        axes.set(xlabel="training done (%)", ylabel="valid accuracy (%)", xlim=(0, 102))
+        axes.grid(alpha=0.3)
+
+    return _svg("curves", "accuracy of each trial while it trained; dashed where it was stopped early", 9, 3.2, draw)
+
+
+def importances(shares: dict[str, float]) -> str:
+    """SVG of the share that each setting has in what makes a trial good."""
+
+    def draw(figure) -> None:
+        axes = figure.subplots()
+        axes.barh(list(shares), list(shares.values()), color=BLUE)
+        axes.invert_yaxis()
+        axes.set(xlabel="importance", xlim=(0, 1))
+        axes.grid(alpha=0.3, axis="x")
+        axes.set_axisbelow(True)
+
+    return _svg("importances", "importance of each setting", 7, 0.8 + 0.28 * len(shares), draw)
+
+
+def comparison(names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve]) -> str:
+    """SVG of runs side by side: accuracies with their intervals, and the way there by time.
+
+    shares: (low, accuracy, high) of each run; curves: its minutes of training and valid accuracies, epoch by epoch.
+    """
+    what = "accuracy of each run with its interval, and by minutes of training"
+    height = _comparison_height(len(names))
+    return _svg("comparison", what, 9, height, lambda figure: _draw_comparison(figure, names, shares, curves))
+
+
+def save_comparison(names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve], path: Path) -> None:
+    """The same as a PNG."""
+    with _style():
+        figure = _new_figure(9, _comparison_height(len(names)))
+        _draw_comparison(figure, names, shares, curves)
+        with files.replacing(path) as file:
+            figure.savefig(file, format="png")
+
+
+def _comparison_height(num: int) -> float:
+    return max(3.0, 1.2 + 0.3 * num)
+
+
+def _draw_comparison(figure, names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve]) -> None:
+    colours = [BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9"]
+    marks = "osD^vP"
+    dots, lines = figure.subplots(1, 2, width_ratios=[3, 4])
+    for place, (name, (low, share, high), (x, y)) in enumerate(zip(names, shares, curves, strict=True)):
+        colour, mark = colours[place % len(colours)], marks[place // len(colours) % len(marks)]
+        reach = [[100 * (share - low)], [100 * (high - share)]]
+        dots.errorbar(100 * share, place, xerr=reach, fmt=mark, color=colour, capsize=4)
+        lines.plot(x, [100 * value for value in y], color=colour, marker=mark, markersize=3, label=name)
+    dots.set(xlabel="accuracy (%), 95% interval", yticks=range(len(names)), yticklabels=names)
+    dots.set_ylim(len(names) - 0.5, -0.5)
+    lines.set(xlabel="minutes of training", ylabel="valid accuracy (%)")
+    if len(names) <= 10:
+        lines.legend()
+    for axes in (dots, lines):
+        axes.grid(alpha=0.3)
+
+
+def _draw_history(figure, rows: list[dict[str, Any]]) -> None:
+    losses, accuracies = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in rows]
+    for axes, key, name in ((losses, "loss", "loss (nats)"), (accuracies, "accuracy", "accuracy (%)")):
+        scale = 100 if key == "accuracy" else 1
+        for split, colour, style in (("train", BLUE, "--"), ("valid", ORANGE, "-")):
+            column = f"{split}_{key}"
+            if column in rows[-1]:
+                values = [scale * row[column] for row in rows]
+                label = f"{split} {values[-1]:.2f}{'%' if scale == 100 else ''}"
+                axes.plot(epochs, values, style, color=colour, label=label, marker="o", markersize=3)
+        axes.set(xlabel="epoch", ylabel=name, xlim=(min(epochs) - 0.5, max(epochs) + 0.5))
+        _whole_numbers(axes)
+        axes.grid(alpha=0.3)
+        axes.legend()
+
+
+def _whole_numbers(axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _new_figure(width: float, height: float):
+    """width, height: inches."""
+    from matplotlib.figure import Figure  # not pyplot: no global state, no window, nothing to close
+
+    return Figure(figsize=(width, height), dpi=110, layout="constrained")
+
+
+@contextlib.contextmanager
+def _style(**settings: Any) -> Iterator[None]:
+    """Names are drawn as they are, dollar signs too; letters that the font lacks are no reason to warn."""
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False} | settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def _svg(name: str, what: str, width: float, height: float, draw: Callable[[Any], None]) -> str:
+    """A figure as an <svg> element for a page: in the colour of its text, the same bytes for the same figure.
+
+    name: tells its ids from those of other figures; what: for those who do not see it.
+    """
+    inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    settings: dict[str, Any] = dict.fromkeys(inked, INK)
+    # Text stays text: it can be searched, selected and read out.
+    settings |= {"svg.fonttype": "none", "svg.hashsalt": "snellen", "legend.frameon": False, "grid.color": INK}
+    settings |= {"axes.spines.top": False, "axes.spines.right": False, "grid.linewidth": 0.4}
+    with _style(**settings):
+        figure = _new_figure(width, height)
+        draw(figure)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    head, _, body = file.getvalue().partition("<svg")[2].partition(">")
+    box = re.search(r'viewBox="[^"]*"', head)
+    assert box, "matplotlib writes the size of its figures"
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r" font-family: [^;\"]*;?", "", body)  # that of the page
+    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body).replace(INK, "currentColor")
+    body = body.replace(BLUE.lower(), f"var(--accent, {BLUE})")  # on dark paper a page has a lighter blue
+    shape = f'{box[0]} style="max-width: {96 * width:.0f}px"'
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return f'<svg {names} {shape} role="img" aria-label="{what}">{body}'

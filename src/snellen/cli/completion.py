@@ -1,0 +1,52 @@
+"""What the shell offers while a command line is typed: recipes, settings, splits and sources. It loads no torch."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+
+import click
+from click.shell_completion import CompletionItem
+
+from snellen.runs.presets import PRESETS
+from snellen.runs.recipe import Recipe, show_value
+
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def words(*names: str, files: bool = False) -> Complete:
+    """Offer these words, and with `files` the files that lie there too."""
+
+    def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+        # Files first: bash forgets what came before them, and offers files where no word fits.
+        return ([CompletionItem(typed, type="file")] if files else []) + starting(typed, names)
+
+    return complete
+
+
+def settings(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+    """Offer `field=`, with its meaning; when the field is clear, also the values that it may take."""
+    name, equals, value = typed.partition("=")
+    matching = [f for f in fields(Recipe) if (f.name == name if equals else f.name.startswith(name))]
+    found = [] if equals else [CompletionItem(f"{f.name}=", help=f.metadata["meaning"]) for f in matching]
+    if len(matching) == 1:
+        (field,) = matching
+        found += starting(f"{field.name}={value}", [f"{field.name}={text}" for text in _values(field)])
+    return found
+
+
+def starting(typed: str, names: Iterable[str]) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in names if name.startswith(typed)]
+
+
+def _values(field) -> list[str]:
+    """All values where there are few; otherwise those that the named recipes use."""
+    if type(field.default) is bool:
+        return ["true", "false"]
+    if field.metadata["choices"]:
+        return [str(choice) for choice in field.metadata["choices"]]
+    used = {show_value(getattr(recipe, field.name)): None for recipe in (Recipe(), *PRESETS.values())}
+    return list(used)
+
+
+recipes = words(*PRESETS, files=True)
+splits = words("train", "valid", "test")
+sources = words("demo", "cifar10-tiny", "cifar10", files=True)

@@ -1,0 +1,88 @@
+"""The options that several commands share, and what their words mean. numpy and torch are not imported for them."""
+
+import functools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snellen.cli import completion
+from snellen.runs.named_recipes import find_recipe
+from snellen.runs.presets import DEFAULT
+
+PATH = click.Path(path_type=Path)
+
+
+def options(*decorators: Callable) -> Callable:
+    """Several click decorators as one, in reading order."""
+    return lambda function: functools.reduce(lambda f, decorate: decorate(f), reversed(decorators), function)
+
+
+class Duration(click.ParamType):
+    """Seconds, written as 90, 90s, 30m, 2h or 1d."""
+
+    name = "time"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+        text = str(value).strip()
+        try:
+            seconds = float(text.rstrip("smhd")) * units[text[-1]] if text[-1:] in units else float(text)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            self.fail(f'"{value}" is not a length of time: write for example 90s, 30m or 2h.', parameter, context)
+        return seconds
+
+
+raw_files = options(
+    click.option("--labels", type=PATH, help="The labels CSV, where the guess is wrong."),
+    click.option("--test", type=PATH, help="The folder of test images, where the guess is wrong."),
+    click.option("--sample", type=PATH, help="The sample submission CSV, where the guess is wrong."),
+    click.option("--size", type=click.IntRange(4, 1024), metavar="PIXELS", help="Side of the prepared images."),
+    click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out instead of stopping."),
+    click.option("--group-duplicates", is_flag=True, help="Keep duplicates on one side of the split."),
+)
+the_folds = click.option(
+    "--folds", type=click.IntRange(2), metavar="K", help="K models, each validated on another part of all labels."
+)
+the_split = options(
+    click.option(
+        "--valid-share", type=float, default=0.1, show_default=True, help="Share of each class to validate on."
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Decides which images validate."),
+)
+the_recipe = options(
+    click.option(
+        "--recipe",
+        "recipe_name",
+        metavar="NAME",
+        shell_complete=completion.recipes,
+        help="A name, a recipe.json, a run for its recipe, or a study for its best.",
+    ),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        shell_complete=completion.settings,
+        help="Change a setting of the recipe.",
+    ),
+)
+the_budget = click.option(
+    "--budget", type=Duration(), metavar="TIME", help="Be done in 90s, 10m or 2h: chooses recipe and epochs."
+)
+the_device = click.option("--device", metavar="NAME", help="cpu, cuda, mps, ...; by default the best there is.")
+the_views = click.option("--views", type=click.Choice(["1", "2", "6"]), help="Views averaged; by default the recipe's.")
+
+
+def chosen_recipe(name: str | None, settings: tuple[str, ...], budget: float | None = None):
+    """The recipe that --recipe and --set mean; None where a budget is to choose it."""
+    if budget is not None:
+        if any(text.startswith("epochs=") for text in settings):
+            raise click.UsageError("--budget plans the epochs: leave one of them out, it or --set epochs")
+        if name is None and not settings:
+            return None
+    return find_recipe(DEFAULT if name is None else name).with_settings(settings)

@@ -1,0 +1,129 @@
+"""Raw files -> submission.csv: the verbs in a row, each in its own folder, each continued if it stopped."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from snellen.competition.submission import write_submission
+from snellen.errors import DataError
+from snellen.images.folds import CrossValidation
+from snellen.images.imageset import SAMPLE, ImageSet
+from snellen.images.prepare import prepare
+from snellen.prediction.evaluate import describe_accuracy, evaluate
+from snellen.prediction.predict import predict
+from snellen.reports.report import report
+from snellen.runs.named_recipes import find_recipe
+from snellen.runs.recipe import Recipe, show_value
+from snellen.runs.run import Epoch, Run, locked
+from snellen.sources.source import is_source
+from snellen.system import files
+from snellen.system.progress import Progress
+from snellen.training.budget import settled
+from snellen.training.train import train
+
+log = logging.getLogger("snellen")
+
+REPORT_SECONDS = 10.0  # what the report and the start of the command take, about
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What `compete` made."""
+
+    images: ImageSet
+    run: Run | CrossValidation  # trained on the train split, validated; with folds all of them
+    scores: dict[str, Any]  # of `run` on the valid split; with folds on all labelled images, out of fold
+    final: Run | CrossValidation  # what predicts: trained on everything labelled; `run` itself without refit
+    submission: Path | None  # None where there are no test images
+
+
+def compete(
+    source: str | Path,
+    out: str | Path,
+    *,
+    recipe: Recipe | str | Path | None = None,
+    budget: float | None = None,
+    valid_share: float = 0.1,
+    seed: int = 0,
+    refit: bool = True,
+    folds: int | None = None,
+    labels: str | Path | None = None,
+    test: str | Path | None = None,
+    sample: str | Path | None = None,
+    size: int | None = None,
+    skip_unreadable: bool = False,
+    group_duplicates: bool = False,
+    device: str | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_progress: Progress | None = None,
+) -> Entry:
+    """Prepare, train and validate, train again on all labelled images, classify the test images, write the submission.
+
+    `out` gets data/, run/, refit/, evaluation.json, report.html, predictions.csv and submission.csv. Run again,
+    it goes on where it stopped. seed decides the split; the recipe's own seed the training. folds: train so many,
+    each validated on its share of all labelled images, into folds/ instead of run/ and refit/; the submission is from
+    their average, and there is no report. recipe: as `train` takes it. budget: seconds that all of it may
+    take; see budget.py. Raises what the verbs raise.
+    """
+    out, started = Path(out), time.perf_counter()
+    if is_source(source, out):
+        raise DataError(
+            f'"{out}" is the source: data/, run/ and the rest would be mixed with its files.',
+            where="--out",
+            expected="a new folder, or one that `snellen compete` wrote",
+            do="choose another --out",
+        )
+    chosen = None if recipe is None else find_recipe(recipe)
+    with locked(out):
+        log.info("prepare: %s -> %s", source, out / "data")
+        images = prepare(
+            source,
+            out / "data",
+            labels=labels,
+            test=test,
+            sample=sample,
+            size=size,
+            valid_share=valid_share,
+            seed=seed,
+            skip_unreadable=skip_unreadable,
+            group_duplicates=group_duplicates,
+            on_progress=on_progress,
+        )
+        log.info("%s", images)
+        folder = out / ("run" if folds is None else "folds")
+        left = None if budget is None else budget - (time.perf_counter() - started) - REPORT_SECONDS
+        refits, num_test = refit and folds is None, images.counts.get("test", 0)
+        recipe = settled(chosen, images, folder, left, folds, refit=refits, classified=num_test, device=device)
+        fit = partial(train, images, recipe, device=device, on_epoch=on_epoch, on_progress=on_progress)
+        run: Run | CrossValidation
+        log.info("train: %s for %s epochs -> %s", recipe.model, show_value(recipe.epochs), folder)
+        if folds is not None:
+            run = train(images, recipe, folder, folds=folds, device=device, on_epoch=on_epoch, on_progress=on_progress)
+            scores = run.scores or {}
+        else:
+            run = fit(folder)
+            scores = evaluate(run, images, device=device)
+        files.write_json(out / "evaluation.json", scores)
+        log.info("evaluate: %s", describe_accuracy(scores))
+        if isinstance(run, Run):
+            report(run, images, out=out / "report.html", device=device)
+        final = run
+        if refits:
+            log.info("refit on all %d labelled images -> %s", len(images.select("train", "valid")), out / "refit")
+            final = fit(out / "refit", on="train+valid", calibrated_by=run.folder)
+        if "test" not in images.counts:
+            log.warning("there are no test images, so there is no submission to write")
+            return Entry(images, run, scores, final, None)
+        guesses = predict(final, images, out=out / "predictions.csv", device=device, on_progress=on_progress)
+        submission = write_submission(guesses, images, out / "submission.csv")
+        if (images.folder / SAMPLE).exists():
+            log.info("submission: %d lines, checked against the competition's sample", len(guesses))
+        else:
+            log.info(
+                "submission: %d lines, one for each test picture; there is no sample to check against", len(guesses)
+            )
+        return Entry(images, run, scores, final, submission)

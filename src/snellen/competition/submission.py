@@ -1,0 +1,184 @@
+"""Predictions + the competition's own sample -> a checked submission file."""
+
+import csv
+import io
+import logging
+from collections.abc import Set
+from pathlib import Path
+
+from snellen.errors import DataError, first_few, some_of
+from snellen.images.imageset import SAMPLE, ImageSet
+from snellen.prediction.predictions import Predictions
+from snellen.system import files
+
+log = logging.getLogger("snellen")
+
+
+def write_submission(
+    predictions: Predictions | str | Path, images: ImageSet | str | Path, out: str | Path = "submission.csv"
+) -> Path:
+    """Write the sample submission's header and ids, in its order, with the predicted labels; check every line.
+
+    A sample with one column per class gets probabilities instead. Without a sample: id,label in the order of the test
+    images. Test images that `prepare` had to leave out get the most frequent class (or the class shares), with a
+    warning. Raises DataError for missing or unknown ids; then nothing is written.
+    """
+    images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    out, (header, sample_ids) = Path(out), _sample(images)
+    _check_target(out, images, header, sample_ids)
+    predictions = predictions if isinstance(predictions, Predictions) else Predictions.open(predictions)
+    if predictions.classes != images.classes:
+        raise DataError(
+            f"the predictions are of the classes {some_of(predictions.classes)}.",
+            expected=f"those of {images.folder}: {some_of(images.classes)}",
+            do="predict with a model trained on this data",
+        )
+    left_out = set(_left_out(images))
+    known = dict(zip(predictions.ids.tolist(), predictions.probabilities, strict=True))
+    test_ids = known.keys() | left_out
+    if missing := [id for id in sample_ids if image_id(id, test_ids) is None]:
+        raise DataError(
+            f"{len(missing)} of {len(sample_ids)} ids have no prediction, first {first_few(missing)}.",
+            where=str(images.folder / SAMPLE),
+            expected="a prediction for every test image",
+            do="predict the test split: snellen predict RUN DATA --split test --out predictions.csv",
+        )
+    wanted = [(id, own) for id in sample_ids if (own := image_id(id, test_ids)) is not None]
+    if extra := sorted(known.keys() - {own for _, own in wanted}):
+        raise DataError(
+            f"{len(extra)} predictions have ids that the submission does not ask for, first {first_few(extra)}.",
+            where=str(images.folder / SAMPLE),
+            expected="predictions of the test images and no others",
+            do="predict the test split: snellen predict RUN DATA --split test --out predictions.csv",
+        )
+    counts = images.about["class_counts"]
+    frequent = max(images.classes, key=lambda name: counts[name])
+    columns = class_columns(header, images)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for id, own in wanted:
+        if columns is None:
+            writer.writerow([id, predictions.label_of(own) if own in known else frequent])
+        elif own in known:
+            writer.writerow([id, *(f"{known[own][column]:.9g}" for column in columns)])
+        else:
+            shares = [counts[images.classes[column]] / sum(counts.values()) for column in columns]
+            writer.writerow([id, *(f"{share:.9g}" for share in shares)])
+    if left_out:
+        what = f'the most frequent class, "{frequent}"' if columns is None else "the shares of the classes"
+        log.warning("%d test images could not be read; their lines hold %s", len(left_out), what)
+    _check(text.getvalue(), out, images, header, sample_ids)
+    files.write_text(out, text.getvalue())
+    return out
+
+
+def _check_target(out: Path, images: ImageSet, header: list[str], ids: list[str]) -> None:
+    """Raise DataError where the submission would replace anything but one with the same header and ids."""
+    sample = images.folder / SAMPLE
+    if out.is_file() and sample.exists() and out.read_bytes() == sample.read_bytes():
+        raise DataError(f'"{out}" is the competition\'s sample.', where="--out", do="choose another --out")
+    lines = io.StringIO(newline="")
+    csv.writer(lines, lineterminator="\n").writerows([header, ids[:1]])
+    # The id of the first line as well: a list of labels may have the same header.
+    files.check_target(out, lines.getvalue().rstrip("\n"), "a submission of this competition")
+
+
+def check_sample(images: ImageSet) -> None:
+    """Raise DataError now for a sample that no submission could follow, not after hours of training."""
+    header, sample_ids = _sample(images)
+    class_columns(header, images)
+    known = {*images.ids[images.splits == "test"].tolist(), *_left_out(images)}
+    if missing := [id for id in sample_ids if image_id(id, known) is None]:
+        raise DataError(
+            f"{len(missing)} of {len(sample_ids)} lines of the sample submission do not begin with the id of a test "
+            f"image, first {first_few(missing)}.",
+            where=SAMPLE,
+            expected="comma-separated lines: a header, then one line for each test image that begins with its id",
+            do="give the competition's own file: --sample CSV",
+        )
+
+
+def check_submission(path: str | Path, images: ImageSet) -> int:
+    """Compare a submission with the sample line by line; returns the number of images in it.
+
+    Raises DataError that names the first line that differs: header, id, order, a label that is no class, a probability
+    that is none, a line too many or too few.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise DataError(f"the submission cannot be read: {problem}.", where=str(path), do="write it again") from None
+    return _check(text, path, images, *_sample(images))
+
+
+def _check(text: str, path: Path, images: ImageSet, header: list[str], sample_ids: list[str]) -> int:
+    columns = class_columns(header, images)
+
+    def wrong(what: str, line: int, expected: str) -> DataError:
+        again = "write it again: snellen submission predictions.csv DATA --out submission.csv"
+        return DataError(what, where=f"{path}, line {line}", expected=expected, do=again)
+
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+    except csv.Error as problem:
+        raise DataError(f"the submission cannot be read: {problem}.", where=str(path), do="write it again") from None
+    if not rows or rows[0] != header:
+        raise wrong(f'the header is "{",".join(rows[0]) if rows else ""}".', 1, f'the sample\'s: "{",".join(header)}"')
+    if len(rows) - 1 != len(sample_ids):
+        raise wrong(f"there are {len(rows) - 1} lines.", len(rows), f"{len(sample_ids)}, one for each id of the sample")
+    for line, (row, id) in enumerate(zip(rows[1:], sample_ids, strict=True), start=2):
+        if len(row) != len(header) or row[0] != id:
+            raise wrong(f'the line is "{",".join(row)[:60]}".', line, f'id "{id}" and {len(header) - 1} values')
+        if columns is None and row[1] not in images.classes:
+            raise wrong(f'"{row[1]}" is not a class.', line, f"one of {some_of(images.classes, 10)}")
+        if columns is not None and not all(_is_probability(value) for value in row[1:]):
+            raise wrong(f"a value of id {id} is not a probability.", line, "numbers from 0 to 1")
+    return len(sample_ids)
+
+
+def class_columns(header: list[str], images: ImageSet) -> list[int] | None:
+    """For a sample with one probability column per class: the class of each column. None for id,label."""
+    if len(header) == 2 and (header[1] == "label" or header[1] not in images.classes):
+        return None  # also where a class is called "label"
+    if sorted(header[1:]) == sorted(images.classes):
+        return [images.classes.index(name) for name in header[1:]]
+    raise DataError(
+        f'the sample submission has the columns "{",".join(header)[:80]}".',
+        where=str(images.folder / SAMPLE),
+        expected=f"an id and a label, or an id and one column per class ({some_of(images.classes)})",
+        do="give the right file: snellen prepare ... --sample CSV",
+    )
+
+
+def image_id(name: str, known: Set[str]) -> str | None:
+    """The id among `known` that a sample's `name` means: itself, or itself without a file extension."""
+    if name in known:
+        return name
+    stem = name.rsplit(".", 1)[0]
+    return stem if stem in known else None
+
+
+def _sample(images: ImageSet) -> tuple[list[str], list[str]]:
+    """Header and ids that the submission must have."""
+    path = images.folder / SAMPLE
+    if not path.exists():
+        test = images.select("test")
+        return ["id", "label"], [*test.ids.tolist(), *_left_out(images)]
+    # Read as prepare read it when it checked the ids: UTF-8, a byte-order mark allowed.
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        rows = [row for row in csv.reader(file) if row]
+    return rows[0], [row[0] for row in rows[1:]]
+
+
+def _left_out(images: ImageSet) -> list[str]:
+    """Ids of the test images that could not be read."""
+    return [entry["id"] for entry in images.about["skipped"] if entry["split"] == "test"]
+
+
+def _is_probability(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False

@@ -1,0 +1,75 @@
+"""Images that stand out by simple measures: blank, grey among coloured, very dark, very pale, very busy, and so on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from snellen.system.progress import Progress
+
+BLANK = 3.0  # grey levels, standard deviation over an image: below, there is nothing to see
+GREY = 1.0  # levels between the strongest and the weakest colour, mean over an image: below, it has no colour
+RARE = 0.05  # share of images up to which grey ones are odd
+FAR = 3.0  # interquartile ranges beyond the quartiles
+PIECE = 4096  # images in memory as floats at once
+
+
+@dataclass(frozen=True)
+class Odd:
+    """One image that stands out."""
+
+    index: int  # position
+    kind: str
+    why: str
+
+
+def find(pixels: np.ndarray, *, on_progress: Progress | None = None) -> tuple[Odd, ...]:
+    """Images that stand out, kind by kind, the most extreme first; an image is named once, for the first reason.
+
+    pixels: uint8 (N, H, W, 3), memory-mapped or not.
+    Brightness, contrast, colour and detail stand out when they lie more than three interquartile ranges outside the
+    quartiles of all images: Tukey, "Exploratory Data Analysis" (1977), whose name for it is "far out".
+    """
+    brightness, contrast, colour, detail = _measures(pixels, on_progress)
+    found: dict[int, Odd] = {}
+
+    def add(kind: str, index: np.ndarray, why: str, values: np.ndarray) -> None:
+        for i in index.tolist():
+            found.setdefault(i, Odd(i, kind, why.format(values[i])))
+
+    blank = np.flatnonzero(contrast < BLANK)
+    add("blank", blank[np.argsort(contrast[blank], kind="stable")], "contrast {:.1f} of 127 levels", contrast)
+    grey = np.flatnonzero((colour < GREY) & (contrast >= BLANK))
+    if len(grey) <= RARE * len(pixels):
+        add("without colour", grey, "most others have colour", colour)
+    for values, low, high, what in (
+        (brightness, "very dark", "very bright", "mean brightness {:.0f} of 255"),
+        (contrast, "very pale", "very strong contrast", "contrast {:.1f} of 127 levels"),
+        (colour, "almost grey", "very colourful", "{:.0f} levels between colours"),
+        (detail, "very smooth", "very busy", "{:.1f} levels from pixel to pixel"),
+    ):
+        first, third = np.percentile(values, [25, 75])
+        reach = FAR * (third - first)
+        for kind, index, sign in (
+            (low, np.flatnonzero(values < first - reach), 1),
+            (high, np.flatnonzero(values > third + reach), -1),
+        ):
+            usual = f"{what}; half of the images: {first:.0f} to {third:.0f}"
+            add(kind, index[np.argsort(sign * values[index], kind="stable")], usual, values)
+    return tuple(found.values())
+
+
+def _measures(pixels: np.ndarray, on_progress: Progress | None) -> np.ndarray:
+    """float32 (4, N), in levels: mean, standard deviation, mean distance of colours, mean step to the next pixel."""
+    found = np.empty((4, len(pixels)), dtype=np.float32)
+    for start in range(0, len(pixels), PIECE):
+        part = slice(start, start + PIECE)
+        red, green, blue = (pixels[part, ..., channel] for channel in range(3))
+        spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+        grey = (red.astype(np.float32) + green + blue) / 3
+        across, down = np.abs(np.diff(grey, axis=2)), np.abs(np.diff(grey, axis=1))
+        found[0, part], found[1, part] = grey.mean(axis=(1, 2)), grey.std(axis=(1, 2))
+        found[2, part] = spread.mean(axis=(1, 2))
+        found[3, part] = (across.mean(axis=(1, 2)) + down.mean(axis=(1, 2))) / 2
+        if on_progress:
+            on_progress("measure", min(start + PIECE, len(pixels)), len(pixels))
+    return found

@@ -1,0 +1,290 @@
+"""Raw files -> ImageSet: every picture is decoded once, into one array, beside what is known of it."""
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+import platform
+import shutil
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import PIL
+
+import snellen
+from snellen.competition.submission import check_sample
+from snellen.errors import DataError, first_few
+from snellen.images.decoding import HEADER_BYTES, decode_into, write_at
+from snellen.images.duplicates import groups
+from snellen.images.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet, read_table, table_digest
+from snellen.images.splits import splits_of
+from snellen.runs.recipe import SMALLEST
+from snellen.sources.rows import Row
+from snellen.sources.source import identity, is_source, open_source, results_inside
+from snellen.sources.tables import FORMULA
+from snellen.system import files
+from snellen.system.folders import replacing_folder
+from snellen.system.progress import Progress
+
+log = logging.getLogger("snellen")
+OURS = {"about.json", "images.npy", "rows.csv", SAMPLE}  # what may be removed without losing anything of a person's
+DECODED = "decoded.npy"  # while preparing: a place for each picture of the source, the unreadable ones too
+
+
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    *,
+    labels: str | Path | None = None,
+    test: str | Path | None = None,
+    sample: str | Path | None = None,
+    size: int | None = None,
+    valid_share: float = 0.1,
+    seed: int = 0,
+    skip_unreadable: bool = False,
+    group_duplicates: bool = False,
+    processes: int | None = None,
+    on_progress: Progress | None = None,
+) -> ImageSet:
+    """Decode the pictures of `source` into the folder `out`, split the labelled ones, and open the result.
+
+    source: a folder, an archive, or one of the words demo, cifar10-tiny, cifar10; what it is, is found out by looking.
+    labels, test, sample: override the guess: the labels CSV, the folder of test pictures, the sample submission.
+    size: pixels of both sides. Without it: that of the first 64 pictures, if they are square, alike and at most 96
+    pixels large; otherwise 32. How pictures of another size are brought to it is told in `decode`.
+    valid_share, seed: see `choose_valid`. A source with a valid folder of its own keeps its split.
+    skip_unreadable: leave pictures out that cannot be decoded; they are listed in about.json. Where there are any, the
+    images take twice their room on the disk for a while.
+    group_duplicates: keep duplicates on one side of the split: a labelled picture that has one is for training. In
+    folds duplicates stay together.
+    processes: how many decode; by default one for each processor, where there are so many pictures that it pays.
+    on_progress: called with ("decode", images done, images in all), and from a download.
+
+    `out` appears whole or not at all. If it holds just this already it is opened. After a stop the same call goes on
+    with what was decoded, if the files have kept their sizes and times. Raises DataError.
+    """
+    out = Path(out)
+    if size is not None and not 4 <= size <= 1024:
+        raise DataError(f"image size {size} is out of range.", where="--size", expected="4 to 1024 pixels")
+    given: dict[str, Any] = {"labels": labels, "test": test, "sample": sample, "skip": results_inside(source, out)}
+    if is_source(source, out):
+        raise DataError(f'"{out}" is the source: it is not overwritten.', where="--out", do="choose another --out")
+    if size is not None:
+        _warn_of_size(size)
+    origin = identity(source, **given)
+    options = {"size": size, "valid_share": valid_share, "seed": seed}
+    options |= {"skip_unreadable": skip_unreadable, "group_duplicates": group_duplicates}
+    if _is_done(out, origin, options):
+        log.info("%s holds these images already", out)
+        return ImageSet.open(out)
+    # What a stopped prepare has decoded is good for one of the same files into the same size by the same program.
+    good_for = {"source": origin, "size": size, "versions": [snellen.__version__, PIL.__version__], "file": DECODED}
+    with replacing_folder(out, kept_for=json.dumps(good_for, sort_keys=True)) as work:
+        scratch = work / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)  # of a prepare that was stopped
+        scratch.mkdir()
+        opened = open_source(source, scratch=scratch, on_progress=on_progress, **given)
+        splits_of(opened.rows, valid_share, seed)  # what is wrong with the labels is said before decoding
+        decoded, note, images = work / DECODED, work / "decoded.json", work / "images.npy"
+        decoded.touch()
+        with open(decoded, "r+b", buffering=0) as file:
+            side, unreadable, num_resized = decode_into(
+                file, opened, size, done=note, processes=processes, on_progress=on_progress
+            )
+            if size is None:
+                _warn_of_size(side)
+            rows = _readable_rows(opened.rows, unreadable, skip_unreadable)
+            if not unreadable:
+                write_at(file, 0, _header(len(rows), side))
+                os.fsync(file.fileno())
+        if unreadable:  # not in place: a stop between two moves would leave what the note does not tell of
+            _copy_readable(decoded, images, len(opened.rows), unreadable, side)
+        pixels = images if unreadable else decoded
+        duplicates = _duplicates(pixels, rows, on_progress) if group_duplicates else []
+        splits = splits_of(rows, valid_share, seed, {id for group in duplicates for id in group})
+        rows_csv = _rows_csv(rows, splits)
+        with open(pixels, "rb") as file:
+            digest, mean, std = _measure(file, side, [split == "train" for split in splits], rows_csv)
+        with files.replacing(work / "rows.csv") as csv_file:
+            csv_file.write(rows_csv)
+        if opened.sample is not None:
+            with files.replacing(work / SAMPLE) as sample_file:
+                sample_file.write(opened.sample)
+        shutil.rmtree(scratch)
+        note.unlink()  # before what it tells of
+        if unreadable:
+            decoded.unlink()
+        else:
+            os.replace(decoded, images)
+        counts, class_counts = Counter(splits), Counter(row.label for row in rows if row.split != "test")
+        if absent := [name for name in opened.classes if not class_counts[name]]:
+            log.warning("%d classes have no image, first %s", len(absent), first_few(absent))
+        if formulas := [name for name in (*opened.classes, *(row.id for row in rows)) if FORMULA.match(name)]:
+            # Kept as they are: a submission must have the ids of its competition.
+            log.warning(
+                "%d ids or classes look like formulas, first %s: a spreadsheet computes them; import results as text",
+                len(formulas),
+                first_few(formulas),
+            )
+        about = {
+            "format": 1,
+            "classes": list(opened.classes),
+            "size": [side, side],
+            "counts": {split: counts[split] for split in SPLITS},
+            "class_counts": {name: class_counts[name] for name in opened.classes},
+            "mean": mean,
+            "std": std,
+            "skipped": [_skipped(opened.rows[index], reason) for index, reason in sorted(unreadable.items())],
+            "resized": num_resized,
+            "sample": None if opened.sample is None else SAMPLE,
+            "kind": opened.kind,
+            "source": origin,
+            "options": options,
+            **({"duplicates": duplicates} if group_duplicates else {}),
+            "fingerprint": digest,
+            "rows_sha256": table_digest(read_table(rows_csv)),
+            "versions": {
+                "snellen": snellen.__version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "pillow": PIL.__version__,
+            },
+        }
+        files.write_json(work / "about.json", about)
+        if opened.sample is not None:
+            check_sample(ImageSet.open(work))
+    return ImageSet.open(out)
+
+
+def _is_done(out: Path, origin: dict[str, Any], options: dict[str, Any]) -> bool:
+    """Whether `out` holds just these images. Raises DataError where it holds anything else: nothing is overwritten."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    elsewhere = "choose another --out"
+    if not (out / "about.json").is_file() or not (out / "images.npy").is_file():
+        raise DataError(f'"{out}" is there already, and holds no prepared images.', where="--out", do=elsewhere)
+    if not {path.name for path in out.iterdir()} - OURS:
+        elsewhere += ", or remove the folder"
+    about = files.read_json(out / "about.json", error=DataError, do=elsewhere)
+    old = about if isinstance(about, dict) else {}
+    if old.get("source") == origin and old.get("options") == options:
+        return True
+    before: dict[str, Any] = old["options"] if isinstance(old.get("options"), dict) else {}
+    changes = [
+        f"{name}: {before.get(name)} there, {value} now" for name, value in options.items() if before.get(name) != value
+    ]
+    raise DataError(
+        f'"{out}" holds images that were prepared '
+        + (
+            f"in another way ({', '.join(changes)})."
+            if changes
+            else "from other files, or the files have changed since."
+        ),
+        where=str(out / "about.json"),
+        expected=f"{origin['source']} as it is now, with the same options",
+        do=elsewhere,
+    )
+
+
+def _warn_of_size(size: int) -> None:
+    if size < SMALLEST:
+        log.warning("images of %dx%d pixels: every network here needs %d or more; see --size", size, size, SMALLEST)
+
+
+def _readable_rows(rows: Sequence[Row], unreadable: dict[int, str], skip_unreadable: bool) -> list[Row]:
+    if unreadable:
+        named = [f"{rows[index].path} ({reason})" for index, reason in sorted(unreadable.items())]
+        if not skip_unreadable:
+            raise DataError(
+                f"{len(unreadable)} of {len(rows)} pictures cannot be read, first {first_few(named)}.",
+                expected="whole pictures of a common format",
+                do="replace these files, or pass --skip-unreadable to leave them out",
+            )
+        log.warning("%d unreadable pictures are left out, first %s", len(unreadable), first_few(named))
+    return [row for index, row in enumerate(rows) if index not in unreadable]
+
+
+def _skipped(row: Row, reason: str) -> dict[str, str]:
+    return {"id": row.id, "split": "test" if row.split == "test" else "train", "path": row.path, "reason": reason}
+
+
+def _copy_readable(decoded: Path, out: Path, num_rows: int, unreadable: Collection[int], side: int) -> None:
+    """Write images.npy without the places of unreadable pictures."""
+    stride = side * side * 3
+    with open(decoded, "rb") as file, open(out, "wb") as copy:
+        copy.write(_header(num_rows - len(unreadable), side))
+        file.seek(HEADER_BYTES)
+        for index in range(num_rows):
+            image = file.read(stride)
+            if index not in unreadable:
+                copy.write(image)
+        copy.flush()
+        os.fsync(copy.fileno())
+
+
+def _header(num_images: int, side: int) -> bytes:
+    """The start of images.npy."""
+    header = io.BytesIO()
+    shape = (num_images, side, side, 3)
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    assert header.tell() == HEADER_BYTES, "numpy pads the header of any such array to 128 bytes"
+    return header.getvalue()
+
+
+def _duplicates(path: Path, rows: Sequence[Row], on_progress: Progress | None) -> list[list[str]]:
+    """Groups of ids of the labelled pictures that duplicate each other."""
+    num_labelled = sum(row.split != "test" for row in rows)  # they come first
+    first = groups(np.load(path, mmap_mode="r")[:num_labelled], on_progress=on_progress)
+    members: dict[int, list[str]] = {}
+    for index, group in enumerate(first.tolist()):
+        members.setdefault(group, []).append(rows[index].id)
+    found = [ids for ids in members.values() if len(ids) > 1]
+    if any(row.split is None for row in rows):
+        num = sum(map(len, found))
+        log.info("%d of %d labelled pictures have a duplicate among them; they are for training", num, num_labelled)
+    else:
+        log.warning("the source has a split of its own: --group-duplicates keeps duplicates together in folds alone")
+    return found
+
+
+def _rows_csv(rows: Sequence[Row], splits: Sequence[str]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows((row.id, split, row.label or "", row.path) for row, split in zip(rows, splits, strict=True))
+    return text.getvalue().encode("utf-8")
+
+
+def _measure(
+    file: BinaryIO, side: int, is_train: Sequence[bool], rows_csv: bytes
+) -> tuple[str, list[float], list[float]]:
+    """Read the images once: `imageset.fingerprint`, and mean and std of each channel over the train split, 0 to 1.
+
+    The std is that of all pixels, not the mean of the stds of images. Sums are whole numbers, so nothing is lost in
+    them: float64 holds those of one part exactly, Python's integers those of all.
+    """
+    digest = hashlib.sha256(rows_csv)
+    sums, squares, num_pixels = [0, 0, 0], [0, 0, 0], 0
+    stride = side * side * 3
+    at_once = max(1, 2**20 // stride)
+    mask = np.array(is_train, dtype=bool)
+    file.seek(HEADER_BYTES)
+    for start in range(0, len(is_train), at_once):
+        data = file.read(stride * min(at_once, len(is_train) - start))
+        digest.update(data)
+        images = np.frombuffer(data, dtype=np.uint8).reshape(-1, side * side, 3)[mask[start : start + at_once]]
+        pixels = images.reshape(-1, 3).astype(np.float64)
+        num_pixels += len(pixels)
+        for channel in range(3):
+            sums[channel] += int(pixels[:, channel].sum())
+            squares[channel] += int(pixels[:, channel] @ pixels[:, channel])
+    total = max(num_pixels, 1)
+    mean = [s / (255 * total) for s in sums]
+    std = [math.sqrt(total * q - s * s) / (255 * total) for s, q in zip(sums, squares, strict=True)]
+    return digest.hexdigest(), mean, std

@@ -1,0 +1,1 @@
+"""Model + images -> probabilities, and every score that comes from them."""

@@ -1,0 +1,144 @@
+"""Model + pictures of any size and format -> classes, and whether a picture looks like anything the model knows."""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from snellen.errors import DataError
+from snellen.models.classifier import Classifier
+from snellen.prediction import calibrate
+from snellen.prediction.predict import familiarity, features, probabilities
+from snellen.prediction.predictions import PREFIX
+from snellen.sources.decode import UnreadablePicture, decode, is_picture
+from snellen.sources.rows import natural_key
+from snellen.system import files, runtime
+from snellen.system.progress import Progress
+
+COLUMNS = ("name", "label", "probability", "strangeness", "problem")
+CHUNK = 1024  # pictures decoded before they are classified: what bounds the memory
+
+
+@dataclass(frozen=True, eq=False)
+class Classified:
+    """What a model says of one picture. `problem` is why it could not be read, or ""; then there is nothing else."""
+
+    name: str
+    problem: str = ""
+    probabilities: np.ndarray | None = None  # float32 (classes,), calibrated; sums to 1
+    strangeness: float = math.nan  # out-of-distribution score; above 1 the picture is unlike the training images
+
+    @property
+    def is_strange(self) -> bool:
+        """Whether it is less like the training images than all but a few of those are (see calibrate.py)."""
+        return self.strangeness > 1
+
+    def top(self, classes: Sequence[str], most: int) -> list[tuple[str, float]]:
+        """The most probable classes with their probabilities, best first."""
+        assert self.probabilities is not None, "an unreadable picture has no classes"
+        best = np.argsort(-self.probabilities, kind="stable")[:most]
+        return [(classes[label], float(self.probabilities[label])) for label in best]
+
+
+def classify(
+    model: Classifier,
+    pictures: Sequence[tuple[str, bytes | Path]],
+    place: runtime.Runtime,
+    *,
+    views: int | None = None,
+    on_progress: Progress | None = None,
+) -> list[Classified]:
+    """Classify named pictures: orientation honoured, shorter side scaled to the model's size, central square.
+
+    One that cannot be read is an entry with its `problem`, in its place.
+    """
+    found: list[Classified] = []
+    for start in range(0, len(pictures), CHUNK):
+        chunk = pictures[start : start + CHUNK]
+        pixels: list[np.ndarray | str] = []
+        for _, picture in chunk:
+            try:
+                pixels.append(decode(picture, model.size[0])[0])
+            except (UnreadablePicture, OSError) as problem:
+                pixels.append(str(problem))
+        readable = [image for image in pixels if not isinstance(image, str)]
+        if readable:
+            pixels_of = np.stack(readable)
+            guesses = probabilities(model, pixels_of, place, views=views)
+            seen = features(model, pixels_of, place)
+            scores = calibrate.strangeness(familiarity(model, seen), *model.familiar.tolist())
+            rows = iter(zip(guesses, scores, strict=True))
+        for (name, _), image in zip(chunk, pixels, strict=True):
+            if isinstance(image, str):
+                found.append(Classified(name, problem=image))
+            else:
+                guess, score = next(rows)
+                found.append(Classified(name, probabilities=guess, strangeness=float(score)))
+        if on_progress:
+            on_progress("classify", len(found), len(pictures))
+    return found
+
+
+def find_pictures(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
+    """The picture files among `paths` and in the folders among them, each once, in natural order, with its name.
+
+    Raises DataError for a path that is not there and a folder without pictures.
+    """
+    found: list[tuple[str, Path]] = []
+    for path in map(Path, paths):
+        inside: list[Path] = []
+        if path.is_dir():
+            inside = [p for p in path.rglob("*") if p.is_file() and is_picture(p.name) and not p.name.startswith(".")]
+            found += sorted(((str(p), p) for p in inside), key=lambda pair: natural_key(pair[0]))
+        elif path.is_file():
+            found.append((str(path), path))
+            inside = [path]
+        if not path.exists() or not inside:
+            raise DataError(
+                f'"{path}" holds no pictures.' if path.exists() else f'there is no "{path}".',
+                expected="prepared images, picture files, or folders of them (.png, .jpg, ...)",
+                do="check the path",
+            )
+    once: dict[str, tuple[str, Path]] = {}
+    for name, path in found:
+        once.setdefault(os.path.abspath(path), (name, path))
+    return list(once.values())
+
+
+def write_classified(found: Sequence[Classified], classes: Sequence[str], out: str | Path) -> Path:
+    """Write what `classify` found as CSV, or as JSON where `out` ends so."""
+    out = Path(out)
+    is_json = out.suffix.lower() == ".json"
+    files.check_target(out, "[" if is_json else ",".join(COLUMNS), "a list of classified pictures")
+    entries = []
+    for picture in found:
+        entry: dict = {
+            "name": picture.name,
+            "label": "",
+            "probability": "",
+            "strangeness": "",
+            "problem": picture.problem,
+        }
+        if picture.probabilities is not None:
+            [(entry["label"], entry["probability"])] = picture.top(classes, 1)
+            if not math.isnan(picture.strangeness):
+                entry["strangeness"] = round(picture.strangeness, 4)
+            entry["classes"] = dict(zip(classes, picture.probabilities.tolist(), strict=True))
+        entries.append(entry)
+    if is_json:
+        files.write_json(out, entries)
+        return out
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *(PREFIX + name for name in classes)])
+    for entry in entries:
+        numbers = [f"{p:.9g}" for p in entry.pop("classes", {}).values()] or [""] * len(classes)
+        probability = entry["probability"] if entry["probability"] == "" else f"{entry['probability']:.9g}"
+        writer.writerow([*(entry | {"probability": probability}).values(), *numbers])
+    files.write_text(out, text.getvalue())
+    return out

@@ -1,0 +1,86 @@
+"""A run's epochs, figure and recipe for TensorBoard, in the run's folder."""
+
+from pathlib import Path
+from typing import Any
+
+from snellen.errors import SnellenError
+from snellen.runs.run import Epoch, Run
+
+FOLDER = "tensorboard"  # inside the run
+NUM_FIGURES = 20  # of a run at most; the latest epoch's is always drawn when the run ends
+
+
+class TensorBoard:
+    """An `on_epoch` that writes for TensorBoard into `run`/tensorboard; look at it with `tensorboard --logdir run`.
+
+    run: the folder that is trained in. Scalars by epoch: loss/train, accuracy/valid and so on, lr, images_per_second,
+    seconds. The recipe: as text, and under HParams, where runs can be compared by it.
+    A run that goes on is written again from its first epoch, so none is missing and none counts twice.
+    Raises SnellenError where the extra is not installed.
+    """
+
+    def __init__(self, run: str | Path) -> None:
+        try:
+            import tensorboard  # noqa: F401  # its package, not this file; torch's writer for it comes with torch
+        except ImportError:
+            raise SnellenError(
+                "TensorBoard is not installed.",
+                where="--tensorboard",
+                do='install it: pip install "snellen[tensorboard]"',
+            ) from None
+        self.folder = Path(run)
+        self._writer: Any = None  # made with the first epoch: until then the folder may not be a run yet
+
+    def __call__(self, row: Epoch) -> None:
+        run = Run.open(self.folder)
+        rows = [row]
+        if self._writer is None:
+            self._writer = self._start(run)
+            rows = [*run.metrics[: row["epoch"] - 1], row]
+        for epoch in rows:
+            for name, value in epoch.items():
+                if name not in ("epoch", "step"):
+                    self._writer.add_scalar(tag(name), value, epoch["epoch"])
+        history, epochs = self.folder / "history.png", run.recipe.num_epochs
+        if history.exists() and (row["epoch"] == epochs or row["epoch"] % max(1, epochs // NUM_FIGURES) == 0):
+            self._writer.add_image("history", _pixels(history), row["epoch"], dataformats="HWC")
+        self._writer.flush()
+
+    def _start(self, run: Run):
+        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard.summary import hparams
+
+        # purge_step: TensorBoard forgets what an earlier part of this training wrote of epoch 1 and later.
+        writer: Any = SummaryWriter(self.folder / FOLDER, purge_step=1)
+        writer.add_text("recipe", "\n".join(f"    {line}" for line in str(run.recipe).splitlines()))
+        settings = {k: str(v) if isinstance(v, list) else v for k, v in run.recipe.to_dict().items()}
+        score = "accuracy/valid" if run.about["on"] == "train" else "accuracy/train"
+        for summary in hparams(settings, {score: 0.0}):  # the value is not used: the column shows the scalar
+            writer.file_writer.add_summary(summary)
+        return writer
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def __enter__(self) -> "TensorBoard":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+
+def tag(column: str) -> str:
+    """TensorBoard's name for a column of metrics.jsonl: loss/train beside loss/valid, in one group."""
+    split, _, kind = column.partition("_")
+    return f"{kind}/{split}" if kind in ("loss", "accuracy") else column
+
+
+def _pixels(path: Path):
+    """uint8 (H, W, 3) of a PNG file."""
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))

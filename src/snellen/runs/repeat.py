@@ -1,0 +1,55 @@
+"""How to make a run again: the nearest named recipe, and the command lines."""
+
+import shlex
+
+from snellen.runs.presets import PRESETS
+from snellen.runs.recipe import Recipe, show_value
+from snellen.runs.run import Run
+
+
+def nearest_preset(recipe: Recipe) -> str:
+    """The name of the recipe from which the fewest settings differ."""
+    return min(PRESETS, key=lambda name: len(recipe.differences(PRESETS[name])))
+
+
+def first_weights(run: Run) -> str:
+    """What the training began from: "random", or which model."""
+    init = run.about.get("init")
+    return f"{init['model']} {init['from']}".strip() if init else "random"
+
+
+def commands(run: Run) -> list[str]:
+    """The command lines that make the run again, from its recipe.json and about.json alone.
+
+    The first prepares the images where it is known how. With the versions, processor and precision that about.json
+    names, the model has the same bytes.
+    """
+    about = run.about
+    data = about.get("data", "data")
+    found = []
+    prepared = about.get("prepared", {})
+    source, options = prepared.get("source"), prepared.get("options")
+    if isinstance(source, dict) and isinstance(options, dict) and "source" in source:
+        words = ["snellen", "prepare", str(source["source"]), "--out", data]
+        for name in ("labels", "test", "sample"):
+            words += [f"--{name}", str(source[name]["path"])] if name in source else []
+        for name, value in options.items():
+            if value is True:
+                words.append(f"--{name.replace('_', '-')}")
+            elif value not in (None, False):
+                words += [f"--{name.replace('_', '-')}", str(value)]
+        found.append(shlex.join(words))
+    preset = nearest_preset(run.recipe)
+    words = ["snellen", "train", data, "--out", "again", "--recipe", preset]
+    for name, (value, _) in run.recipe.differences(PRESETS[preset]).items():
+        words += ["--set", f"{name}={show_value(value)}"]
+    words += ["--on", about["on"]] if about["on"] != "train" else []
+    words += ["--folds", str(about["fold"]["of"])] if "fold" in about else []
+    for role in ("init", "calibrated_by"):
+        words += [f"--{role.replace('_', '-')}", about[role]["from"] or "MODEL"] if role in about else []
+    words += ["--device", about["device"].partition(":")[0]] if "device" in about else []
+    words += ["--devices", str(about["processes"])] if about.get("processes", 1) > 1 else []
+    threads = about.get("versions", {}).get("threads")
+    on_processor = threads and about.get("device") == "cpu"
+    found.append((f"OMP_NUM_THREADS={threads} " if on_processor else "") + shlex.join(words))
+    return found

@@ -1,0 +1,253 @@
+"""Model -> one file that other programs run: raw images in, calibrated probabilities out, nothing to do around it."""
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from snellen import __version__
+from snellen.errors import RunError, SnellenError, did_you_mean
+from snellen.images.imageset import ImageSet
+from snellen.models.classifier import Classifier
+from snellen.models.gluon import read_params, write_params
+from snellen.models.gluon_names import to_gluon
+from snellen.prediction.predict import check_fit, mean_logits, opened, probabilities, views_of
+from snellen.runs.run import Run
+from snellen.system import files, runtime
+from snellen.system.progress import Progress
+
+log = logging.getLogger("snellen")
+
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "gluon": ".params"}
+STARTS = {"onnx": b"\x08", "torch": b"PK", "gluon": b"\x12\x01"}
+COMPARED = 128  # images, or as many as there are
+TOLERANCE = 1e-4  # of a probability; float32 in another order of additions gives about 1e-6
+FACTS = "snellen.json"  # the file inside a torch.export archive that holds what ONNX keeps in its metadata
+
+Runner = Callable[[np.ndarray], np.ndarray]  # uint8 (N, H, W, 3) to float32 (N, classes)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written file, and how far its probabilities were from snellen's own on the images they were compared on."""
+
+    path: Path
+    difference: float  # the largest of all classes and images
+    num_images: int
+
+    def __str__(self) -> str:
+        if not self.num_images:
+            return f"{self.path}: read back, the same bits"
+        return f"{self.path}: probabilities differ by {self.difference:.1e} at most, on {self.num_images} images"
+
+
+def export(
+    model: Run | Classifier | str | Path,
+    out: str | Path | None = None,
+    *,
+    to: str = "onnx",
+    views: int | None = None,
+    images: ImageSet | str | Path | None = None,
+    on_progress: Progress | None = None,
+) -> Exported:
+    """Write a float32 program: uint8 (N, H, W, 3) RGB "images" to float32 (N, K) "probabilities", any N.
+
+    Or, to="gluon", the weights alone in MXNet's format; reading them back gives the same bits.
+
+    Normalisation, views and temperature are inside; classes and preprocessing in the metadata (ONNX), or in the
+    archive's extra file snellen.json (torch).
+    out: by default model.onnx, model.pt2 or model.params beside the model. to: "torch" is a torch.export program.
+    views: 1, 2 or 6; by default as the model's recipe says. images: to compare on; noise where none are given.
+
+    The bytes are loaded again and compared with `predict` on the same images before they get their name.
+    Raises RunError where they differ by more than 1e-4, and SnellenError where the needed packages are missing.
+    """
+    if to not in SUFFIXES:
+        raise SnellenError(
+            f'there is no export to "{to}".',
+            expected=", ".join(SUFFIXES),
+            do=did_you_mean(to, SUFFIXES, "name one of those"),
+        )
+    path = Path(out) if out is not None else _beside(model, SUFFIXES[to])
+    files.check_target(path, STARTS[to] if path.suffix == SUFFIXES[to] else b"-", "such a model")
+    model = copy.deepcopy(opened(model)).cpu().eval()  # the caller's keeps its device and mode
+    if to == "gluon":
+        return _gluon(model, path)
+    views = views_of(model, views)
+    pixels = _some_pixels(model, images)
+    if on_progress:
+        on_progress("export", 0, len(pixels))
+    facts = _facts(model, views)
+    program = _program(model, views)
+    data, runner = _onnx(program, facts) if to == "onnx" else _torch(program, facts)
+    wanted = probabilities(model, pixels, runtime.choose("float32", "cpu"), views=views)
+    # One image, then the others: the number of images must be free.
+    found = np.concatenate([runner(part) for part in (pixels[:1], pixels[1:]) if len(part)])
+    difference = float(np.abs(found - wanted).max())
+    if not difference <= TOLERANCE:
+        raise RunError(
+            f"the exported program's probabilities differ by {difference:.1e} from snellen's own.",
+            where=f"{path}, which was not written",
+            expected=f"{TOLERANCE:g} at most, on {len(pixels)} images",
+            do=f"export to another format ({' or '.join(SUFFIXES)}), or with other versions of the packages",
+        )
+    with files.replacing(path) as file:
+        file.write(data)
+    if on_progress:
+        on_progress("export", len(pixels), len(pixels))
+    exported = Exported(path, difference, len(pixels))
+    log.info("%s", exported)
+    return exported
+
+
+def _gluon(model: Classifier, path: Path) -> Exported:
+    """Weights only: classes, normalisation and temperature have no place in that format, so they are said."""
+    params = to_gluon(model.network, model.name)
+    write_params(path, params)
+    back = read_params(path)
+    assert back.keys() == params.keys(), "the file names other arrays than were written"
+    assert all(np.array_equal(back[name], params[name]) for name in params), "the file holds other values"
+    mean, std = (", ".join(f"{value:.4f}" for value in buffer.flatten().tolist()) for buffer in (model.mean, model.std))
+    log.info("%s: %d arrays; divide images by 255, then normalise: mean %s, std %s", path, len(params), mean, std)
+    log.info("classes: %s", ", ".join(model.classes))
+    return Exported(path, 0.0, 0)
+
+
+class _FromPixels(nn.Module):
+    """What is exported: uint8 (N, H, W, 3) to probabilities."""
+
+    def __init__(self, model: Classifier, views: int):
+        super().__init__()
+        self.model, self.views = model, views
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.permute(0, 3, 1, 2).float() / 255
+        return (mean_logits(self.model, x, self.views) / self.model.temperature).softmax(dim=1)
+
+
+def _program(model: Classifier, views: int) -> torch.export.ExportedProgram:
+    example = torch.zeros((2, *model.size, 3), dtype=torch.uint8)
+    with _quiet():
+        program = torch.export.export(
+            _FromPixels(model, views).eval(), (example,), dynamic_shapes={"images": {0: torch.export.Dim("N")}}
+        )
+    for node in program.graph.nodes:
+        # Where each operation stood in the source, with the paths of this machine: nobody else's business.
+        for key in ("stack_trace", "from_node", "source_fn_stack"):
+            node.meta.pop(key, None)
+    return program
+
+
+def _onnx(program: torch.export.ExportedProgram, facts: dict[str, Any]) -> tuple[bytes, Runner]:
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401 (torch.onnx imports it)
+    except ImportError as problem:
+        raise SnellenError(
+            f"export to ONNX needs a package that is not installed: {problem.name}.",
+            do="pip install 'snellen[export]', or export with --to torch",
+        ) from None
+    with _quiet():
+        written = torch.onnx.export(
+            program,
+            (),
+            dynamo=True,
+            verbose=False,
+            input_names=["images"],
+            output_names=["probabilities"],
+        )
+    assert written is not None, "torch.onnx.export(dynamo=True) returns the program"
+    proto = written.model_proto
+    graph = proto.graph
+    # The exporter's notes: names of Python classes, and shapes by symbols that change from process to process.
+    graph.ClearField("value_info")
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    proto.producer_name, proto.producer_version = "snellen", __version__
+    onnx.helper.set_model_props(
+        proto, {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items()}
+    )
+    onnx.checker.check_model(proto, full_check=True)
+    data = proto.SerializeToString(deterministic=True)
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return data, lambda pixels: session.run(["probabilities"], {"images": pixels})[0]
+
+
+def _torch(program: torch.export.ExportedProgram, facts: dict[str, Any]) -> tuple[bytes, Runner]:
+    buffer = io.BytesIO()
+    with _quiet():
+        torch.export.save(program, buffer, extra_files={FACTS: json.dumps(facts, indent=2, ensure_ascii=False)})
+        data = buffer.getvalue()
+        module = torch.export.load(io.BytesIO(data)).module()
+
+    @torch.no_grad()
+    def run(pixels: np.ndarray) -> np.ndarray:
+        return module(torch.from_numpy(pixels)).numpy()
+
+    return data, run
+
+
+def _facts(model: Classifier, views: int) -> dict[str, Any]:
+    """What a user of the file must know, and where the model came from."""
+    height, width = model.size
+    facts = {
+        "classes": list(model.classes),
+        "size": [height, width],
+        "preprocessing": "turn the picture as its EXIF orientation says, cut out the central square, scale it to "
+        f"{width}x{height} pixels (bicubic, antialiased), RGB, uint8; normalisation is inside",
+        "model": model.name,
+        "views": views,
+        "temperature": float(model.temperature),
+        "mean": model.mean.flatten().tolist(),
+        "std": model.std.flatten().tolist(),
+        "snellen": __version__,
+    }
+    return facts | {key: model.about[key] for key in ("recipe", "fingerprint", "scores") if key in model.about}
+
+
+def _some_pixels(model: Classifier, images: ImageSet | str | Path | None) -> np.ndarray:
+    """uint8 (n, H, W, 3): images from all over the set, or noise."""
+    if images is None:
+        log.info("compared on noise; images of your own can be named with --data")
+        return runtime.random(0).integers(0, 256, (COMPARED, *model.size, 3), dtype=np.uint8)
+    images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    check_fit(model, images)
+    chosen = np.linspace(0, len(images) - 1, min(COMPARED, len(images))).astype(np.int64)
+    return images.take(chosen).pixels()
+
+
+def _beside(model: Run | Classifier | str | Path, suffix: str) -> Path:
+    if isinstance(model, Classifier):
+        return Path(model.name + suffix)
+    path = model.folder if isinstance(model, Run) else Path(model)
+    return path / f"model{suffix}" if path.is_dir() else path.with_suffix(suffix)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's exporters from warning of their own insides (deprecated calls between their parts, no torchvision).
+
+    What matters to the user is whether the result computes the same, and that is measured.
+    """
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

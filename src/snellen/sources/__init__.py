@@ -1,0 +1,1 @@
+"""Raw files of any shape -> a Source: rows, labels, and how to read the pixels."""

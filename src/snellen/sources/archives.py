@@ -1,0 +1,266 @@
+"""Read folders, zip, 7z and tar files that came from strangers: names are checked, sizes bounded, nothing is unpacked.
+
+Each kind is a small class with the same face: `path`, `sizes` (bytes by name) and `read`. Pictures go from the archive
+straight to whoever decodes them; 60,000 of them never become files on the disk.
+"""
+
+import bz2
+import contextlib
+import gzip
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from snellen.errors import DataError
+from snellen.sources.decode import MAX_BYTES, UnreadablePicture
+from snellen.sources.names import checked_members, checked_name, is_junk, raise_damaged, raise_encrypted
+from snellen.sources.seven_zip import SevenZip
+
+SUFFIXES = (".zip", ".7z")  # of archives that are looked into where they lie inside another archive or a folder
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+TAR_OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+MAX_TAR_READ = 512 * 2**20  # bytes: the largest file of CIFAR-100 is 155 MB
+Contents = bytes | Path | UnreadablePicture
+# Files that lie together in what the verbs write: prepared images, a run, the folds of a cross-validation.
+RESULTS = ({"about.json", "images.npy"}, {"about.json", "recipe.json"}, {"folds.json", "fold-1"})
+ENTRY = {"data", "run", "refit", "folds"}  # the folders that `compete` writes
+
+
+class Container(Protocol):
+    """A folder or an archive."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file by its name, unpacked; in the order of the archive. Raises DataError."""
+
+    def read(self, names: Iterable[str], limit: int = MAX_BYTES) -> Iterator[tuple[str, Contents]]:
+        """Yield each of `names` with its contents, in the order of `names` or, where solid, of the archive.
+
+        limit: bytes; a larger file, like a damaged one, is an UnreadablePicture. Raises DataError where nothing more
+        can be read.
+        """
+
+
+def open_container(path: Path, *, skip: Path | None = None) -> Container:
+    """Find out by its first bytes what `path` is. skip: a place in a folder that is left out, see `Folder`.
+
+    Raises DataError for a path that is missing or is no archive.
+    """
+    if path.is_dir():
+        return Folder(path, skip)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(512)
+    except OSError as problem:
+        raise DataError(
+            f'"{path}" cannot be read: {problem.strerror}.',
+            expected="a folder, a .zip, .7z or .tar.gz file, or one of the words cifar10, cifar10-tiny, demo",
+            do="check the path",
+        ) from None
+    if start.startswith(b"PK"):
+        return Zip(path)
+    if start.startswith(b"7z\xbc\xaf\x27\x1c"):
+        return SevenZip(path)
+    if start.startswith(tuple(TAR_OPENERS)) or start[257:262] == b"ustar":
+        return Tar(path)
+    raise DataError(
+        f'"{path.name}" is neither a folder nor an archive of a known kind.' if start else f'"{path.name}" is empty.',
+        where=str(path),
+        expected="a folder, a .zip, .7z or .tar.gz file",
+        do="if it was downloaded, download it again: an error page may have been saved in its place",
+    )
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files of a person in a folder: what snellen wrote into it is left out, and so is `skip`."""
+
+    path: Path
+    skip: Path | None = None  # where the results of this command go
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        return self._walked[0]
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The folders that are left out, and why."""
+        return self._walked[1]
+
+    @cached_property
+    def _walked(self) -> tuple[dict[str, int], dict[str, str]]:
+        left_out: dict[str, str] = {}
+        return {name: status.st_size for name, status in self.entries(left_out)}, left_out
+
+    def entries(self, left_out: dict[str, str] | None = None) -> Iterator[tuple[str, os.stat_result]]:
+        """(name, status) of each file, by name. Links to folders are followed once; links that lead nowhere, never.
+
+        left_out: gets what the property of that name tells.
+        """
+        left_out = {} if left_out is None else left_out
+        skip = os.path.realpath(self.skip) if self.skip else None
+        seen: set[str] = set()
+        todo = [""]
+        while todo:
+            prefix = todo.pop()
+            real = os.path.realpath(self.path / prefix)
+            if real in seen:
+                continue
+            seen.add(real)
+            if real == skip:
+                left_out[prefix] = "is where the results go"
+                continue
+            try:
+                with os.scandir(real) as listing:  # knows what is a folder without asking for each file again
+                    found = sorted(
+                        (entry for entry in listing if not is_junk(entry.name)), key=lambda entry: entry.name
+                    )
+                folders = [entry.name for entry in found if entry.is_dir()]
+                if prefix and _is_result(real, {entry.name for entry in found}, folders):
+                    left_out[prefix] = "was written by snellen"
+                    continue
+                todo += [f"{prefix}{name}/" for name in reversed(folders)]
+                statuses = [(entry.name, entry.stat()) for entry in found if entry.is_file()]
+            except OSError as problem:
+                raise DataError(
+                    f"a folder cannot be read: {problem.strerror}.",
+                    where=str(problem.filename or real),
+                    do="check that you may read it",
+                ) from None
+            for name, status in statuses:
+                yield checked_name(prefix + name, self.path), status
+
+    def read(self, names: Iterable[str], limit: int = MAX_BYTES) -> Iterator[tuple[str, Path]]:
+        """Yield each name with its path: whoever wants the bytes reads them, and finds the file too large or gone."""
+        for name in names:
+            yield name, self.path / name
+
+
+def _is_result(folder: str, names: set[str], folders: list[str]) -> bool:
+    """Whether the files and folders in a folder are those of a verb."""
+    if any(marks <= names for marks in RESULTS):
+        return True
+    is_entry = "data" in folders and names & {"run", "folds", "evaluation.json"} and ENTRY.issuperset(folders)
+    return bool(is_entry) and all(os.path.isfile(os.path.join(folder, "data", name)) for name in RESULTS[0])
+
+
+@dataclass(frozen=True)
+class Zip:
+    path: Path
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        return {name: info.file_size for name, info in self._members.items()}
+
+    @cached_property
+    def _members(self) -> dict[str, zipfile.ZipInfo]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                listed = archive.infolist()
+        except Exception as problem:  # besides BadZipFile: struct.error, UnicodeDecodeError, NotImplementedError
+            raise_damaged(self.path, problem)
+        if any(info.flag_bits & 1 for info in listed):
+            raise_encrypted(self.path)
+        return checked_members(
+            self.path,
+            # orig_filename: zipfile cuts a name at a NUL, so that "x.png\0.exe" would look harmless.
+            (
+                (info.orig_filename, info, stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG))
+                for info in listed
+                if not info.orig_filename.endswith("/")  # a folder
+            ),
+        )
+
+    def read(self, names: Iterable[str], limit: int = MAX_BYTES) -> Iterator[tuple[str, bytes | UnreadablePicture]]:
+        members = self._members
+        with zipfile.ZipFile(self.path) as archive:
+            for name in names:
+                info = members[name]
+                if info.file_size > limit:
+                    yield name, UnreadablePicture(f"larger than {limit // 2**20} MiB")
+                    continue
+                try:
+                    contents: bytes | UnreadablePicture = archive.read(info)
+                except Exception as problem:  # a wrong checksum or a damaged stream spoils this member only
+                    contents = UnreadablePicture(f"damaged inside {self.path.name}: {problem}")
+                yield name, contents
+
+    def copy_out(self, name: str, target: Path) -> None:
+        """Write one member, an archive itself, to the file `target`. Raises DataError."""
+        info = self._members[name]
+        if info.file_size > shutil.disk_usage(target.parent).free:
+            raise DataError(
+                f'"{name}" needs {info.file_size / 1e9:,.1f} GB once copied out of {self.path.name}; less is free.',
+                where=str(target.parent),
+                do="free some space, or unpack the archive elsewhere and give that folder as SOURCE",
+            )
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(info) as member, open(target, "wb") as file:
+                shutil.copyfileobj(member, file, 2**20)
+        except OSError:
+            raise
+        except Exception as problem:
+            raise_damaged(self.path, problem)
+
+
+@dataclass(frozen=True)
+class Tar:
+    """A tar file, plain or compressed. It is read from its beginning each time, so read all that is needed at once."""
+
+    path: Path
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        try:
+            with self._opened() as archive:
+                # Sparse files are special here: their size says nothing of the bytes in the archive.
+                entries = [(m.name, m.size, not m.isreg() or m.issparse()) for m in archive if not m.isdir()]
+        except Exception as problem:  # tarfile, gzip, bz2 and lzma each have their own
+            raise_damaged(self.path, problem)
+        return checked_members(self.path, entries)
+
+    def read(self, names: Iterable[str], limit: int = MAX_BYTES) -> Iterator[tuple[str, bytes | UnreadablePicture]]:
+        wanted = set(names)
+        try:
+            with self._opened() as archive:
+                for member in archive:
+                    name = checked_name(member.name, self.path)
+                    if name in wanted and member.size > limit:
+                        yield name, UnreadablePicture(f"larger than {limit // 2**20} MiB")
+                    elif name in wanted and (file := archive.extractfile(member)):
+                        yield name, file.read()
+        except Exception as problem:
+            raise_damaged(self.path, problem)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tarfile.TarFile]:
+        with open(self.path, "rb") as file:
+            start = file.read(6)
+        opener = next((opener for magic, opener in TAR_OPENERS.items() if start.startswith(magic)), open)
+        with opener(self.path, "rb") as file:
+            bounded: Any = _Bounded(file)
+            with tarfile.open(fileobj=bounded, mode="r:") as archive:
+                yield archive
+
+
+class _Bounded:
+    """A file that refuses to read very much at once: tarfile believes the length that a header claims for itself."""
+
+    def __init__(self, file: IO[bytes]):
+        self.seek, self.tell, self.file = file.seek, file.tell, file
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= MAX_TAR_READ:
+            raise tarfile.ReadError(f"a part of it claims to be {size:,} bytes long")
+        return self.file.read(size)

@@ -1,0 +1,114 @@
+"""The files of a source seen as one folder, in whatever archives they lie: train.7z reads like the folder train/."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from snellen.errors import DataError
+from snellen.sources.archives import SUFFIXES, TAR_SUFFIXES, Container, Contents, Folder, Zip, open_container
+from snellen.sources.decode import UnreadablePicture, is_picture
+from snellen.sources.rows import ROLES, common_folder, words_of
+
+log = logging.getLogger("snellen")
+ROLE_WORDS = {word for words in ROLES.values() for word in words}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a file really is."""
+
+    container: Container
+    name: str
+
+
+def gather(path: Path, *, scratch: Path, skip: Path | None = None) -> dict[str, Place]:
+    """Return where each file of a folder or archive is, by its name below the one folder that holds them all.
+
+    Archives inside stand for folders of their name, one level deep, unless that folder is there too.
+    scratch: an inner archive of a zip is copied there as one file. skip: a place in a folder that is left out.
+    Raises DataError.
+    """
+    outer = open_container(path, skip=skip)
+    files = {name: Place(outer, name) for name in outer.sizes}
+    for folder, why in outer.left_out.items() if isinstance(outer, Folder) else ():
+        log.info("%s %s: it is not read", folder, why)
+    only = next(iter(files)) if isinstance(outer, Folder) and len(files) == 1 else ""
+    if only.lower().endswith((*SUFFIXES, *TAR_SUFFIXES)):
+        return gather(path / only, scratch=scratch)  # nothing but the download in its folder
+    inner = [name for name in files if name.lower().endswith(SUFFIXES)]
+    pictures = [name for name in files if is_picture(name)]
+    folders = {"/".join(parts[:n]) for name in pictures for parts in [name.split("/")] for n in range(1, len(parts))}
+    unpacked = {name for name in inner if _stem(name) in folders}
+    for name in sorted(unpacked):
+        log.info("%s is not read: the folder %s is there already", name, _stem(name))
+    packed = [name for name in inner if name not in unpacked]
+    # With pictures at hand only train.7z and the like are looked into: data.zip is what the pictures came from.
+    named_for_role = [name for name in packed if ROLE_WORDS & words_of(name.rpartition("/")[2])]
+    for name in named_for_role or ([] if pictures else packed):
+        files |= _inner_files(outer, name, scratch)
+    top = common_folder(files)
+    return {name.removeprefix(top): place for name, place in files.items()}
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _inner_files(outer: Container, name: str, scratch: Path) -> dict[str, Place]:
+    if isinstance(outer, Folder):
+        path = outer.path / name
+    elif isinstance(outer, Zip):
+        # Its own name at the end, because messages name it.
+        path = scratch / "inner" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        outer.copy_out(name, path)
+    else:
+        raise DataError(
+            f'"{name}" is an archive inside {outer.path.name}.',
+            where=str(outer.path),
+            expected="archives only inside a folder or a zip file, one level deep",
+            do="unpack the outer archive and give its folder as SOURCE",
+        )
+    container = open_container(path)
+    folder = _stem(name) + "/"
+    own = folder.rpartition("/")[0].rpartition("/")[2] + "/"  # train.7z may hold train/1.png or 1.png
+    return {folder + member.removeprefix(own): Place(container, member) for member in container.sizes}
+
+
+def read_pictures(files: dict[str, Place], names: Iterable[str]) -> Iterator[tuple[str, Contents]]:
+    """Yield each of `names` with its contents: container by container, in the order of `names` where that is free."""
+    for container, members in _by_container(files, names):
+        for member, contents in container.read(members):
+            yield members[member], contents
+
+
+def read_whole(files: dict[str, Place], names: Iterable[str], limit: int) -> dict[str, bytes]:
+    """The bytes of a few files, each once. Raises DataError for a file of more than `limit` bytes, or a damaged one."""
+    whole: dict[str, bytes] = {}
+    for container, members in _by_container(files, names):
+        for member, contents in container.read(members, limit):
+            try:
+                if isinstance(contents, Path):
+                    if container.sizes[member] > limit:
+                        raise UnreadablePicture(f"larger than {limit // 2**20} MiB")
+                    contents = contents.read_bytes()
+                elif isinstance(contents, UnreadablePicture):
+                    raise contents
+            except (UnreadablePicture, OSError) as problem:
+                raise DataError(
+                    f"{members[member]} cannot be read: {problem}.",
+                    where=str(container.path),
+                    do="unpack or download it again",
+                ) from None
+            whole[members[member]] = contents
+    return whole
+
+
+def _by_container(files: dict[str, Place], names: Iterable[str]) -> list[tuple[Container, dict[str, str]]]:
+    """Per container, by the first of its names: name in the container -> name in the source."""
+    groups: dict[int, tuple[Container, dict[str, str]]] = {}
+    for name in names:
+        place = files[name]
+        groups.setdefault(id(place.container), (place.container, {}))[1][place.name] = name
+    return list(groups.values())

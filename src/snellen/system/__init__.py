@@ -1,0 +1,1 @@
+"""The machine: device, memory, randomness, files, folders, processes, progress."""

@@ -1,0 +1,1 @@
+"""ImageSet + Recipe -> Run: the loop and its parts."""

@@ -1,0 +1,208 @@
+"""Batches: images from memory or the disk, shuffled, and augmented on the device.
+
+Randomness is a function, not a stream: the order is f(seed, epoch), what happens to the images of a step is
+f(seed, epoch, step). So training can go on from any step at once, and processes that share a batch agree: each draws
+the numbers for the whole batch and makes its own rows of it.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from snellen.images.imageset import ImageSet
+from snellen.runs.recipe import Recipe
+from snellen.system import processes, runtime
+from snellen.training import augment
+
+log = logging.getLogger("snellen")
+
+AT_ONCE = 4096  # images copied at once to where they are held
+NUM_MIXED = 64  # blocks of shuffle_block images that are mixed
+
+
+class Batches:
+    """The training images of one epoch after another, as (x, target) on the device.
+
+    x: float32 (B, 3, H, W) in [0, 1], channels-last. target: int64 (B,), or float32 (B, classes) when images are mixed.
+    Batches are as equal as they can be (sizes differ by at most one) and leave no image out. In a group of processes
+    x and target are this one's rows of the batch. Raises RunError where one would get none.
+
+    held: whether the pixels are held on the device or read from the disk for each batch, while the one before it is
+    computed. The images are the same, bit for bit; without it `runtime.holds` decides. why: that choice, for people.
+    """
+
+    def __init__(self, images: ImageSet, recipe: Recipe, device: torch.device, *, held: bool | None = None):
+        self.recipe = recipe
+        self.num_images = len(images)
+        self.num_classes = len(images.classes)
+        self.steps_per_epoch = -(-self.num_images // recipe.batch_size)
+        self.total_steps = recipe.total_steps(self.steps_per_epoch)
+        self.device = device
+        smallest, more = divmod(self.num_images, self.steps_per_epoch)
+        self.smallest_piece = processes.check_shares({smallest, smallest + (more > 0)}, recipe)
+        fits, self.why = runtime.holds(len(images) * images.stored[0].nbytes, device)
+        self.held = fits if held is None else held
+        self._images = images
+        if self.held:
+            self._pixels = torch.empty((len(images), *images.size, 3), dtype=torch.uint8, device=device)
+            for start in range(0, len(images), AT_ONCE):  # never all of them in the machine's memory and the device's
+                self._pixels[start : start + AT_ONCE] = torch.from_numpy(images.pixels(start, start + AT_ONCE))
+        self._labels = torch.from_numpy(images.labels).to(device)
+        if recipe.shuffle_block > 1 and _lie_by_class(images.labels):
+            log.warning(
+                "the images lie in the order of their classes: with shuffle_block=%d a batch has images of few of them",
+                recipe.shuffle_block,
+            )
+        self._first_flip = runtime.random(recipe.seed, runtime.FIRST_FLIP).random(self.num_images) < 0.5
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of this epoch (counted from 0), from `start_step` of it on."""
+        block = self.recipe.shuffle_block
+        order = shuffled(self.num_images, block, runtime.random(self.recipe.seed, runtime.ORDER, epoch))
+        window, announced = block * NUM_MIXED, self._range(start_step)[0]
+
+        def read(step: int) -> Tensor:
+            nonlocal announced
+            first, stop = self._range(step)
+            if window and not self.held:
+                end = (stop - 1) // window * window + 2 * window  # of the next window
+                self._images.announce(order[announced:end])
+                announced = end
+            return self._read(order[first:stop][self._rows_made(epoch, stop - first)])
+
+        with contextlib.ExitStack() as stack:
+            # One batch ahead: the disk works while the device does. What is held is there at once.
+            ahead = None if self.held else stack.enter_context(ThreadPoolExecutor(1))
+            num_steps = self.steps_in(epoch)
+            coming = ahead.submit(read, start_step) if ahead and start_step < num_steps else None
+            for step in range(start_step, num_steps):
+                pixels = coming.result() if coming else read(step)
+                if ahead and step + 1 < num_steps:
+                    coming = ahead.submit(read, step + 1)
+                first, stop = self._range(step)
+                changes = runtime.random(self.recipe.seed, runtime.CHANGES, epoch, step)
+                yield self._change(pixels, order[first:stop], epoch, step, changes)
+
+    def _read(self, index: np.ndarray) -> Tensor:
+        """uint8 (n, H, W, 3) on the device: the images at these positions."""
+        if self.held:
+            return self._pixels[runtime.moved(index, self.device)]
+        return runtime.moved(self._images.at(index), self.device)
+
+    def _mixes(self, epoch: int) -> bool:
+        recipe = self.recipe
+        return bool(recipe.mixup or recipe.cutmix) and epoch < recipe.epochs - recipe.mix_off_epochs
+
+    def _rows_made(self, epoch: int, num: int) -> np.ndarray:
+        """Which rows of a batch of `num` images this process makes: its own, or all where they are mixed."""
+        # Partners come from the whole batch.
+        return np.arange(num) if self._mixes(epoch) else self._rows_kept(num)
+
+    def _rows_kept(self, num: int) -> np.ndarray:
+        return np.concatenate([np.arange(*piece) for piece in processes.pieces_of(num, self.recipe)])
+
+    def pieces(self, x: Tensor, target: Tensor, step: int) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Cut what `epoch` gave for this step into the pieces that are held at once: (x, target, share of the batch).
+
+        The shares of all pieces in all processes sum to 1.
+        """
+        first, stop = self._range(step)
+        sizes = [stop - start for start, stop in processes.pieces_of(stop - first, self.recipe)]
+        shares = [size / (stop - first) for size in sizes]
+        return zip(x.split(sizes), target.split(sizes), shares, strict=True)
+
+    def steps_in(self, epoch: int) -> int:
+        """Weight updates of this epoch: fewer in the last one where recipe.epochs ends inside it."""
+        return min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch)
+
+    def images_in(self, epoch: int) -> int:
+        """Images that all processes together see in this epoch."""
+        return self._range(self.steps_in(epoch) - 1)[1]
+
+    def _range(self, step: int) -> tuple[int, int]:
+        """(start, stop) of a batch in the order of its epoch."""
+        first, stop = (self.num_images * s // self.steps_per_epoch for s in (step, step + 1))
+        return first, stop
+
+    def _change(
+        self, pixels: Tensor, chosen: np.ndarray, epoch: int, step: int, draw: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The images of a batch, augmented as the recipe says with numbers from `draw`: this process's rows.
+
+        pixels: uint8 (n, H, W, 3), of `_rows_made`. chosen: the positions of all images of the batch.
+        """
+        recipe, num = self.recipe, len(chosen)
+        mixes, made = self._mixes(epoch), self._rows_made(epoch, num)
+
+        def tensor(values: np.ndarray) -> Tensor:
+            return runtime.moved(values[made], self.device)
+
+        labels = self._labels[tensor(chosen)]
+        pixels = pixels.permute(0, 3, 1, 2)
+        size = min(pixels.shape[2:])
+
+        flip = np.zeros(num, dtype=bool)
+        if recipe.flip == "random":
+            flip = draw.random(num) < 0.5
+        elif recipe.flip == "alternating":  # seen both ways in each pair of epochs: arXiv:2404.00498, section 3.6
+            flip = self._first_flip[chosen] ^ (epoch % 2 == 1)
+        down, right = draw.integers(-recipe.crop_pad, recipe.crop_pad, size=(2, num), endpoint=True)
+        x = pixels
+        if recipe.crop_pad or flip.any():
+            x = augment.shift_and_flip(
+                x, tensor(down), tensor(right), tensor(flip), reflect=recipe.crop_border == "reflect"
+            )
+        x = x.float().div_(255)
+        if recipe.crop_area < 1:
+            enlarged = round(size * recipe.enlarge)
+            area = draw.uniform(recipe.crop_area, 1, num)
+            side = np.maximum(np.rint(enlarged * np.sqrt(area)).astype(np.int64), 1)
+            top, left = (np.floor(draw.random(num) * (enlarged - side + 1)).astype(np.int64) for _ in range(2))
+            x = augment.crop_and_resize(x, tensor(top), tensor(left), tensor(side), enlarged)
+        if recipe.cutout:
+            centres = draw.random((2, num)) * [[x.shape[2]], [x.shape[3]]]
+            corners = np.floor(centres).astype(np.int64) - recipe.cutout // 2
+            x = augment.cutout(x, tensor(corners[0]), tensor(corners[1]), recipe.cutout)
+        target = labels
+        if mixes:
+            target = F.one_hot(labels, self.num_classes).float()
+            if recipe.mixup:
+                x, target = augment.mixup(x, target, draw.beta(recipe.mixup, recipe.mixup))
+            else:
+                centre = tuple(draw.random(2))
+                x, target = augment.cutmix(x, target, draw.beta(recipe.cutmix, recipe.cutmix), centre)
+            mine = self._rows_kept(num)
+            if len(mine) < num:
+                x, target = (values[runtime.moved(mine, self.device)] for values in (x, target))
+        if epoch * self.steps_per_epoch + step < recipe.small_share * self.total_steps:
+            x = augment.resize(x, recipe.small_size)
+        return x.contiguous(memory_format=torch.channels_last), target
+
+
+def shuffled(num: int, block: int, draw: np.random.Generator) -> np.ndarray:
+    """int64 (num,): 0 to num - 1 in random order, each once.
+
+    block: 0 for any order. Otherwise blocks of so many neighbours are shuffled, and then the numbers of each stretch
+    as long as NUM_MIXED blocks: whoever reads them in this order reads whole blocks, NUM_MIXED at a time. Where the
+    blocks begin is drawn too, so that over several calls any two neighbours part.
+    """
+    if not block:
+        return draw.permutation(num)
+    first = int(draw.integers(block))
+    blocks = np.split(np.arange(num), np.arange(first, num, block))
+    order = np.concatenate([blocks[number] for number in draw.permutation(len(blocks))])
+    for start in range(0, num, block * NUM_MIXED):
+        draw.shuffle(order[start : start + block * NUM_MIXED])
+    return order
+
+
+def _lie_by_class(labels: np.ndarray) -> bool:
+    """Whether neighbours share their class more often than chance would have it, by more than half of what is left."""
+    by_chance = float(np.square(np.bincount(labels) / len(labels)).sum())
+    return float((labels[1:] == labels[:-1]).mean()) > (1 + by_chance) / 2 if len(labels) > 1 else False

@@ -1,1 +1,0 @@
-"""What `serve` serves: one page, and the JSON interface that it uses."""

@@ -1,0 +1,198 @@
+"""Runs side by side: figures of evaluate, an exact paired test, and refusal of what cannot be compared."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from made import make_images, noise
+from read_page import read_page
+from snellen.errors import DataError, RunError, SnellenError
+from snellen.prediction.evaluate import evaluate
+from snellen.prediction.predict import predict
+from snellen.reports.compare import compare, holm, mcnemar, paired_interval
+from snellen.runs.presets import PRESETS
+from snellen.training.train import train
+
+BRIEF = PRESETS["smoke"].with_settings(["epochs=2", "batch_size=8", "precision=float32"])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("compare")
+
+
+def two_classes(folder, num=96, seed=0):
+    """Images told apart by how bright they are, not without doubt."""
+    pixels = noise(num, 16, seed) // 2
+    bright = np.arange(num) % 2 == 1
+    pixels[bright] += 60
+    splits = ["valid" if n // 2 % 3 == 2 else "train" for n in range(num)]
+    return make_images(folder, pixels, ["bright" if one else "dark" for one in bright], splits)
+
+
+@pytest.fixture(scope="module")
+def images(place):
+    return two_classes(place / "data")
+
+
+@pytest.fixture(scope="module")
+def runs(images, place):
+    """One that learned, one whose weights never moved, and the first again with another seed."""
+    still = BRIEF.with_settings(["peak_lr=0", "head_lr=0", "epochs=1"])
+    return [
+        train(images, recipe, place / name / "run")
+        for name, recipe in (("a", BRIEF), ("b", still), ("$c_1$ <i>", BRIEF.with_settings(["seed=3"])))
+    ]
+
+
+@pytest.fixture(scope="module")
+def comparison(runs, images):
+    return compare(runs, images)
+
+
+def test_scores_are_those_of_evaluate(comparison, runs, images):
+    for one, run in zip(comparison.runs, runs, strict=True):
+        scores = evaluate(run, images)
+        assert {name: scores[name] for name in one.scores} == one.scores
+
+
+def test_differences_count_the_images_that_only_one_has_right(comparison, runs, images):
+    labels = images.select("valid").labels
+    right = [predict(run, images, split="valid").labels == labels for run in runs]
+    assert comparison.runs[0].difference is None
+    for one, mine in zip(comparison.runs[1:], right[1:], strict=True):
+        difference = one.difference
+        assert difference.gained == (mine & ~right[0]).sum()
+        assert difference.lost == (right[0] & ~mine).sum()
+        assert difference.accuracy == pytest.approx(mine.mean() - right[0].mean())
+        assert difference.low <= difference.accuracy <= difference.high
+    worse = comparison.runs[1].difference
+    assert worse.accuracy < 0
+    assert worse.beyond_noise
+
+
+def test_only_settings_that_differ_are_listed(comparison):
+    assert comparison.settings == {
+        "epochs": ("2", "1", "2"),
+        "peak_lr": ("20", "0", "20"),
+        "head_lr": ("20", "0", "20"),
+        "seed": ("0", "0", "3"),
+    }
+
+
+def test_table_names_each_run_by_what_tells_it_apart(comparison):
+    text = str(comparison)
+    for words in ("a/run", "b/run", "$c_1$ <i>/run", "against a/run", "beyond noise", "images/s", "parameters"):
+        assert words in text
+    lines = text.splitlines()
+    assert lines[0].startswith("32 valid images of")
+    assert lines[2].startswith("a/run ")
+    assert len({line.index("95% interval") for line in lines if "95% interval" in line}) == 1
+
+
+def test_page_stands_alone_and_agrees(comparison, place):
+    page = read_page(comparison.save(place / "compare.html"))
+    assert [float(value) for value in page.data["accuracy"]] == [one.scores["accuracy"] for one in comparison.runs]
+    assert "$c_1$ <i>/run" in page.text
+    assert not page.all("i")
+    assert len(page.all("svg")) == 1
+    assert comparison.save(place / "again.html").read_bytes() == (place / "compare.html").read_bytes()
+
+
+def test_figure_and_json_are_written(comparison, place):
+    with Image.open(comparison.save(place / "figure.png")) as figure:
+        assert figure.size[0] > 500
+    found = json.loads(comparison.save(place / "figures.json").read_text())
+    assert found == json.loads(json.dumps(comparison.to_dict()))
+    assert [one["name"] for one in found["runs"]] == [one.name for one in comparison.runs]
+    assert found["runs"][1]["difference"]["beyond_noise"] is True
+
+
+def test_out_is_written_and_another_ending_is_refused(runs, images, place):
+    compare(runs[:2], images, out=place / "out.html")
+    assert read_page(place / "out.html").all("svg")
+    with pytest.raises(SnellenError, match=r"out\.pdf"):
+        compare(runs[:2], images, out=place / "out.pdf")
+
+
+def test_a_run_does_not_differ_from_itself(runs, images):
+    twice = compare([runs[0].folder, runs[0].folder], images)
+    difference = twice.runs[1].difference
+    assert (difference.accuracy, difference.gained, difference.lost, difference.p) == (0, 0, 0, 1)
+    assert not difference.beyond_noise
+    assert "The recipes are the same." in str(twice)
+
+
+def test_other_first_weights_are_said(runs, images, place):
+    taught = train(images, BRIEF.with_settings(["epochs=1"]), place / "taught", init=runs[0].folder)
+    assert compare([runs[0], taught], images).settings == {
+        "epochs": ("2", "1"),
+        "(first weights)": ("random", f"whitened_cnn {runs[0].folder}"),
+    }
+
+
+def test_images_are_found_where_the_run_had_them(runs):
+    assert compare(runs[:2]).images.counts == {"train": 64, "valid": 32}
+
+
+def test_images_that_have_moved_are_asked_for(images, place):
+    moved = two_classes(place / "moving", num=24)
+    run = train(moved, BRIEF.with_settings(["epochs=1"]), place / "of moved")
+    moved.folder.rename(place / "moved")
+    with pytest.raises(DataError, match=r"(?s)moving.*--data DATA"):
+        compare([run, run])
+    assert len(compare([run, run], place / "moved").runs) == 2
+
+
+def test_one_run_is_nothing_to_compare(runs):
+    with pytest.raises(RunError, match="one run is nothing to compare"):
+        compare(runs[:1])
+
+
+def test_runs_on_other_images_are_refused_by_name(runs, images, place):
+    other = two_classes(place / "other data", seed=1)
+    stranger = train(other, BRIEF.with_settings(["epochs=1"]), place / "stranger")
+    with pytest.raises(RunError, match='"stranger" was trained on other images'):
+        compare([runs[0], stranger], images)
+    with pytest.raises(RunError, match='"a/run" was trained on other images'):
+        compare(runs[:2], other)
+
+
+def test_runs_that_saw_the_images_are_refused_by_name(runs, images, place):
+    everything = train(images, BRIEF.with_settings(["epochs=1"]), place / "everything", on="train+valid")
+    with pytest.raises(RunError, match='"everything" was trained on the valid images'):
+        compare([runs[0], everything], images)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (5, 5), (3, 12), (40, 61), (0, 300)])
+def test_mcnemar_is_twice_the_binomial_tail(gained, lost):
+    n, least = gained + lost, min(gained, lost)
+    exact = min(1, 2 * sum(math.comb(n, k) for k in range(least + 1)) / 2**n)
+    assert mcnemar(gained, lost) == pytest.approx(exact, rel=1e-9)
+    assert mcnemar(lost, gained) == mcnemar(gained, lost)
+
+
+def test_mcnemar_bears_large_counts():
+    gained, lost = 50_300, 49_700
+    z = (gained - lost - 1) / math.sqrt(gained + lost)
+    assert mcnemar(gained, lost) == pytest.approx(math.erfc(z / math.sqrt(2)), rel=1e-3)
+    assert mcnemar(0, 100_000) == 0
+
+
+def test_paired_interval_covers_the_truth_as_often_as_it_says():
+    draw = np.random.default_rng(0)
+    both = draw.multinomial(200, [0.10, 0.05, 0.85], size=4000)
+    hits = [low <= 0.05 <= high for low, high in (paired_interval(int(g), int(w), 200) for g, w, _ in both)]
+    assert 0.935 < np.mean(hits) < 0.975
+    assert paired_interval(0, 0, 50)[0] < 0 < paired_interval(0, 0, 50)[1]
+    assert paired_interval(50, 0, 50)[1] <= 1
+
+
+def test_holm_corrects_as_worked_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1, 1]
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []

@@ -1,0 +1,302 @@
+"""The report: its numbers are those of evaluate, it stands alone, and no name can break it."""
+
+import base64
+import io
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from made import make_images, noise
+from read_page import read_page
+from snellen.charts.pages import minutes, picture, size
+from snellen.errors import DataError, RunError
+from snellen.images.imageset import ImageSet
+from snellen.prediction.evaluate import calibration_error, evaluate
+from snellen.prediction.predict import predict
+from snellen.reports.report import report
+from snellen.runs.presets import PRESETS
+from snellen.runs.run import Run
+from snellen.scoring.confusion import bins, class_rows, confusion_table, worst_pairs
+from snellen.scoring.label_errors import label_errors
+from snellen.training.train import train
+
+QUICKLY = PRESETS["smoke"].with_settings(["epochs=2", "precision=float32", "flip=random", "crop_pad=2"])
+NASTY = ("<script>alert(1)</script>", "a&amp;b \"quoted\" 'too'", "</td></table> $x_1$ {{ 7 * 7 }}")
+
+
+def colourful(folder, names, num=60, side=16, ids=None, mislabelled=()):
+    """Images of which each class has its own tint under noise; some of each class validate, some are for testing."""
+    pixels = noise(num, side) // 3
+    labels = np.arange(num) % len(names)
+    draw = np.random.default_rng(5)
+    tints = draw.integers(0, 170, (len(names), 3))
+    pixels += tints[labels][:, None, None].astype(np.uint8)
+    turns = [n // len(names) for n in range(num)]
+    splits = ["test" if turn % 6 == 5 else "valid" if turn % 4 == 3 else "train" for turn in turns]
+    shown = labels.copy()
+    for place in mislabelled:
+        shown[place] = (shown[place] + 1) % len(names)
+    texts = ["" if split == "test" else names[label] for split, label in zip(splits, shown, strict=True)]
+    return make_images(folder, pixels, texts, splits, classes=names, ids=ids)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def images(place) -> ImageSet:
+    return colourful(place / "data", ("cherry", "leaf", "sky"), num=120, mislabelled=(9, 22, 47, 58, 95))
+
+
+@pytest.fixture(scope="module")
+def run(images, place) -> Run:
+    return train(images, QUICKLY, place / "run")
+
+
+@pytest.fixture(scope="module")
+def page(run, images, place):
+    return read_page(report(run, images, out=place / "report.html"))
+
+
+def test_numbers_are_those_of_evaluate_to_the_last_digit(page, run, images):
+    scores = evaluate(run, images)
+    for name in ("accuracy", "low", "high", "log_loss", "calibration_error"):
+        assert [float(value) for value in page.data[name]] == [scores[name]], name
+    accuracies = [figures["accuracy"] for figures in scores["classes"].values()]
+    assert [float(value) for value in page.data["class-accuracy"]] == accuracies
+    assert f"{100 * scores['accuracy']:.2f}%" in page.text
+
+
+def test_equal_runs_give_equal_bytes(run, images, place):
+    again = report(run.folder, images.folder, out=place / "again.html")
+    assert again.read_bytes() == (place / "report.html").read_bytes()
+
+
+def test_mistakes_show_what_the_model_said_of_that_image(page, run, images):
+    guesses = predict(run, images, split="valid")
+    valid = images.select("valid")
+    wrong = {
+        id: (images.classes[label], guesses.label_of(id), f"{100 * probability:.1f}%")
+        for id, label, probability in zip(
+            valid.ids.tolist(), valid.labels, guesses.probabilities.max(axis=1), strict=True
+        )
+        if guesses.label_of(id) != images.classes[label]
+    }
+    assert wrong, "a model without mistakes tests nothing here"
+    shown = [caption.split() for caption in page.captions if "taken for" in caption]
+    assert len(shown) == min(len(wrong), 24)
+    for id, path, _, label, _, _, guess, probability in shown:
+        assert path == f"raw/{id}.png"
+        assert (label, guess.strip(","), probability) == wrong[id]
+    sure = [float(words[-1].strip("%")) for words in shown]
+    assert sure == sorted(sure, reverse=True)
+
+
+def test_pictures_are_the_images_themselves(page, images):
+    index = {id: n for n, id in enumerate(images.ids.tolist())}
+    checked = 0
+    for image in page.all("img"):
+        words = image["alt"].split()
+        if words[:2] == ["valid", "image"]:
+            data = base64.b64decode(image["src"].partition(",")[2])
+            shown = np.asarray(Image.open(io.BytesIO(data)))
+            assert (shown == images.stored[index[words[2].strip(",")]]).all()
+            checked += 1
+    assert checked > 20
+
+
+def test_page_holds_every_part(page, run):
+    for part in ("Training", "Learning rate", "Time and memory", "Classes", "Confusions", "Calibration"):
+        assert part in page.text
+    for part in ("Most confident mistakes", "Most doubtful", "Suspected label errors", "augmentation", "Make it again"):
+        assert part in page.text
+    assert run.about["versions"]["torch"] in page.text
+    assert "images/s" in page.text
+    labels = [attributes["aria-label"] for attributes in page.all("svg")]
+    assert len(labels) == 3
+    assert all(labels)
+
+
+def test_changed_settings_are_marked_and_the_command_makes_the_recipe_again(page, run):
+    from snellen.cli.options import chosen_recipe
+
+    changed = {row[0] for row in page.rows if len(row) == 4 and row[2].endswith("changed")}
+    assert changed == {"epochs", "precision", "flip"} | ({"crop_pad"} if PRESETS["smoke"].crop_pad != 2 else set())
+    line = next(line for line in page.source.splitlines() if "snellen train" in line)
+    words = shlex.split(line.partition(">")[2])
+    settings = tuple(words[i + 1] for i, word in enumerate(words) if word == "--set")
+    assert chosen_recipe(words[words.index("--recipe") + 1], settings) == run.recipe
+
+
+def test_names_cannot_break_the_page(place):
+    ids = [f"<img src=x onerror=alert({n})>" for n in range(40)]
+    images = colourful(place / "nasty data", NASTY, num=40, ids=ids)
+    run = train(images, QUICKLY.with_settings(["epochs=1"]), place / "<i>run</i>")
+    page = read_page(report(run, images, out=place / "nasty.html"))
+    assert not page.all("i")
+    for name in NASTY:
+        assert name in page.text
+    assert "49" not in [row[0] for row in page.rows]
+    assert any("<img src=x onerror" in caption for caption in page.captions)
+
+
+def test_two_classes_without_augmentation_are_enough(place):
+    images = colourful(place / "two", ("no", "yes"), num=24)
+    recipe = QUICKLY.with_settings(["flip=off", "crop_pad=0", "epochs=1"])
+    page = read_page(report(train(images, recipe, place / "two run"), images, out=place / "two.html"))
+    assert len(page.data["class-accuracy"]) == 2
+    assert "trains on the images as they are" in page.text
+
+
+def test_a_thousand_classes_give_the_worst_pairs_instead_of_a_matrix(place):
+    names = [f"class {n:04}" for n in range(1000)]
+    splits = ["train"] * 50 + ["valid"] * 400
+    images = make_images(place / "many", noise(450), names[:50] + names[600:], splits, classes=names)
+    recipe = QUICKLY.with_settings(["epochs=1", "batch_size=50"])
+    path = report(train(images, recipe, place / "many run"), images, out=place / "many.html")
+    page = read_page(path)
+    assert path.stat().st_size < 3e6
+    assert "a whole matrix would not be readable" in page.text
+    assert "matrix" not in [attributes.get("class") for attributes in page.all("table")]
+    assert len(page.data["class-accuracy"]) == 400, "none that has images is left out"
+
+
+def test_other_images_of_the_same_classes_are_said_to_be(run, place):
+    other = colourful(place / "other", ("cherry", "leaf", "sky"), num=60)
+    page = read_page(report(run, other, out=place / "other.html"))
+    assert "not the images that the model was made with" in page.text
+
+
+def test_run_on_everything_is_said_to_know_the_images_and_shows_mixed_batches(images, place):
+    recipe = QUICKLY.with_settings(["batch_size=50", "cutmix=1", "mix_off_epochs=1", "cutout=4"])
+    run = train(images, recipe, place / "on all", on="train+valid")
+    page = read_page(report(run, images, out=place / "on all.html"))
+    assert "trained on these valid images" in page.text
+    firsts = [image for image in page.all("img") if image["alt"].endswith("as it is")]
+    ids = images.ids.tolist()
+    assert len(firsts) == 5
+    assert all(picture(images.stored[ids.index(one["alt"].split()[1])]) == one["src"] for one in firsts)
+    assert [image for image in page.all("img") if image["alt"].startswith("mixed image")]
+
+
+def test_unfinished_run_is_refused_by_its_epochs(run, images, place):
+    def stop(row):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(images, QUICKLY, place / "stopped", on_epoch=stop)
+    with pytest.raises(RunError, match=r"not finished: 1 of 2 epochs"):
+        report(place / "stopped", images, out=place / "none.html")
+    assert not (place / "none.html").exists()
+
+
+def test_split_without_labels_is_refused(run, images, place):
+    with pytest.raises(DataError, match="test images have no labels"):
+        report(run, images, split="test", out=place / "none.html")
+
+
+def test_images_of_other_classes_are_refused(run, place):
+    other = colourful(place / "strange", ("a", "b", "c"), num=24)
+    with pytest.raises(DataError, match="classes"):
+        report(run, other, out=place / "none.html")
+
+
+def test_class_figures_agree_with_counting_by_hand():
+    draw = np.random.default_rng(3)
+    labels, guesses = draw.integers(0, 4, (2, 200))
+    guesses[guesses == 3] = 2  # class 3 is never guessed
+    names = ("a", "b", "c", "d")
+    table = confusion_table(labels, guesses, 4)
+    for k, row in enumerate(class_rows(table, names)):
+        own = labels == k
+        assert (row.images, row.right) == (own.sum(), (own & (guesses == k)).sum())
+        assert row.taken == (guesses == k).sum()
+        assert row.precision == (None if k == 3 else (labels[guesses == k] == k).mean())
+        worst = max((n for n in range(4) if n != k), key=lambda n: (own & (guesses == n)).sum())
+        assert row.mistaken_for == f"{names[worst]} ({(own & (guesses == worst)).sum()})"
+    counts = [pair.count for pair in worst_pairs(table, names)]
+    assert counts == sorted(counts, reverse=True)
+    assert sum(counts) == (labels != guesses).sum()
+    assert len(class_rows(confusion_table(labels[labels < 3], guesses[labels < 3], 4), names)) == 3
+
+
+def test_reliability_bins_give_the_calibration_error():
+    draw = np.random.default_rng(4)
+    guesses = draw.dirichlet(np.ones(5), 500).astype(np.float32)
+    labels = draw.integers(0, 5, 500)
+    confidence = guesses.max(axis=1)
+    counts, accuracy = bins(confidence, guesses.argmax(axis=1) == labels)
+    place = np.minimum((confidence * len(counts)).astype(int), len(counts) - 1)
+    stated = np.array([confidence[place == n].mean() if (place == n).any() else 0 for n in range(len(counts))])
+    error = (counts * np.abs(accuracy - stated)).sum() / 500
+    assert error == pytest.approx(calibration_error(guesses, labels), abs=1e-6)
+
+
+def slow_label_errors(guesses, labels):
+    """The rule as the paper writes it, one image after another."""
+    limits = {k: np.mean([guesses[i, k] for i in range(len(labels)) if labels[i] == k]) for k in {*labels.tolist()}}
+    found = {}
+    for i, label in enumerate(labels.tolist()):
+        able = [k for k, limit in limits.items() if guesses[i, k] >= limit]
+        if able and (best := max(able, key=lambda k: guesses[i, k])) != label:
+            found[i] = best
+    return found
+
+
+def test_label_errors_agree_with_the_slow_rule():
+    draw = np.random.default_rng(6)
+    guesses = draw.dirichlet(np.full(6, 0.3), 300)
+    labels = draw.integers(0, 5, 300)  # the sixth class labels nothing
+    suspects = label_errors(guesses, labels)
+    assert dict(zip(suspects.index.tolist(), suspects.suggested.tolist(), strict=True)) == slow_label_errors(
+        guesses, labels
+    )
+    own = guesses[suspects.index, labels[suspects.index]]
+    others = guesses[suspects.index].copy()
+    others[np.arange(len(suspects)), labels[suspects.index]] = -1
+    assert (np.diff(own - others.max(axis=1)) >= 0).all(), "the likeliest first"
+
+
+def test_planted_label_errors_come_first():
+    draw = np.random.default_rng(7)
+    truth = draw.integers(0, 4, 400)
+    guesses = np.full((400, 4), 0.05, dtype=np.float32)
+    guesses[np.arange(400), truth] = draw.uniform(0.7, 0.85, 400)
+    planted = [3, 50, 200, 399]
+    guesses[planted, truth[planted]] = 0.9
+    labels = truth.copy()
+    labels[planted] = (labels[planted] + 1) % 4
+    suspects = label_errors(guesses, labels)
+    assert {*suspects.index.tolist()} == {*planted}
+    assert (suspects.suggested == truth[suspects.index]).all()
+
+
+def test_figures_for_people():
+    assert [minutes(s) for s in (0.04, 8.11, 59.96, 125, 3600, 7261)] == [
+        "0.0 s", "8.1 s", "60.0 s", "2 min 5 s", "1 h 0 min", "2 h 1 min",
+    ]  # fmt: skip
+    assert [size(n) for n in (12, 999, 1000, 7_905_684, 3_200_000_000)] == [
+        "12 bytes", "999 bytes", "1 kB", "7.9 MB", "3.2 GB",
+    ]  # fmt: skip
+
+
+def test_large_pictures_are_scaled_down_for_the_page():
+    data = base64.b64decode(picture(noise(1, 300)[0, :, :150].copy()).partition(",")[2])
+    assert Image.open(io.BytesIO(data)).size == (64, 128)
+
+
+def test_a_run_whose_figures_are_gone_is_refused(run, images, place):
+    copy = place / "without figures"
+    shutil.copytree(run.folder, copy)
+    (copy / "metrics.jsonl").write_text("{}\n{")
+    with pytest.raises(RunError, match="damaged") as caught:
+        report(copy, images, out=place / "none.html")
+    assert "another folder" in str(caught.value)  # of a finished run there is no checkpoint to write them anew from
+    (copy / "metrics.jsonl").unlink()
+    with pytest.raises(RunError, match="no figures of its epochs"):
+        report(copy, images, out=place / "none.html")

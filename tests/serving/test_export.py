@@ -1,0 +1,211 @@
+"""Exported programs say what snellen says, of any number of raw images, wherever they run."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from made import make_images, noise, small_model
+from snellen.errors import DataError, RunError, SnellenError
+from snellen.models.classifier import Classifier
+from snellen.models.model_file import save_model
+from snellen.prediction.predict import probabilities
+from snellen.serving.export import export
+from snellen.system import runtime
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+CLASSES = ("cat", "dog", "élan, the")
+FLOAT32 = runtime.choose("float32", "cpu")
+
+
+def decided(model: Classifier) -> Classifier:
+    """Random, but with statistics, normalisation and a temperature of its own, so that leaving one out shows."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.uniform_(-0.5, 0.5)
+            layer.running_var.uniform_(0.5, 2)
+    model.mean.copy_(torch.tensor([0.3, 0.5, 0.6])[:, None, None])
+    model.std.copy_(torch.tensor([0.1, 0.2, 0.3])[:, None, None])
+    model.temperature.fill_(0.1)
+    return model
+
+
+def network_of_the_zoo(name: str, size=(16, 16)) -> Classifier:
+    torch.manual_seed(0)
+    return decided(small_model(CLASSES, size, name))
+
+
+def tiny_network() -> Classifier:
+    """A convolution that sees borders and sides, so that views differ; exported in a second or two."""
+    torch.manual_seed(0)
+    features = nn.Sequential(nn.Conv2d(3, 4, 5, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+    network = nn.Sequential(OrderedDict(features=features, output=nn.Linear(64, 3)))
+    return decided(Classifier("tiny", network, CLASSES, (16, 16)))
+
+
+def run_onnx(path, pixels):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {"images": pixels})[0]
+
+
+def run_torch(path, pixels):
+    with torch.no_grad():
+        return torch.export.load(path).module()(torch.from_numpy(pixels)).numpy()
+
+
+RUN = {"onnx": run_onnx, "torch": run_torch}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The tiny network as ONNX and as a torch program, six views each."""
+    folder = tmp_path_factory.mktemp("written")
+    return {to: export(tiny_network(), folder / f"model.{to}", to=to, views=6) for to in RUN}
+
+
+@pytest.mark.parametrize("to", ["onnx", "torch"])
+def test_exported_program_says_what_predict_says(written, to):
+    assert written[to].difference < 1e-5
+    pixels = noise(9, seed=5)
+    wanted = probabilities(tiny_network(), pixels, FLOAT32, views=6)
+    plain = probabilities(tiny_network(), pixels, FLOAT32, views=1)
+    assert np.ptp(wanted, axis=0).max() > 0.1, "the images are told apart, or nothing is tested"
+    assert np.abs(wanted - plain).max() > 0.01, "views matter, or nothing is tested"
+    for start, stop in ((0, 1), (1, 3), (3, 9)):
+        assert RUN[to](written[to].path, pixels[start:stop]) == pytest.approx(wanted[start:stop], abs=1e-5)
+
+
+def test_onnx_file_tells_classes_and_preprocessing(written):
+    session = onnxruntime.InferenceSession(written["onnx"].path, providers=["CPUExecutionProvider"])
+    facts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(facts["classes"]) == list(CLASSES)
+    assert json.loads(facts["size"]) == [16, 16]
+    assert facts["views"] == "6"
+    assert "uint8" in facts["preprocessing"]
+    (images,), (found,) = session.get_inputs(), session.get_outputs()
+    assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["N", 16, 16, 3])
+    assert (found.name, found.type, found.shape) == ("probabilities", "tensor(float)", ["N", 3])
+
+
+def test_torch_file_tells_classes_and_preprocessing(written):
+    extra = {"snellen.json": ""}
+    torch.export.load(written["torch"].path, extra_files=extra)
+    facts = json.loads(extra["snellen.json"])
+    assert facts["classes"] == list(CLASSES)
+    assert facts["temperature"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("to", ["onnx", "torch"])
+def test_files_hold_no_path_of_this_machine(written, to):
+    parts = [written[to].path.read_bytes()]
+    if to == "torch":
+        with zipfile.ZipFile(written[to].path) as archive:
+            parts += [archive.read(name) for name in archive.namelist()]
+    here = str(Path(__file__).parents[2]).encode()
+    assert not any(here in part or b"site-packages" in part or b".py" in part for part in parts)
+
+
+def test_the_same_model_gives_the_same_bytes(written, tmp_path):
+    again = export(tiny_network(), tmp_path / "model.pt2", to="torch", views=6)
+    assert again.path.read_bytes() == written["torch"].path.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["onnx", "torch"])
+def test_the_same_model_gives_the_same_bytes_in_other_processes(tmp_path, to):
+    save_model(tmp_path / "model.safetensors", network_of_the_zoo("cifar_resnet8_v1"))
+    code = "import sys; from snellen.serving.export import export; export(sys.argv[1], sys.argv[2], to=sys.argv[3])"
+    for name in ("first", "second"):
+        subprocess.run([sys.executable, "-c", code, tmp_path, tmp_path / name, to], check=True, capture_output=True)
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["whitened_cnn", "cifar_resnext11_2x8d"])
+def test_every_kind_of_network_can_be_exported(tmp_path, name):
+    model = network_of_the_zoo(name, size=(18, 20)).train()
+    assert export(model, tmp_path / "model.pt2", to="torch").difference < 1e-5
+    assert model.training, "the caller's model is left as it was"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet18", "whitened_cnn", "cifar_resnet20_v1", "cifar_wideresnet16_10"])
+def test_every_kind_of_network_can_be_exported_to_onnx(tmp_path, name):
+    assert export(network_of_the_zoo(name, size=(32, 32)), tmp_path / "model.onnx", views=6).difference < 1e-5
+
+
+def test_it_is_compared_on_the_images_given(tmp_path, caplog):
+    images = make_images(
+        tmp_path / "data", noise(5), [CLASSES[n % 3] for n in range(5)], ["train"] * 5, classes=CLASSES
+    )
+    seen = []
+    with caplog.at_level("INFO", logger="snellen"):
+        written = export(
+            tiny_network(), tmp_path / "m.pt2", to="torch", images=images.folder, on_progress=lambda *p: seen.append(p)
+        )
+    assert written.num_images == 5
+    assert str(written) in caplog.text
+    assert seen == [("export", 0, 5), ("export", 5, 5)]
+    other = make_images(tmp_path / "other", noise(2), ["a", "b"], ["train"] * 2)
+    with pytest.raises(DataError, match="the images' classes are a, b"):
+        export(tiny_network(), tmp_path / "n.pt2", to="torch", images=other)
+    assert not (tmp_path / "n.pt2").exists()
+
+
+class Forgetful(nn.Module):
+    """Says something else each time, as a network with a bug might."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+        self.register_buffer("turn", torch.zeros(()))
+
+    def forward(self, x):
+        if not torch.compiler.is_exporting():
+            x = x + 1
+        return self.network(x)
+
+
+def test_program_that_says_something_else_is_not_written(tmp_path):
+    model = tiny_network()
+    model.network[0] = Forgetful(model.network[0])
+    with pytest.raises(RunError, match=r"probabilities differ by [0-9.e-]+ from snellen's own"):
+        export(model, tmp_path / "model.pt2", to="torch")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_format_is_refused_and_nothing_written(tmp_path):
+    with pytest.raises(SnellenError, match=r'no export to "onxx"[\s\S]*did you mean "onnx"'):
+        export(tiny_network(), tmp_path / "m", to="onxx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
+def test_without_its_packages_it_names_the_command_that_installs_them(tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SnellenError, match=rf"not installed: {package}\.[\s\S]*pip install 'snellen\[export\]'"):
+        export(tiny_network(), tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_written_beside_a_run_by_default(tmp_path):
+    (tmp_path / "run").mkdir()
+    save_model(tmp_path / "run" / "model.safetensors", network_of_the_zoo("cifar_resnet8_v1"))
+    assert export(tmp_path / "run", to="torch").path == tmp_path / "run" / "model.pt2"
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["model.pt2", "model.safetensors"]
+
+
+def test_other_input_than_raw_images_is_refused(written):
+    with pytest.raises(Exception, match="Unexpected input data type"):
+        run_onnx(written["onnx"].path, noise(1).astype(np.float32))
+    with pytest.raises(Exception, match="Got invalid dimensions"):
+        run_onnx(written["onnx"].path, noise(1, size=17))
