@@ -36,11 +36,11 @@ from PIL import Image
 import snellen
 from fault_inputs import SMOKE, SPACE, make_inputs
 from snellen.errors import SnellenError
-from snellen.images.folds import CrossValidation
 from snellen.models.classifier import build_model
 from snellen.models.gluon import read_params
 from snellen.models.model_file import load_model
 from snellen.prediction.predictions import Predictions
+from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.run import Run
 from snellen.sources import archives, decode, tables
 from snellen.sources.decode import UnreadablePicture

@@ -15,7 +15,7 @@ from snellen import ImageSet, load_model
 from snellen.models.model_file import PACKAGED, save_model
 from snellen.prediction import calibrate
 from snellen.prediction.evaluate import describe_accuracy, evaluate, score
-from snellen.prediction.predict import familiarity, features, logits
+from snellen.prediction.probabilities import familiarity, features, logits
 from snellen.runs.recipe import show_value
 from snellen.system import runtime
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from snellen import ImageSet, load_model
-from snellen.prediction.predict import logits, mean_logits
+from snellen.prediction.probabilities import logits, mean_logits
 from snellen.system import runtime
 
 

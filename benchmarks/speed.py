@@ -19,7 +19,7 @@ import torch
 import seeds
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import build_model
-from snellen.prediction.predict import probabilities
+from snellen.prediction.probabilities import probabilities
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
 from snellen.system import runtime

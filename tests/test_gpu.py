@@ -11,7 +11,7 @@ from snellen.images.imageset import ImageSet
 from snellen.images.prepare import prepare
 from snellen.models.model_file import load_model
 from snellen.prediction.evaluate import evaluate
-from snellen.prediction.predict import probabilities
+from snellen.prediction.probabilities import probabilities
 from snellen.runs.presets import PRESETS
 from snellen.system import runtime
 from snellen.training.train import train

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import make_images, many, noise
-from snellen.competition.submission import check_sample, check_submission, class_columns, image_id, write_submission
+from snellen.competition.submission import check_submission, write_submission
 from snellen.errors import DataError
 from snellen.images.imageset import SAMPLE, ImageSet
+from snellen.images.sample import check_sample, class_columns, image_id
 from snellen.prediction.predictions import Predictions
 
 CLASSES = ("cat", "dog", "owl")

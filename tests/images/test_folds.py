@@ -21,16 +21,18 @@ from conftest import write_world
 from made import make_images, noise, small_model, some
 from snellen.cli.commands import main
 from snellen.errors import DataError, RunError
-from snellen.images.folds import CrossValidation, as_trained, fold, fold_numbers
+from snellen.images.folds import as_trained, fold, fold_numbers
 from snellen.images.prepare import prepare
 from snellen.models.model_file import load_model, save_model
 from snellen.prediction.ensemble import classify_by_all
 from snellen.prediction.evaluate import evaluate, score
-from snellen.prediction.predict import is_model, predict
+from snellen.prediction.opening import is_model
+from snellen.prediction.predict import predict
 from snellen.prediction.predictions import Predictions
 from snellen.reports.check import check
 from snellen.reports.compare import compare
 from snellen.reports.report import report
+from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.presets import PRESETS
 from snellen.runs.repeat import commands
 from snellen.runs.run import Run

@@ -1,6 +1,5 @@
 """Predictions of many images, in parts. What a prediction is worth is tested in test_evaluate.py."""
 
-import importlib
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ import torch
 from made import make_images, noise, small_model
 from snellen.errors import DataError, RunError
 from snellen.models.model_file import save_model
+from snellen.prediction import parts
 from snellen.prediction.evaluate import evaluate
 from snellen.prediction.predict import predict
 from snellen.runs.run import locked
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def parts_of_20(monkeypatch):
-    monkeypatch.setattr(importlib.import_module("snellen.prediction.predict"), "PART", 20)
+    monkeypatch.setattr(parts, "PART", 20)
 
 
 def predicted(folder, out, *models, **more):
@@ -82,13 +82,14 @@ def test_parts_are_the_whole_and_leave_nothing_behind(folder, whole, parts_of_20
 
 
 STOP_AT = """
-import importlib, os, signal, sys
-predict = importlib.import_module("snellen.prediction.predict")
-predict.PART = 20
+import os, signal, sys
+from snellen.prediction import parts
+from snellen.prediction.predict import predict
+parts.PART = 20
 def stop(stage, done, total):
     if done == int(sys.argv[1]):
         os.kill(os.getpid(), getattr(signal, sys.argv[2]))
-predict.predict(sys.argv[5:], sys.argv[3], out=sys.argv[4], device="cpu", on_progress=stop)
+predict(sys.argv[5:], sys.argv[3], out=sys.argv[4], device="cpu", on_progress=stop)
 """
 
 
@@ -160,21 +161,21 @@ def test_two_that_write_one_file_are_refused(folder, parts_of_20, tmp_path):
 
 
 LITTLE_MEMORY = """
-import importlib, resource, sys
+import resource, sys
 from pathlib import Path
 import numpy as np
 from torch import nn
+from snellen.prediction import parts
 from snellen.system import runtime
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 images, place = ImageSet.open(sys.argv[1]), runtime.choose("float32", "cpu")
 network = nn.Sequential(nn.Sequential(nn.AvgPool2d(16), nn.Flatten()), nn.Linear(3, 1000))
 model = Classifier("tiny", network, images.classes, images.size)
-predict = importlib.import_module("snellen.prediction.predict")
-predict.PART = 5000
+parts.PART = 5000
 in_use = runtime._kibibytes("/proc/self/status", "VmData")
 resource.setrlimit(resource.RLIMIT_DATA, (in_use + 250 * 2**20,) * 2)
-found = predict.in_parts(model, images, place, Path(sys.argv[2]))
+found = parts.in_parts(model, images, place, Path(sys.argv[2]))
 print(found.nbytes, sum(int(np.isnan(found[n : n + 5000]).sum()) for n in range(0, len(found), 5000)))
 """
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from made import make_images, noise
 from read_page import read_page
-from snellen.charts.pages import minutes, picture, size
+from snellen.charts.pages import picture
 from snellen.errors import DataError, RunError
 from snellen.images.imageset import ImageSet
 from snellen.prediction.evaluate import calibration_error, evaluate
@@ -21,6 +21,7 @@ from snellen.runs.presets import PRESETS
 from snellen.runs.run import Run
 from snellen.scoring.confusion import bins, class_rows, confusion_table, worst_pairs
 from snellen.scoring.label_errors import label_errors
+from snellen.system.units import minutes, size
 from snellen.training.train import train
 
 QUICKLY = PRESETS["smoke"].with_settings(["epochs=2", "precision=float32", "flip=random", "crop_pad=2"])

@@ -16,7 +16,7 @@ from made import make_images, noise, small_model
 from snellen.errors import DataError, RunError, SnellenError
 from snellen.models.classifier import Classifier
 from snellen.models.model_file import save_model
-from snellen.prediction.predict import probabilities
+from snellen.prediction.probabilities import probabilities
 from snellen.serving.export import export
 from snellen.system import runtime
 

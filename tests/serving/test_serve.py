@@ -26,7 +26,7 @@ from made import noise, small_model
 from snellen.errors import SnellenError
 from snellen.models.model_file import load_model, save_model
 from snellen.prediction.pictures import classify
-from snellen.prediction.predict import features
+from snellen.prediction.probabilities import features
 from snellen.serving.serve import serve
 from snellen.sources.decode import decode
 from snellen.system import runtime

@@ -16,11 +16,12 @@ from snellen.images.imageset import ImageSet
 from snellen.models.batchnorm import share_statistics
 from snellen.models.model_file import load_model
 from snellen.prediction.evaluate import evaluate
-from snellen.prediction.predict import probabilities
+from snellen.prediction.probabilities import probabilities
 from snellen.runs.recipe import Recipe
 from snellen.system import processes
 from snellen.system.runtime import choose
 from snellen.training.loader import Batches
+from snellen.training.synchronize import sum_gradients
 from snellen.training.train import train
 
 
@@ -41,7 +42,7 @@ def norm_errors() -> dict[str, float]:
         (y * wanted).sum().backward()
         (y_mine * wanted[start:stop]).sum().backward()
         if affine:
-            processes.sum_gradients(shared, Recipe())
+            sum_gradients(shared, Recipe())
         pairs = {"output": (y[start:stop], y_mine), "input gradient": (first.grad[start:stop], mine.grad)}
         pairs |= {
             name: (old, new)

@@ -16,18 +16,20 @@ from torch import nn
 
 import made
 from snellen.errors import RunError
-from snellen.images.folds import CrossValidation
 from snellen.images.imageset import ImageSet
 from snellen.models.model_file import load_model
 from snellen.prediction.evaluate import evaluate
-from snellen.prediction.predict import probabilities
 from snellen.prediction.predictions import Predictions
+from snellen.prediction.probabilities import probabilities
+from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run
 from snellen.system import processes
 from snellen.system.launch import count_devices
 from snellen.system.runtime import choose, seed_torch
 from snellen.training.loader import Batches
+from snellen.training.pieces import pieces_of
+from snellen.training.synchronize import same_start
 from snellen.training.train import train
 
 # In float64 what several processes do differs from what one does by roundings of 1e-16; in float32 one that moves a
@@ -159,10 +161,10 @@ def test_refusal_names_the_batch_that_is_too_small(together):
 
 def test_a_part_is_the_whole_where_nobody_shares():
     assert processes.part_of(7) == (0, 7)
-    assert processes.pieces_of(7, Recipe(piece_size=3)) == [(0, 2), (2, 4), (4, 7)]
-    assert processes.pieces_of(7, Recipe()) == [(0, 7)]
+    assert pieces_of(7, Recipe(piece_size=3)) == [(0, 2), (2, 4), (4, 7)]
+    assert pieces_of(7, Recipe()) == [(0, 7)]
     model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2))
-    processes.prepared(model, Recipe())
+    same_start(model, Recipe())
     assert type(model[1]) is nn.BatchNorm2d
 
 

@@ -18,7 +18,7 @@ from snellen.images.prepare import prepare
 from snellen.models.model_file import identity, load_model
 from snellen.prediction import calibrate
 from snellen.prediction.evaluate import evaluate
-from snellen.prediction.predict import logits
+from snellen.prediction.probabilities import logits
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
 from snellen.runs.repeat import commands

@@ -2,8 +2,6 @@
 
 import base64
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,41 +10,11 @@ from PIL import Image
 
 from snellen import __version__
 from snellen.errors import SnellenError
-from snellen.images.imageset import UNLABELLED, ImageSet
 from snellen.system import files
+from snellen.system.units import minutes, percent, size
 
 STARTS = {".html": b"<!DOCTYPE html>", ".json": b"{", ".png": b"\x89PNG", ".txt": b""}  # of files by their ending
 LONGEST = 128  # pixels: larger pictures are scaled down, so that a page of them stays small
-
-
-@dataclass(frozen=True)
-class Card:
-    """A picture with what is to be said of it."""
-
-    picture: str  # a data: URI
-    id: str
-    split: str
-    path: str
-    label: str  # "" where none is known
-    guess: str = ""  # what a model or a rule says of it
-
-
-def cards(images: ImageSet, index: Sequence[int] | np.ndarray, guesses: Sequence[str] = ()) -> list[Card]:
-    """One card for each of these positions, with its guess where there are any."""
-    chosen = images.take(np.asarray(index, dtype=np.int64))
-    labels = ["" if label == UNLABELLED else images.classes[label] for label in chosen.labels]
-    return [
-        Card(picture(pixels), id, split, path, label, guess)
-        for pixels, id, split, path, label, guess in zip(
-            chosen.pixels(),
-            chosen.ids.tolist(),
-            chosen.splits.tolist(),
-            chosen.paths.tolist(),
-            labels,
-            guesses or [""] * len(chosen),
-            strict=True,
-        )
-    ]
 
 
 def picture(pixels: np.ndarray) -> str:
@@ -89,24 +57,3 @@ def _figure(svg: str) -> Any:
     import markupsafe
 
     return markupsafe.Markup(svg)
-
-
-def percent(share: float, digits: int = 2) -> str:
-    return f"{100 * share:.{digits}f}%"
-
-
-def minutes(seconds: float) -> str:
-    """For people: 8.1 s, 2 min 5 s, 1 h 40 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def size(num_bytes: float) -> str:
-    """For people: 812 kB, 7.9 MB."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if num_bytes < 1000 or unit == "GB":
-            break
-        num_bytes /= 1000
-    return f"{num_bytes:,.0f} {unit}" if unit in ("bytes", "kB") else f"{num_bytes:,.1f} {unit}"

@@ -328,7 +328,8 @@ def predict(things: tuple[str, ...], split: str, out: Path | None, top: int, **a
     probabilities of several are averaged.
     """
     from snellen.cli.display import Display
-    from snellen.prediction.predict import is_model, predict
+    from snellen.prediction.opening import is_model
+    from snellen.prediction.predict import predict
 
     # The first is a model whatever it is, the last one is not: what is wrong with either is said by the verb.
     num_models = 1
@@ -356,8 +357,8 @@ def classify_pictures(
     """The part of `predict` for pictures: a line for each on stdout. Exit code 1 where not one could be read."""
     from snellen.cli.display import Display
     from snellen.prediction.ensemble import classify_by_all
+    from snellen.prediction.opening import members
     from snellen.prediction.pictures import find_pictures, write_classified
-    from snellen.prediction.predict import members
 
     with Display() as display:
         found = find_pictures(paths)
@@ -608,7 +609,7 @@ def list_(what: str) -> None:
 
 def fold_folders(out: Path, folds: int) -> list[Path]:
     """Where the runs of the folds will be."""
-    from snellen.images.folds import fold_folder
+    from snellen.runs.cross_validation import fold_folder
 
     return [fold_folder(out, number) for number in range(1, folds + 1)]
 

@@ -16,8 +16,8 @@ def show(thing: str) -> str:
 
     Raises SnellenError for anything else, DataError, RunError or RecipeError where it is damaged.
     """
-    from snellen.images.folds import CrossValidation
     from snellen.images.imageset import ImageSet
+    from snellen.runs.cross_validation import CrossValidation
     from snellen.runs.run import Run
 
     path = Path(thing)

@@ -10,12 +10,12 @@ from typing import Any
 
 from snellen.competition.submission import write_submission
 from snellen.errors import DataError
-from snellen.images.folds import CrossValidation
 from snellen.images.imageset import SAMPLE, ImageSet
 from snellen.images.prepare import prepare
 from snellen.prediction.evaluate import describe_accuracy, evaluate
 from snellen.prediction.predict import predict
 from snellen.reports.report import report
+from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Epoch, Run, locked

@@ -3,11 +3,11 @@
 import csv
 import io
 import logging
-from collections.abc import Set
 from pathlib import Path
 
 from snellen.errors import DataError, first_few, some_of
 from snellen.images.imageset import SAMPLE, ImageSet
+from snellen.images.sample import class_columns, image_id, left_out, read_sample
 from snellen.prediction.predictions import Predictions
 from snellen.system import files
 
@@ -24,7 +24,7 @@ def write_submission(
     warning. Raises DataError for missing or unknown ids; then nothing is written.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
-    out, (header, sample_ids) = Path(out), _sample(images)
+    out, (header, sample_ids) = Path(out), read_sample(images)
     _check_target(out, images, header, sample_ids)
     predictions = predictions if isinstance(predictions, Predictions) else Predictions.open(predictions)
     if predictions.classes != images.classes:
@@ -33,9 +33,9 @@ def write_submission(
             expected=f"those of {images.folder}: {some_of(images.classes)}",
             do="predict with a model trained on this data",
         )
-    left_out = set(_left_out(images))
+    unread = set(left_out(images))
     known = dict(zip(predictions.ids.tolist(), predictions.probabilities, strict=True))
-    test_ids = known.keys() | left_out
+    test_ids = known.keys() | unread
     if missing := [id for id in sample_ids if image_id(id, test_ids) is None]:
         raise DataError(
             f"{len(missing)} of {len(sample_ids)} ids have no prediction, first {first_few(missing)}.",
@@ -65,9 +65,9 @@ def write_submission(
         else:
             shares = [counts[images.classes[column]] / sum(counts.values()) for column in columns]
             writer.writerow([id, *(f"{share:.9g}" for share in shares)])
-    if left_out:
+    if unread:
         what = f'the most frequent class, "{frequent}"' if columns is None else "the shares of the classes"
-        log.warning("%d test images could not be read; their lines hold %s", len(left_out), what)
+        log.warning("%d test images could not be read; their lines hold %s", len(unread), what)
     _check(text.getvalue(), out, images, header, sample_ids)
     files.write_text(out, text.getvalue())
     return out
@@ -84,21 +84,6 @@ def _check_target(out: Path, images: ImageSet, header: list[str], ids: list[str]
     files.check_target(out, lines.getvalue().rstrip("\n"), "a submission of this competition")
 
 
-def check_sample(images: ImageSet) -> None:
-    """Raise DataError now for a sample that no submission could follow, not after hours of training."""
-    header, sample_ids = _sample(images)
-    class_columns(header, images)
-    known = {*images.ids[images.splits == "test"].tolist(), *_left_out(images)}
-    if missing := [id for id in sample_ids if image_id(id, known) is None]:
-        raise DataError(
-            f"{len(missing)} of {len(sample_ids)} lines of the sample submission do not begin with the id of a test "
-            f"image, first {first_few(missing)}.",
-            where=SAMPLE,
-            expected="comma-separated lines: a header, then one line for each test image that begins with its id",
-            do="give the competition's own file: --sample CSV",
-        )
-
-
 def check_submission(path: str | Path, images: ImageSet) -> int:
     """Compare a submission with the sample line by line; returns the number of images in it.
 
@@ -110,7 +95,7 @@ def check_submission(path: str | Path, images: ImageSet) -> int:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"the submission cannot be read: {problem}.", where=str(path), do="write it again") from None
-    return _check(text, path, images, *_sample(images))
+    return _check(text, path, images, *read_sample(images))
 
 
 def _check(text: str, path: Path, images: ImageSet, header: list[str], sample_ids: list[str]) -> int:
@@ -136,45 +121,6 @@ def _check(text: str, path: Path, images: ImageSet, header: list[str], sample_id
         if columns is not None and not all(_is_probability(value) for value in row[1:]):
             raise wrong(f"a value of id {id} is not a probability.", line, "numbers from 0 to 1")
     return len(sample_ids)
-
-
-def class_columns(header: list[str], images: ImageSet) -> list[int] | None:
-    """For a sample with one probability column per class: the class of each column. None for id,label."""
-    if len(header) == 2 and (header[1] == "label" or header[1] not in images.classes):
-        return None  # also where a class is called "label"
-    if sorted(header[1:]) == sorted(images.classes):
-        return [images.classes.index(name) for name in header[1:]]
-    raise DataError(
-        f'the sample submission has the columns "{",".join(header)[:80]}".',
-        where=str(images.folder / SAMPLE),
-        expected=f"an id and a label, or an id and one column per class ({some_of(images.classes)})",
-        do="give the right file: snellen prepare ... --sample CSV",
-    )
-
-
-def image_id(name: str, known: Set[str]) -> str | None:
-    """The id among `known` that a sample's `name` means: itself, or itself without a file extension."""
-    if name in known:
-        return name
-    stem = name.rsplit(".", 1)[0]
-    return stem if stem in known else None
-
-
-def _sample(images: ImageSet) -> tuple[list[str], list[str]]:
-    """Header and ids that the submission must have."""
-    path = images.folder / SAMPLE
-    if not path.exists():
-        test = images.select("test")
-        return ["id", "label"], [*test.ids.tolist(), *_left_out(images)]
-    # Read as prepare read it when it checked the ids: UTF-8, a byte-order mark allowed.
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if row]
-    return rows[0], [row[0] for row in rows[1:]]
-
-
-def _left_out(images: ImageSet) -> list[str]:
-    """Ids of the test images that could not be read."""
-    return [entry["id"] for entry in images.about["skipped"] if entry["split"] == "test"]
 
 
 def _is_probability(text: str) -> bool:

@@ -18,13 +18,13 @@ import numpy as np
 import PIL
 
 import snellen
-from snellen.competition.submission import check_sample
 from snellen.errors import DataError, first_few
 from snellen.images.decoding import HEADER_BYTES, decode_into, write_at
 from snellen.images.duplicates import groups
 from snellen.images.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet, read_table, table_digest
+from snellen.images.sample import check_sample
+from snellen.images.size import SMALLEST
 from snellen.images.splits import splits_of
-from snellen.runs.recipe import SMALLEST
 from snellen.sources.rows import Row
 from snellen.sources.source import identity, is_source, open_source, results_inside
 from snellen.sources.tables import FORMULA

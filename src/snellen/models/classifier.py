@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from snellen.errors import DataError, RecipeError, did_you_mean
 from snellen.images.imageset import ImageSet
+from snellen.images.size import SMALLEST
 from snellen.models.cifar_resnet import cifar_resnet
 from snellen.models.cifar_resnext import cifar_resnext
 from snellen.models.cifar_wide_resnet import cifar_wide_resnet
 from snellen.models.resnet18 import resnet18, resnet18_bn_shortcut, resnet18_mxnet
 from snellen.models.whitened_cnn import Whitening, whitened_cnn, whitened_resnet
-from snellen.runs.recipe import SMALLEST, Recipe
+from snellen.runs.recipe import Recipe
 from snellen.system import runtime
 
 # name -> builder(num_classes). A network is Sequential(features=..., output=...): normalised images (B, 3, H, W) to

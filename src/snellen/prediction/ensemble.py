@@ -13,8 +13,9 @@ from snellen.images.folds import seen
 from snellen.images.imageset import UNLABELLED, ImageSet
 from snellen.models.classifier import Classifier
 from snellen.prediction.evaluate import score
+from snellen.prediction.opening import place_of
+from snellen.prediction.parts import in_parts
 from snellen.prediction.pictures import Classified, classify
-from snellen.prediction.predict import in_parts, place_of
 from snellen.system import processes
 from snellen.system.progress import Progress
 

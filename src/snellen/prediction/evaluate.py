@@ -11,7 +11,8 @@ from snellen.errors import DataError
 from snellen.images.folds import as_trained, seen, warning_of
 from snellen.images.imageset import UNLABELLED, ImageSet
 from snellen.models.classifier import Classifier
-from snellen.prediction.predict import check_fit, opened, place_of, probabilities
+from snellen.prediction.opening import check_fit, opened, place_of
+from snellen.prediction.probabilities import probabilities
 from snellen.runs.run import Run
 from snellen.scoring.confusion import NUM_BINS, bin_of
 from snellen.system import processes

@@ -13,8 +13,8 @@ import numpy as np
 from snellen.errors import DataError
 from snellen.models.classifier import Classifier
 from snellen.prediction import calibrate
-from snellen.prediction.predict import familiarity, features, probabilities
 from snellen.prediction.predictions import PREFIX
+from snellen.prediction.probabilities import familiarity, features, probabilities
 from snellen.sources.decode import UnreadablePicture, decode, is_picture
 from snellen.sources.rows import natural_key
 from snellen.system import files, runtime

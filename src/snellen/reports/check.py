@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 
 from snellen.charts import pages
-from snellen.charts.pages import Card, cards, percent
 from snellen.errors import DataError, RunError, first_few
 from snellen.images import oddities
 from snellen.images.duplicates import SMALLEST, Pairs, exact_copies, joined, near_pairs
 from snellen.images.folds import as_trained, seen
 from snellen.images.imageset import SPLITS, UNLABELLED, ImageSet
 from snellen.prediction.predictions import Predictions
+from snellen.reports.cards import Card, cards
 from snellen.runs.run import Run
 from snellen.scoring.label_errors import Suspects, label_errors
 from snellen.system import files
 from snellen.system.progress import Progress
+from snellen.system.units import percent
 
 ENDINGS = (".html", ".json", ".txt")  # of what `--out` may name
 log = logging.getLogger("snellen")

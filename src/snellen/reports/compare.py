@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from snellen.charts import figures, pages
-from snellen.charts.pages import minutes, percent
 from snellen.errors import DataError, RunError
 from snellen.images.folds import as_trained, seen
 from snellen.images.imageset import ImageSet
@@ -23,6 +22,7 @@ from snellen.runs.repeat import first_weights
 from snellen.runs.run import Run
 from snellen.system import files
 from snellen.system.progress import Progress
+from snellen.system.units import minutes, percent
 
 ENDINGS = (".html", ".png", ".json")  # of what `--out` may name
 log = logging.getLogger("snellen")

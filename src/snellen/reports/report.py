@@ -8,12 +8,13 @@ import numpy as np
 import torch
 
 from snellen.charts import figures, pages
-from snellen.charts.pages import Card, cards, minutes, percent, size
 from snellen.errors import RunError
 from snellen.images.folds import as_trained, seen, warning_of
 from snellen.images.imageset import ImageSet
 from snellen.prediction.evaluate import labelled, score, wilson_interval
-from snellen.prediction.predict import opened, predict
+from snellen.prediction.opening import opened
+from snellen.prediction.predict import predict
+from snellen.reports.cards import Card, cards
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.repeat import commands, first_weights, nearest_preset
@@ -22,6 +23,7 @@ from snellen.scoring.confusion import bins, class_rows, confusion_table, shades,
 from snellen.scoring.label_errors import label_errors
 from snellen.system import files
 from snellen.system.progress import Progress
+from snellen.system.units import minutes, percent, size
 from snellen.training.loader import Batches
 from snellen.training.optim import lr_at
 

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from snellen.errors import RecipeError, did_you_mean
+from snellen.images.size import SMALLEST
 from snellen.system import files
 
 
 def setting(default: Any, meaning: str, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
     """One field: its default, unit and meaning, and the values it may take (`low` and `high` included)."""
     return field(default=default, metadata={"meaning": meaning, "low": low, "high": high, "choices": choices})
-
-
-SMALLEST = 16  # pixels, side of the smallest images that every network takes
 
 
 @dataclass(frozen=True, kw_only=True)

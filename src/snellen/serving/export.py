@@ -21,7 +21,8 @@ from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.models.gluon import read_params, write_params
 from snellen.models.gluon_names import to_gluon
-from snellen.prediction.predict import check_fit, mean_logits, opened, probabilities, views_of
+from snellen.prediction.opening import check_fit, opened
+from snellen.prediction.probabilities import mean_logits, probabilities, views_of
 from snellen.runs.run import Run
 from snellen.system import files, runtime
 from snellen.system.progress import Progress

@@ -14,7 +14,8 @@ import numpy as np
 
 from snellen.errors import SnellenError
 from snellen.models.classifier import Classifier
-from snellen.prediction.predict import opened, place_of, probabilities
+from snellen.prediction.opening import opened, place_of
+from snellen.prediction.probabilities import probabilities
 from snellen.runs.run import Run
 
 log = logging.getLogger("snellen")

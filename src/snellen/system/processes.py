@@ -1,31 +1,27 @@
 """The little that several processes need, on top of torch.distributed (gloo between processors, NCCL between GPUs).
 
 Every process draws the order and the changes of the whole batch, computes its share of the rows, and then the gradients
-are summed: each makes the same update. One flat sum per update rather than DistributedDataParallel, which would sum
-each piece of a batch on its own, wrap the model and average over unequal shares; the optimizers need not know.
+are summed: each makes the same update (training/pieces.py, training/synchronize.py).
 Torchrun says who takes part, through the environment. Without it there is one process, and all of this does nothing.
 """
 
 import contextlib
-import itertools
 import logging
 import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from snellen.errors import DataError, RunError
-from snellen.models.batchnorm import share_statistics
-from snellen.runs.recipe import Recipe
 
 log = logging.getLogger("snellen")
 
@@ -147,71 +143,6 @@ def in_first(context: contextlib.AbstractContextManager) -> contextlib.AbstractC
 def part_of(num: int) -> tuple[int, int]:
     """(start, stop): the rows out of `num` that this process takes; every row belongs to one process."""
     return num * rank() // size(), num * (rank() + 1) // size()
-
-
-def pieces_of(num: int, recipe: Recipe) -> list[tuple[int, int]]:
-    """(start, stop) of the rows of a batch of `num` images that this process computes, one pair per piece.
-
-    With sync_batchnorm the batch is cut into pieces of piece_size and all processes share each piece, so that a piece
-    and its batch-norm statistics are what they are with one process. Without, each takes one range of the batch and
-    cuts that into pieces.
-    """
-    if recipe.sync_batchnorm:
-        pieces = _cut(0, num, recipe.piece_size)
-        return [(start + first, start + stop) for start, end in pieces for first, stop in (part_of(end - start),)]
-    return _cut(*part_of(num), recipe.piece_size)
-
-
-def _cut(start: int, stop: int, length: int) -> list[tuple[int, int]]:
-    """As few pieces of at most `length` as there can be, as equal as they can be: none of a single image by chance."""
-    num = -(-(stop - start) // length) if length else 1
-    ends = [start + (stop - start) * piece // num for piece in range(num + 1)]
-    return list(itertools.pairwise(ends))
-
-
-def check_shares(batch_sizes: Iterable[int], recipe: Recipe) -> int:
-    """The images of the smallest piece that batch norm sees. Raises RunError where a process would get none of one."""
-    found = []
-    for num in batch_sizes:
-        smallest = min(end - start for start, end in _cut(0, num, recipe.piece_size if recipe.sync_batchnorm else 0))
-        if smallest < size():
-            raise RunError(
-                f"{size()} processes cannot share {smallest} image{'s' * (smallest != 1)}.",
-                where=f"batch_size={recipe.batch_size}, piece_size={recipe.piece_size}: "
-                f"there are batches of {num} images",
-                expected="at least one image of each piece for each process",
-                do="take fewer processes, a larger batch_size, or another piece_size",
-            )
-        found += [smallest] if recipe.sync_batchnorm else [end - start for start, end in pieces_of(num, recipe)]
-    return min(found)
-
-
-def prepared(model: nn.Module, recipe: Recipe) -> None:
-    """Give every process the first one's weights, and let batch norm see all processes if the recipe says so."""
-    if size() == 1:
-        return
-    if recipe.sync_batchnorm:
-        share_statistics(model)
-    with torch.no_grad():  # computed by each from the same seed; processors of two kinds may round differently
-        for tensor in model.state_dict().values():
-            tensor.copy_(tell_all(tensor.contiguous()))
-
-
-@torch.no_grad()
-def sum_gradients(model: nn.Module, recipe: Recipe) -> None:
-    """Add up the gradients of all processes, in place; with batch norm of their own, average its statistics too."""
-    if size() == 1:
-        return
-    tensors = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    if not recipe.sync_batchnorm:
-        averaged = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
-        for statistic in averaged:
-            statistic /= size()
-        tensors += averaged
-    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    dist.all_reduce(flat)
-    for tensor, values in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(values.view(tensor.shape))
 
 
 def collect(totals: Tensor) -> None:

@@ -13,16 +13,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from snellen.charts.pages import minutes
 from snellen.errors import RunError
-from snellen.images.folds import fold_folder
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, build_model
-from snellen.prediction.predict import probabilities
+from snellen.prediction.probabilities import probabilities
+from snellen.runs.cross_validation import fold_folder
 from snellen.runs.presets import CURVES, CURVES_IMAGES, CURVES_VALID, DEFAULT, PRESETS
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Run
 from snellen.system import processes, runtime
+from snellen.system.units import minutes
 from snellen.training.loader import Batches
 from snellen.training.optim import Optimizer
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from snellen.images.folds import CrossValidation, fold, split_seed
+from snellen.images.folds import fold, split_seed
 from snellen.images.imageset import ImageSet
 from snellen.prediction.evaluate import score
 from snellen.prediction.predict import predict
 from snellen.prediction.predictions import Predictions
+from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.run import Run, locked
 from snellen.system import processes
 from snellen.system.progress import Progress

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from snellen.images.imageset import ImageSet
 from snellen.runs.recipe import Recipe
-from snellen.system import processes, runtime
+from snellen.system import runtime
 from snellen.training import augment
+from snellen.training.pieces import check_shares, pieces_of
 
 log = logging.getLogger("snellen")
 
@@ -45,7 +46,7 @@ class Batches:
         self.total_steps = recipe.total_steps(self.steps_per_epoch)
         self.device = device
         smallest, more = divmod(self.num_images, self.steps_per_epoch)
-        self.smallest_piece = processes.check_shares({smallest, smallest + (more > 0)}, recipe)
+        self.smallest_piece = check_shares({smallest, smallest + (more > 0)}, recipe)
         fits, self.why = runtime.holds(len(images) * images.stored[0].nbytes, device)
         self.held = fits if held is None else held
         self._images = images
@@ -105,7 +106,7 @@ class Batches:
         return np.arange(num) if self._mixes(epoch) else self._rows_kept(num)
 
     def _rows_kept(self, num: int) -> np.ndarray:
-        return np.concatenate([np.arange(*piece) for piece in processes.pieces_of(num, self.recipe)])
+        return np.concatenate([np.arange(*piece) for piece in pieces_of(num, self.recipe)])
 
     def pieces(self, x: Tensor, target: Tensor, step: int) -> Iterator[tuple[Tensor, Tensor, float]]:
         """Cut what `epoch` gave for this step into the pieces that are held at once: (x, target, share of the batch).
@@ -113,7 +114,7 @@ class Batches:
         The shares of all pieces in all processes sum to 1.
         """
         first, stop = self._range(step)
-        sizes = [stop - start for start, stop in processes.pieces_of(stop - first, self.recipe)]
+        sizes = [stop - start for start, stop in pieces_of(stop - first, self.recipe)]
         shares = [size / (stop - first) for size in sizes]
         return zip(x.split(sizes), target.split(sizes), shares, strict=True)
 

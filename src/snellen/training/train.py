@@ -14,13 +14,14 @@ import torch.nn.functional as F
 
 from snellen.charts import figures
 from snellen.errors import DataError, DivergedError, RunError
-from snellen.images.folds import CrossValidation
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, build_model, check_model
 from snellen.models.model_file import identity, load_model, save_model
 from snellen.prediction import calibrate
 from snellen.prediction.evaluate import score
-from snellen.prediction.predict import familiarity, features, logits, opened, probabilities
+from snellen.prediction.opening import opened
+from snellen.prediction.probabilities import familiarity, features, logits, probabilities
+from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
@@ -33,6 +34,7 @@ from snellen.training.checkpoint import Position, restore_checkpoint, save_check
 from snellen.training.cross_validate import cross_validate
 from snellen.training.loader import Batches
 from snellen.training.optim import Optimizer, update_average
+from snellen.training.synchronize import same_start, sum_gradients
 
 log = logging.getLogger("snellen")
 
@@ -184,7 +186,7 @@ def _fit(
     if "init" in models:
         start_from(model, models["init"])
     model = model.to_device(place.device, place.weights)
-    processes.prepared(model, recipe)
+    same_start(model, recipe)
     # What validation and the model file see.
     shown = copy.deepcopy(model) if recipe.ema or recipe.average_last else model
     batches = Batches(chosen, recipe, place.device)
@@ -217,7 +219,7 @@ def _fit(
                 label = target_piece if target_piece.ndim == 1 else target_piece.argmax(dim=1)
                 totals[0] += loss.detach() * len(x_piece)
                 totals[1] += (output.detach().argmax(dim=1) == label).sum()
-            processes.sum_gradients(model, recipe)
+            sum_gradients(model, recipe)
             processes.collect(totals)
             lr = optimizer.step(position.step)
             if recipe.ema:

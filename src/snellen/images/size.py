@@ -1,0 +1,3 @@
+"""Which sizes of images there are."""
+
+SMALLEST = 16  # pixels, side of the smallest images that every network takes

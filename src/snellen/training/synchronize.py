@@ -1,0 +1,41 @@
+"""What keeps the models of several processes equal: the same first weights, and the sum of their gradients.
+
+One flat sum per update rather than DistributedDataParallel, which would sum each piece of a batch on its own, wrap the
+model and average over unequal shares; the optimizers need not know.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from snellen.models.batchnorm import share_statistics
+from snellen.runs.recipe import Recipe
+from snellen.system import processes
+
+
+def same_start(model: nn.Module, recipe: Recipe) -> None:
+    """Give every process the first one's weights, and let batch norm see all processes if the recipe says so."""
+    if processes.size() == 1:
+        return
+    if recipe.sync_batchnorm:
+        share_statistics(model)
+    with torch.no_grad():  # computed by each from the same seed; processors of two kinds may round differently
+        for tensor in model.state_dict().values():
+            tensor.copy_(processes.tell_all(tensor.contiguous()))
+
+
+@torch.no_grad()
+def sum_gradients(model: nn.Module, recipe: Recipe) -> None:
+    """Add up the gradients of all processes, in place; with batch norm of their own, average its statistics too."""
+    if processes.size() == 1:
+        return
+    tensors = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    if not recipe.sync_batchnorm:
+        averaged = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+        for statistic in averaged:
+            statistic /= processes.size()
+        tensors += averaged
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    dist.all_reduce(flat)
+    for tensor, values in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(values.view(tensor.shape))
