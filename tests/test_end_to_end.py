@@ -123,13 +123,13 @@ def test_compete_with_folds_submits_the_average_of_their_models(world, tmp_path)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "nowhere", "--out", "run"], "holds no prepared images"),
+        (["train", "nowhere", "--out", "run"], "does not exist"),
         (["train", "nowhere", "--out", "run", "--recipe", "fsat"], 'did you mean "fast"?'),
         (["train", "nowhere", "--out", "run", "--set", "epoch=3"], 'did you mean "epochs"?'),
         (["train", "nowhere", "--out", "run", "--set", "epochs=many"], '"many" is not a value for epochs'),
         (["train", "nowhere", "--out", "run", "--set", "epochs"], "sets nothing"),
-        (["evaluate", "nowhere", "nowhere"], "holds no prepared images"),
-        (["submission", "nowhere.csv", "nowhere", "--out", "s.csv"], "holds no prepared images"),
+        (["evaluate", "nowhere", "nowhere"], "does not exist"),
+        (["submission", "nowhere.csv", "nowhere", "--out", "s.csv"], "does not exist"),
         (["prepare", "nowhere", "--out", "data"], "nowhere"),
         (["show", "fats"], 'did you mean "fast"?'),
         (["show", "nothing"], 'there is no "nothing" to show'),

@@ -176,7 +176,7 @@ def test_what_compete_wrote_needs_no_paths(kaggle, images, submission, tmp_path)
     assert not (runs[0].folder / "submissions.jsonl").exists()
     assert json.loads((runs[1].folder / "submissions.jsonl").read_text()) == result
     images.folder.rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match="holds no prepared images"):
+    with pytest.raises(DataError, match="does not exist"):
         submit(submission, competition="cifar-10", message="all of it")
 
 

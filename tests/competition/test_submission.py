@@ -12,7 +12,7 @@ from made import make_images, many, noise
 from snellen.competition.submission import check_submission, write_submission
 from snellen.errors import DataError
 from snellen.images.imageset import SAMPLE, ImageSet
-from snellen.images.sample import check_sample, class_columns, image_id
+from snellen.images.sample import check_sample, class_columns, read_sample
 from snellen.prediction.predictions import Predictions
 
 CLASSES = ("cat", "dog", "owl")
@@ -25,7 +25,7 @@ def data(folder, *, ids=TEST_IDS, sample=None, skipped=(), classes=CLASSES):
     splits = ["train", "train", "valid", "train"] + ["test"] * len(ids)
     # The labelled images own ids of test images too: a mix-up of the two would show.
     every = ["9", "10", "2", "a7", *ids]
-    skipped = [{"id": id, "split": split, "path": "x.png", "reason": "cut off"} for id, split in skipped]
+    skipped = [{"id": id, "split": split, "path": f"raw/{id}.png", "reason": "cut off"} for id, split in skipped]
     sample = sample.encode() if isinstance(sample, str) else sample
     return make_images(
         folder, noise(len(every), 2), names, splits, classes=classes, ids=every, skipped=skipped, sample=sample
@@ -120,20 +120,32 @@ def test_the_samples_header_and_ids_are_kept_in_any_dialect_of_csv(tmp_path, sam
 
 
 def test_ids_with_a_file_extension_in_the_sample_keep_it(tmp_path):
-    images = data(tmp_path / "data", sample="id,label\n10.png,x\n9.jpeg,x\na7.png,x\n1.5.png,x\n2.png,x\n")
+    images = data(tmp_path / "data", sample="id,label\n10.png,x\n9.PNG,x\na7.png,x\n1.5.png,x\n2.png,x\n")
     predicted = guesses(images)
     rows = rows_of(write_submission(predicted, images, tmp_path / "submission.csv"))
-    assert [row[0] for row in rows[1:]] == ["10.png", "9.jpeg", "a7.png", "1.5.png", "2.png"]
+    assert [row[0] for row in rows[1:]] == ["10.png", "9.PNG", "a7.png", "1.5.png", "2.png"]
     assert [row[1] for row in rows[1:]] == [predicted.label_of(id) for id in ("10", "9", "a7", "1.5", "2")]
 
 
-def test_an_id_is_itself_before_it_is_a_name_with_an_extension():
-    assert image_id("1.5", {"1.5", "1"}) == "1.5"
-    assert image_id("1.png", {"1"}) == "1"
-    assert image_id("a.b.png", {"a.b", "a"}) == "a.b"
-    assert image_id("2", {"1"}) is None
-    assert image_id("", {"1"}) is None
-    assert image_id(".png", {"1"}) is None
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("1", "1"), ("1.png", "1"), ("1.5", "1.5"), ("1.5.png", "1.5"), ("./1.png", "1"), ("raw/1.png", "1"),
+        ("raw\\1", "1"), (" 1", "1"), ("é", "é"), ("2.jpg", ""), ("3", ""), (".png", ""), ("train/1.png", ""),
+    ],
+)  # fmt: skip
+def test_an_id_of_the_sample_means_the_picture_that_prepare_finds_by_it(tmp_path, name, meant):
+    images = data(tmp_path / "data", ids=["1", "1.5", "2", "é"], sample=f"id,label\n{name},cat\n")
+    sample = read_sample(images)
+    assert (sample.ids, sample.image_ids) == ([name], [meant])
+
+
+def test_semicolons_and_spaces_in_a_sample_are_read_as_prepare_reads_them(tmp_path):
+    images = data(tmp_path / "data", sample="id;label\n" + "".join(f" {id};cat\n" for id in TEST_IDS))
+    check_sample(images)
+    predicted = guesses(images)
+    rows = rows_of(write_submission(predicted, images, tmp_path / "submission.csv"))
+    assert rows[1:] == [[f" {id}", predicted.label_of(id)] for id in TEST_IDS]
 
 
 PROBABILITY_SAMPLE = "image,owl,cat,dog\n" + "".join(f"{id},0.3,0.3,0.4\n" for id in TEST_IDS)

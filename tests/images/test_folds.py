@@ -269,7 +269,7 @@ def test_a_finished_cross_validation_is_left_alone(images, trained):
     [
         ({"folds": 4}, "a cross-validation with 3 folds"),
         ({"recipe": SMOKE.with_settings(["epochs=3"])}, "epochs was 2, is now 3"),
-        ({"folds": None}, "not empty and holds no run"),
+        ({"folds": None}, "holds a cross-validation"),
         ({"on": "train+valid"}, "no images to validate on"),
     ],
 )
@@ -389,7 +389,7 @@ def test_models_of_other_classes_or_size_are_not_averaged(images, trained, tmp_p
         assert f"{name}.safetensors tells" in str(caught.value)
     with pytest.raises(DataError, match="no model to predict with"):
         predict([], images)
-    with pytest.raises(RunError, match="there is no model"):
+    with pytest.raises(RunError, match=r"nowhere\" does not exist"):
         predict([trained.runs[0], tmp_path / "nowhere"], images)
 
 

@@ -9,8 +9,9 @@ from safetensors.torch import save
 
 from made import small_model
 from snellen.errors import RunError
-from snellen.models.model_file import KEY, load_model, packaged_models, save_model
+from snellen.models.model_file import KEY, load_model, save_model
 from snellen.runs.presets import PRESETS
+from snellen.system.contents import packaged_models
 
 ABOUT = {"recipe": PRESETS["fast"].to_dict(), "fingerprint": "ab" * 32, "scores": {"valid_accuracy": 0.5}}
 

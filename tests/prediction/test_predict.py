@@ -16,8 +16,8 @@ from snellen.models.model_file import save_model
 from snellen.prediction import parts
 from snellen.prediction.evaluate import evaluate
 from snellen.prediction.predict import predict
-from snellen.runs.run import locked
 from snellen.serving.export import export
+from snellen.system.folders import locked
 
 CLASSES = ("cat", "dog", "owl")
 

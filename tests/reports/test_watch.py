@@ -108,7 +108,7 @@ def test_a_damaged_run_is_said_and_does_not_end_the_server(server, run, damage):
 def test_a_run_that_was_removed_is_said(server, run):
     shutil.rmtree(run.folder)
     status, _, body = ask(server, "/run.json")
-    assert (status, "holds no run" in body) == (503, True)
+    assert (status, "does not exist" in body) == (503, True)
 
 
 # What is refused
@@ -196,7 +196,7 @@ def test_watching_ends_with_ctrl_c_and_says_where_it_is(run):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="does not hold a run"):
         watch(tmp_path)
 
 

@@ -279,6 +279,6 @@ def test_the_launcher_tells_a_mistake_once(images, tmp_path):
     words[words.index("--out") + 1] = str(tmp_path)
     result = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert result.returncode == 1
-    assert result.stderr.count("is not empty and holds no run") == 1
+    assert result.stderr.count("is not empty and does not hold a run") == 1
     assert result.stderr.count("do: choose another --out") == 1
     assert "Traceback" not in result.stderr

@@ -22,8 +22,9 @@ from snellen.prediction.probabilities import logits
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
 from snellen.runs.repeat import commands
-from snellen.runs.run import Run, locked
+from snellen.runs.run import Run
 from snellen.system import files, runtime
+from snellen.system.folders import locked
 from snellen.training.train import train
 
 SMOKE = PRESETS["smoke"].with_settings(["epochs=2", "precision=float32"])
@@ -250,7 +251,7 @@ def test_folder_of_another_run_is_refused(images, tmp_path, change, words):
 
 def test_folder_with_other_files_is_refused(images, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(RunError, match="not empty and holds no run"):
+    with pytest.raises(RunError, match="not empty and does not hold a run"):
         train(images, SMOKE, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -326,22 +327,22 @@ def test_without_valid_images_the_message_says_so(images, tmp_path):
 
 
 def test_run_folder_that_is_none_is_refused(tmp_path):
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="does not hold a run"):
         Run.open(tmp_path)
     (tmp_path / "recipe.json").write_text("{}")
     (tmp_path / "about.json").write_text(json.dumps([]))
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="does not hold a run"):
         Run.open(Path(tmp_path))
 
 
 def test_runs_and_prepared_images_in_each_others_place_are_told_apart(images, tmp_path):
     run = train(images, SMOKE, tmp_path / "run")
-    swapped = "swapped: snellen evaluate RUN DATA"
-    with pytest.raises(DataError, match="is a run, not prepared images") as caught:
+    swapped = "order of the arguments"
+    with pytest.raises(DataError, match="holds a run, not prepared images") as caught:
         evaluate(images.folder, run.folder)
     assert swapped in caught.value.do
     for verb in (Run.open, load_model):
-        with pytest.raises(RunError, match="holds prepared images, not a run") as refused:
+        with pytest.raises(RunError, match="holds prepared images, not") as refused:
             verb(images.folder)
         assert swapped in refused.value.do
     before = sorted(path.name for path in images.folder.iterdir())
@@ -397,5 +398,5 @@ def test_a_training_that_begins_leaves_alone_what_others_write_in_its_folder(ima
 def test_a_folder_with_half_of_what_makes_a_run_holds_none(images, tmp_path, name):
     run = train(images, SMOKE.with_settings(["epochs=1"]), tmp_path / "run")
     (run.folder / name).unlink()
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="holds a model, not a run"):
         Run.open(run.folder)

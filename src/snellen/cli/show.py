@@ -7,6 +7,7 @@ from snellen.errors import SnellenError, did_you_mean
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.presets import DEFAULT, PRESETS
 from snellen.runs.recipe import Recipe, show_value
+from snellen.system.contents import packaged_models
 
 SHOWN = "prepared images, a run, folds, a study, a model.safetensors, a recipe.json file or a recipe's name"
 
@@ -34,7 +35,7 @@ def show(thing: str) -> str:
         return f"{run}\n{run.about.get('runtime', '')}\n{run.recipe}"
     if path.suffix == ".json" and path.exists():
         return str(Recipe.open(path))
-    from snellen.models.model_file import load_model, packaged_models  # imports torch, which takes a second
+    from snellen.models.model_file import load_model  # imports torch, which takes a second
 
     if not path.is_file() and thing not in packaged_models():
         raise SnellenError(
@@ -78,7 +79,7 @@ def list_models() -> str:
     import torch
 
     from snellen.models.classifier import MODELS, SOURCES, build_network
-    from snellen.models.model_file import load_model, packaged_models
+    from snellen.models.model_file import load_model
     from snellen.prediction.evaluate import describe_accuracy
 
     lines = ["Architectures, with their parameters for 10 classes (published accuracies: the original images)"]

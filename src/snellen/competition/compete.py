@@ -18,9 +18,10 @@ from snellen.reports.report import report
 from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe, show_value
-from snellen.runs.run import Epoch, Run, locked
+from snellen.runs.run import Epoch, Run
 from snellen.sources.source import is_source
 from snellen.system import files
+from snellen.system.folders import locked
 from snellen.system.progress import Progress
 from snellen.training.budget import settled
 from snellen.training.train import train

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snellen.errors import DataError, first_few, some_of
 from snellen.images.imageset import SAMPLE, ImageSet
-from snellen.images.sample import class_columns, image_id, left_out, read_sample
+from snellen.images.sample import Sample, class_columns, left_out, read_sample
 from snellen.prediction.predictions import Predictions
 from snellen.system import files
 
@@ -24,8 +24,8 @@ def write_submission(
     warning. Raises DataError for missing or unknown ids; then nothing is written.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
-    out, (header, sample_ids) = Path(out), read_sample(images)
-    _check_target(out, images, header, sample_ids)
+    out, sample = Path(out), read_sample(images)
+    _check_target(out, images, sample)
     predictions = predictions if isinstance(predictions, Predictions) else Predictions.open(predictions)
     if predictions.classes != images.classes:
         raise DataError(
@@ -35,16 +35,15 @@ def write_submission(
         )
     unread = set(left_out(images))
     known = dict(zip(predictions.ids.tolist(), predictions.probabilities, strict=True))
-    test_ids = known.keys() | unread
-    if missing := [id for id in sample_ids if image_id(id, test_ids) is None]:
+    lines = list(zip(sample.ids, sample.image_ids, strict=True))
+    if missing := [id for id, own in lines if own not in known and own not in unread]:
         raise DataError(
-            f"{len(missing)} of {len(sample_ids)} ids have no prediction, first {first_few(missing)}.",
+            f"{len(missing)} of {len(lines)} ids have no prediction, first {first_few(missing)}.",
             where=str(images.folder / SAMPLE),
             expected="a prediction for every test image",
             do="predict the test split: snellen predict RUN DATA --split test --out predictions.csv",
         )
-    wanted = [(id, own) for id in sample_ids if (own := image_id(id, test_ids)) is not None]
-    if extra := sorted(known.keys() - {own for _, own in wanted}):
+    if extra := sorted(known.keys() - {*sample.image_ids}):
         raise DataError(
             f"{len(extra)} predictions have ids that the submission does not ask for, first {first_few(extra)}.",
             where=str(images.folder / SAMPLE),
@@ -53,11 +52,11 @@ def write_submission(
         )
     counts = images.about["class_counts"]
     frequent = max(images.classes, key=lambda name: counts[name])
-    columns = class_columns(header, images)
+    columns = class_columns(sample.header, images)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for id, own in wanted:
+    writer.writerow(sample.header)
+    for id, own in lines:
         if columns is None:
             writer.writerow([id, predictions.label_of(own) if own in known else frequent])
         elif own in known:
@@ -68,18 +67,18 @@ def write_submission(
     if unread:
         what = f'the most frequent class, "{frequent}"' if columns is None else "the shares of the classes"
         log.warning("%d test images could not be read; their lines hold %s", len(unread), what)
-    _check(text.getvalue(), out, images, header, sample_ids)
+    _check(text.getvalue(), out, images, sample)
     files.write_text(out, text.getvalue())
     return out
 
 
-def _check_target(out: Path, images: ImageSet, header: list[str], ids: list[str]) -> None:
+def _check_target(out: Path, images: ImageSet, sample: Sample) -> None:
     """Raise DataError where the submission would replace anything but one with the same header and ids."""
-    sample = images.folder / SAMPLE
-    if out.is_file() and sample.exists() and out.read_bytes() == sample.read_bytes():
+    file = images.folder / SAMPLE
+    if out.is_file() and file.exists() and out.read_bytes() == file.read_bytes():
         raise DataError(f'"{out}" is the competition\'s sample.', where="--out", do="choose another --out")
     lines = io.StringIO(newline="")
-    csv.writer(lines, lineterminator="\n").writerows([header, ids[:1]])
+    csv.writer(lines, lineterminator="\n").writerows([sample.header, sample.ids[:1]])
     # The id of the first line as well: a list of labels may have the same header.
     files.check_target(out, lines.getvalue().rstrip("\n"), "a submission of this competition")
 
@@ -95,10 +94,11 @@ def check_submission(path: str | Path, images: ImageSet) -> int:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"the submission cannot be read: {problem}.", where=str(path), do="write it again") from None
-    return _check(text, path, images, *read_sample(images))
+    return _check(text, path, images, read_sample(images))
 
 
-def _check(text: str, path: Path, images: ImageSet, header: list[str], sample_ids: list[str]) -> int:
+def _check(text: str, path: Path, images: ImageSet, sample: Sample) -> int:
+    header, sample_ids = sample.header, sample.ids
     columns = class_columns(header, images)
 
     def wrong(what: str, line: int, expected: str) -> DataError:

@@ -23,6 +23,7 @@ import numpy as np
 
 from snellen.errors import DataError, did_you_mean, some_of
 from snellen.system import files
+from snellen.system.contents import Contents, check_holds
 
 SPLITS = ("train", "valid", "test")
 UNLABELLED = -1
@@ -54,18 +55,7 @@ class ImageSet:
         """Open what `prepare` wrote. Raises DataError where the folder is none, or is damaged."""
         folder = Path(folder)
         again = "run `snellen prepare` again into an empty folder"
-        if (folder / "recipe.json").exists() and not (folder / "images.npy").exists():
-            raise DataError(
-                f'"{folder}" is a run, not prepared images.',
-                expected="a folder written by `snellen prepare` (with about.json, images.npy and rows.csv)",
-                do="name the prepared images here; if the two are swapped: snellen evaluate RUN DATA",
-            )
-        if not (folder / "about.json").exists():
-            raise DataError(
-                f'"{folder}" holds no prepared images.',
-                expected="a folder written by `snellen prepare` (with about.json, images.npy and rows.csv)",
-                do="check the path, or prepare the raw files first: snellen prepare SOURCE --out DATA",
-            )
+        check_holds(folder, Contents.IMAGES, error=DataError)
         about = files.read_json(folder / "about.json", error=DataError, do=again)
         try:
             stored = np.lib.format.open_memmap(folder / "images.npy", mode="r")

@@ -10,20 +10,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from snellen import __version__
-from snellen.errors import RecipeError, RunError, did_you_mean
+from snellen.errors import RecipeError, RunError
 from snellen.models.classifier import Classifier, build_network
 from snellen.runs.recipe import Recipe
-from snellen.runs.run import Run, refuse_images
+from snellen.runs.run import Run
 from snellen.system import files
+from snellen.system.contents import PACKAGED, Contents, check_holds
 
-PACKAGED = Path(__file__).parents[1] / "weights"
 FORMAT = 1
 KEY = "snellen"  # one key of safetensors' metadata holds everything as JSON: several keys have no fixed order
-
-
-def packaged_models() -> list[str]:
-    """Names of the models that come with the package."""
-    return sorted(path.stem for path in PACKAGED.glob("*.safetensors"))
 
 
 def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
@@ -61,27 +56,21 @@ def _tensors(model: Classifier) -> dict[str, torch.Tensor]:
     return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
+def model_path(name: str | Path) -> Path:
+    """Return the model file of a run, a folder, a file or a packaged model's name. Raises RunError if there is none."""
+    found = check_holds(name, Contents.MODEL, Contents.RUN, Contents.PACKAGED, error=RunError)
+    if found is Contents.PACKAGED:
+        return PACKAGED / f"{name}.safetensors"
+    return Path(name) / "model.safetensors" if Path(name).is_dir() else Path(name)
+
+
 def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Classifier:
     """A Classifier in evaluation mode, from a run, its folder, a model.safetensors file, or a packaged model's name.
 
     Its header is the attribute `about`. Raises RunError for anything that is not a whole model file.
     """
-    path = name.folder if isinstance(name, Run) else Path(name)
+    path = model_path(name.folder if isinstance(name, Run) else name)
     do = "check the path, or train again"
-    refuse_images(path)
-    if path.is_dir():
-        path = path / "model.safetensors"
-    if not path.exists():
-        path = PACKAGED / f"{name}.safetensors"
-    if not path.is_file():
-        raise RunError(
-            f'there is no model "{name}".',
-            expected="a run folder, a model.safetensors file, or a model that comes with the package: "
-            + (", ".join(packaged_models()) or "none does yet"),
-            do=did_you_mean(
-                str(name), packaged_models(), "check the path; a run has its model when its last epoch is done"
-            ),
-        )
     if (path.parent / "recipe.json").exists():
         do = "remove the folder and train again"  # left there, the run counts as finished
     try:

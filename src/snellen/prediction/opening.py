@@ -6,10 +6,11 @@ from pathlib import Path
 from snellen.errors import DataError, some_of
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
-from snellen.models.model_file import load_model, packaged_models
+from snellen.models.model_file import load_model
 from snellen.runs.cross_validation import FOLDS, CrossValidation
 from snellen.runs.run import Run
 from snellen.system import runtime
+from snellen.system.contents import packaged_models
 
 Model = Run | CrossValidation | Classifier | str | Path  # a path is that of a run, a cross-validation or a model file
 

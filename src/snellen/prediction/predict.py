@@ -12,8 +12,8 @@ from snellen.prediction import parts
 from snellen.prediction.ensemble import average
 from snellen.prediction.opening import Model, check_fit, members, place_of
 from snellen.prediction.predictions import PREFIX, Predictions
-from snellen.runs.run import locked
 from snellen.system import files, processes
+from snellen.system.folders import locked
 from snellen.system.progress import Progress
 
 log = logging.getLogger("snellen")

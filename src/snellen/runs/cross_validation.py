@@ -14,8 +14,11 @@ import numpy as np
 from snellen.errors import RunError
 from snellen.images.folds import split_seed
 from snellen.images.imageset import ImageSet
-from snellen.runs.run import Run, check_ours, locked
+from snellen.runs.run import Run
 from snellen.system import files
+from snellen.system.contents import Contents
+from snellen.system.folders import locked
+from snellen.system.targets import check_folder
 
 FOLDS = "folds.json"
 
@@ -53,7 +56,7 @@ class CrossValidation:
         new = cls.of(folder, images, num_folds)
         folder, about = new.folder, new.about
         if not (folder / FOLDS).exists():
-            check_ours(folder, {".lock"})
+            check_folder(folder, Contents.FOLDS, "snellen train --folds")
             with locked(folder):  # two commands may begin at once
                 if not (folder / FOLDS).exists():
                     new.save()

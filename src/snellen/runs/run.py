@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from snellen.errors import RunError
 from snellen.runs.recipe import Recipe, show_value
 from snellen.system import files
+from snellen.system.contents import Contents, check_holds, contents_of
+from snellen.system.folders import locked
+from snellen.system.targets import check_folder
 
 log = logging.getLogger("snellen")
 
@@ -41,17 +42,11 @@ class Run:
     def open(cls, folder: str | Path) -> "Run":
         """Open a run, finished or not. Raises RunError where the folder holds none."""
         folder = Path(folder)
-        refuse_images(folder)
-        if not (folder / "about.json").exists() or not (folder / "recipe.json").exists():
-            raise RunError(
-                f'"{folder}" holds no run.',
-                expected="a folder written by `snellen train` (with recipe.json and about.json)",
-                do="check the path, or train first: snellen train DATA --out RUN",
-            )
+        check_holds(folder, Contents.RUN, Contents.UNFINISHED_RUN, error=RunError)
         about = files.read_json(folder / "about.json", error=RunError, do="train again into another folder")
         if not isinstance(about, dict) or not all(isinstance(about.get(name), str) for name in ("fingerprint", "on")):
             raise RunError(
-                f'"{folder}" holds no run: its about.json is of something else.',
+                f'"{folder}" does not hold a run: its about.json belongs to something else.',
                 expected="a folder written by `snellen train`",
             )
         return cls(folder, Recipe.open(folder / "recipe.json"), about)
@@ -63,14 +58,8 @@ class Run:
         Raises RunError for a folder that holds something else, or a run made with another recipe, data or splits.
         """
         folder = Path(folder)
-        if holds_images(folder):
-            raise RunError(
-                f'"{folder}" holds prepared images.',
-                expected="a new folder, or one that `snellen train` wrote",
-                do="choose another --out",
-            )
-        if not (folder / "about.json").exists():
-            check_ours(folder, {"recipe.json", ".lock"})  # of a start that was cut short
+        if contents_of(folder) not in (Contents.RUN, Contents.UNFINISHED_RUN):
+            check_folder(folder, Contents.RUN, "snellen train", begun=frozenset({"recipe.json"}))
             with locked(folder):  # two commands may begin at once, with two recipes
                 if not (folder / "about.json").exists():
                     recipe.save(folder / "recipe.json")
@@ -186,32 +175,6 @@ class Run:
         return f"<Run {self.folder}: {self}>"
 
 
-def holds_images(folder: Path) -> bool:
-    """Whether `snellen prepare` wrote this folder."""
-    return (folder / "images.npy").exists() and not (folder / "recipe.json").exists()
-
-
-def refuse_images(folder: Path) -> None:
-    """Raise RunError where prepared images are given for a run."""
-    if holds_images(folder):
-        raise RunError(
-            f'"{folder}" holds prepared images, not a run.',
-            expected="a folder written by `snellen train` (with recipe.json and about.json)",
-            do="name the run here; if the two are swapped: snellen evaluate RUN DATA",
-        )
-
-
-def check_ours(folder: Path, ours: set[str]) -> None:
-    """Raise RunError unless the folder is new, or holds nothing but these files and what a kill left half-written."""
-    leftovers = {path.name for path in folder.glob(".*.partial")}
-    if folder.exists() and (not folder.is_dir() or {path.name for path in folder.iterdir()} - ours - leftovers):
-        raise RunError(
-            f'"{folder}" is not empty and holds no run.',
-            expected="a new folder, or one that `snellen train` wrote",
-            do="choose another --out",
-        )
-
-
 def _values(about: dict[str, Any], role: str) -> str | None:
     """The digest of the model that a training began from, or was calibrated by."""
     model = about.get(role)
@@ -221,27 +184,3 @@ def _values(about: dict[str, Any], role: str) -> str | None:
 def _fold(about: dict[str, Any]) -> str:
     which = about.get("fold")
     return f"fold {which['number']} of {which['of']} by seed {which['seed']}" if which else "no fold"
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; the system lets go of it however the process ends.
-
-    Raises RunError when another process holds it, DataError where the disk refuses.
-    """
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        with files.disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-    except Timeout:
-        raise RunError(
-            "another snellen command works in this folder.",
-            where=str(folder),
-            do="wait for it, or choose another --out",
-        ) from None
-    try:
-        files.remove_leftovers(folder)
-        yield
-    finally:
-        lock.release()

@@ -17,7 +17,7 @@ class Table:
     """The lines of a CSV file that hold anything. The first may be a header: who knows the ids can tell."""
 
     name: str  # for messages
-    lines: list[tuple[int, list[str]]]  # line number in the file, and its values without spaces around them
+    lines: list[tuple[int, list[str]]]  # line number in the file, and its values
     data: bytes  # the file itself
 
     @property
@@ -34,8 +34,11 @@ class Table:
         return self.lines[0][1][number]
 
 
-def read_table(name: str, data: bytes) -> Table:
-    """Parse a CSV file, separated by commas, semicolons or tabs. Raises DataError that names the line where it can."""
+def read_table(name: str, data: bytes, *, strip: bool = True) -> Table:
+    """Parse a CSV file, separated by commas, semicolons or tabs. Raises DataError that names the line if it can.
+
+    strip: remove the spaces around values; a submission needs the spelling of its sample, spaces included.
+    """
 
     def unreadable(why: str, line: int | None = None) -> DataError:
         return DataError(
@@ -55,11 +58,12 @@ def read_table(name: str, data: bytes) -> Table:
     separator = max(",;\t", key=first_line.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        lines = [(reader.line_num, [value.strip() for value in row]) for row in reader if any(map(str.strip, row))]
+        rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except csv.Error as problem:
         raise unreadable(f"cannot be read: {problem}", reader.line_num) from None
-    if not lines:
+    if not rows:
         raise unreadable("is empty")
+    lines = [(line, [value.strip() for value in row]) for line, row in rows] if strip else rows
     return Table(name, lines, data)
 
 

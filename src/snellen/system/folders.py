@@ -11,9 +11,35 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from snellen.errors import DataError
+from snellen.errors import DataError, RunError
+from snellen.system import files
 
 LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process, and create it if need be; the system unlocks it however the process ends.
+
+    What killed processes left half-written in the folder is removed. Raises RunError if another process holds it,
+    DataError if the disk refuses.
+    """
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        with files.disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+    except Timeout:
+        raise RunError(
+            "another snellen command works in this folder.",
+            where=str(folder),
+            do="wait for it, or choose another --out",
+        ) from None
+    try:
+        files.remove_leftovers(folder)
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

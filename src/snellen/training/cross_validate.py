@@ -13,8 +13,9 @@ from snellen.prediction.evaluate import score
 from snellen.prediction.predict import predict
 from snellen.prediction.predictions import Predictions
 from snellen.runs.cross_validation import CrossValidation
-from snellen.runs.run import Run, locked
+from snellen.runs.run import Run
 from snellen.system import processes
+from snellen.system.folders import locked
 from snellen.system.progress import Progress
 
 log = logging.getLogger("snellen")
