@@ -15,6 +15,7 @@ from snellen.models.classifier import Classifier, build_network
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run, refuse_images
 from snellen.system import files
+from snellen.task import Task
 
 PACKAGED = Path(__file__).parents[1] / "weights"
 FORMAT = 1
@@ -37,6 +38,7 @@ def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
         "snellen": __version__,
         "model": model.name,
         "classes": list(model.classes),
+        "task": model.task.to_dict(),
         "size": list(model.size),
         "normalisation": {"mean": model.mean.flatten().tolist(), "std": model.std.flatten().tolist()},
         **about,
@@ -104,6 +106,7 @@ def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Cl
             if tensors[name].dtype != value.dtype:
                 raise ValueError(f"{name} is {tensors[name].dtype}, not {value.dtype}")
         model.load_state_dict(tensors, strict=True, assign=True)
+        model.task = Task.from_dict(classes, header.get("task"))
         recipe = header.get("recipe", {})
         Recipe(**{name: recipe[name] for name in recipe.keys() & {"precision", "views"}})  # what prediction goes by
     except RecipeError as problem:
