@@ -1,11 +1,67 @@
-"""Task: what is asked of a model."""
+"""Task: what is asked of a model. Plain data, stored in prepared images and in model files."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+KINDS = {"single": "one label per image", "multi": "several labels per image"}
+# What a line of the submission holds after the id.
+FORMS = {
+    "label": "one label",
+    "positive": "the probability of one class",
+    "columns": "one probability per class column",
+    "top5": "five labels, best first",
+    "labels": "several labels",
+}
+DEFAULT_METRIC = {
+    "label": "accuracy",
+    "positive": "log_loss",
+    "columns": "log_loss",
+    "top5": "map@5",
+    "labels": "f1_samples",
+}
 
 
 @dataclass(frozen=True)
 class Task:
-    """The classes that images belong to, and how many of them an image has."""
+    """The classes, how many of them an image has, and what is scored and submitted."""
 
     classes: tuple[str, ...]  # K names, in the order of labels and of the columns of probabilities
-    kind: str = "single"  # labels per image: "single"
+    kind: str = "single"  # a key of KINDS
+    form: str = "label"  # a key of FORMS
+    metric: str = "accuracy"  # a name known to the room `scoring`
+    positive: str | None = None  # form "positive": the class whose probability is submitted
+    display_names: tuple[str, ...] | None = None  # K names for people, if the classes are numbers or codes
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS or self.form not in FORMS or not isinstance(self.metric, str):
+            raise ValueError(f"task of kind {self.kind!r}, form {self.form!r}, metric {self.metric!r}")
+        if self.positive is not None and self.positive not in self.classes:
+            raise ValueError(f"the positive class {self.positive!r} is not a class")
+        if self.form == "positive" and self.positive is None:
+            raise ValueError("form 'positive' without a positive class")
+        if self.display_names is not None and len(self.display_names) != len(self.classes):
+            raise ValueError(f"{len(self.display_names)} display names for {len(self.classes)} classes")
+
+    def display(self, name: str) -> str:
+        """Return the name of a class as people see it."""
+        return name if self.display_names is None else self.display_names[self.classes.index(name)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the classes, as JSON values."""
+        values: dict[str, Any] = {"kind": self.kind, "form": self.form, "metric": self.metric}
+        if self.positive is not None:
+            values["positive"] = self.positive
+        if self.display_names is not None:
+            values["display_names"] = list(self.display_names)
+        return values
+
+    @classmethod
+    def from_dict(cls, classes: Sequence[str], values: Mapping[str, Any] | None) -> "Task":
+        """Return the task of `to_dict`; without values: single, label, accuracy. Raises ValueError or TypeError."""
+        values = dict(values or {})
+        names = values.pop("display_names", None)
+        if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise TypeError("display_names is not a list of names")
+        known = {name: values[name] for name in ("kind", "form", "metric", "positive") if name in values}
+        return cls(tuple(classes), display_names=None if names is None else tuple(names), **known)

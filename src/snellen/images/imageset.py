@@ -24,6 +24,7 @@ import numpy as np
 from snellen.errors import DataError, did_you_mean, some_of
 from snellen.system import files
 from snellen.system.contents import Contents, check_holds
+from snellen.task import Task
 
 SPLITS = ("train", "valid", "test")
 UNLABELLED = -1
@@ -109,6 +110,11 @@ class ImageSet:
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.stored.shape[1], self.stored.shape[2]
+
+    @cached_property
+    def task(self) -> Task:
+        """What is asked of a model: kind, form of an answer, metric. Single, label, accuracy if about.json has none."""
+        return Task.from_dict(self.classes, self.about.get("task"))
 
     @property
     def fingerprint(self) -> str:
@@ -244,6 +250,7 @@ def _check(about: dict[str, Any]) -> None:
         raise ValueError("class_counts are not whole numbers")
     if any(not isinstance(entry[name], str) for entry in about["skipped"] for name in ("id", "split")):
         raise ValueError("skipped does not name ids and splits")
+    Task.from_dict(about["classes"], about.get("task"))
     if type((about.get("options") or {}).get("seed", 0)) is not int:
         raise ValueError("the seed is no whole number")
 

@@ -135,6 +135,7 @@ def prepare(
         about = {
             "format": 1,
             "classes": list(opened.classes),
+            "task": opened.task.to_dict(),
             "size": [side, side],
             "counts": {split: counts[split] for split in SPLITS},
             "class_counts": {name: class_counts[name] for name in opened.classes},

@@ -19,6 +19,7 @@ from snellen.models.resnet18 import resnet18, resnet18_bn_shortcut, resnet18_mxn
 from snellen.models.whitened_cnn import Whitening, whitened_cnn, whitened_resnet
 from snellen.runs.recipe import Recipe
 from snellen.system import runtime
+from snellen.task import Task
 
 # name -> builder(num_classes). A network is Sequential(features=..., output=...): normalised images (B, 3, H, W) to
 # features (B, D), features to logits; its output is a Linear.
@@ -90,6 +91,7 @@ class Classifier(nn.Module):
     def __init__(self, name: str, network: nn.Sequential, classes: tuple[str, ...], size: tuple[int, int]):
         super().__init__()
         self.name, self.classes, self.size = name, classes, size
+        self.task = Task(classes)
         self.network = network
         self.about: dict[str, Any] = {}  # the header of the file it was loaded from
         self.register_buffer("mean", torch.full((3, 1, 1), 0.5))
@@ -167,6 +169,7 @@ def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
     runtime.seed_torch(recipe.seed, runtime.INITIAL_WEIGHTS)
     network = build_network(recipe.model, len(images.classes), recipe.dropout)
     model = Classifier(recipe.model, network, images.classes, images.size)
+    model.task = images.task
     for buffer, values in ((model.mean, images.about["mean"]), (model.std, images.about["std"])):
         # A channel that never changes (all black, say) has no spread to divide by.
         buffer.copy_(torch.tensor(values).clamp(min=1e-3 if buffer is model.std else 0.0)[:, None, None])

@@ -16,6 +16,7 @@ from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run
 from snellen.system import files
 from snellen.system.contents import PACKAGED, Contents, check_holds
+from snellen.task import Task
 
 FORMAT = 1
 KEY = "snellen"  # one key of safetensors' metadata holds everything as JSON: several keys have no fixed order
@@ -32,6 +33,7 @@ def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
         "snellen": __version__,
         "model": model.name,
         "classes": list(model.classes),
+        "task": model.task.to_dict(),
         "size": list(model.size),
         "normalisation": {"mean": model.mean.flatten().tolist(), "std": model.std.flatten().tolist()},
         **about,
@@ -93,6 +95,7 @@ def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Cl
             if tensors[name].dtype != value.dtype:
                 raise ValueError(f"{name} is {tensors[name].dtype}, not {value.dtype}")
         model.load_state_dict(tensors, strict=True, assign=True)
+        model.task = Task.from_dict(classes, header.get("task"))
         recipe = header.get("recipe", {})
         Recipe(**{name: recipe[name] for name in recipe.keys() & {"precision", "views"}})  # what prediction goes by
     except RecipeError as problem:

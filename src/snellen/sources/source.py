@@ -22,6 +22,7 @@ from snellen.sources.rows import Row, common_folder, is_in_test_folder
 from snellen.sources.source_files import Place, gather, read_pictures, read_whole
 from snellen.sources.tables import Table, read_table
 from snellen.system.progress import Progress
+from snellen.task import Task
 
 log = logging.getLogger("snellen")
 WORDS = ("demo", *DOWNLOADS)
@@ -33,10 +34,14 @@ class Source:
 
     kind: str  # what it was found to be, for people
     rows: list[Row]  # labelled ones in the order of their list, then test; ids are unique among each of the two
-    classes: tuple[str, ...]  # sorted, unless the source has an order of its own
+    task: Task  # its classes are sorted, unless the source has an order of its own
     sample: bytes | None  # the sample submission, where there is one
     read: Callable[[], Iterator[tuple[int, Contents | np.ndarray]]]
     """Yields (index into `rows`, file contents or uint8 (H, W, 3)) once for each row, in the order that costs least."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.task.classes
 
 
 def open_source(
@@ -313,4 +318,4 @@ def _listed(
 ) -> Source:
     num_test = sum(row.split == "test" for row in rows)
     log.info("source: %s; %d labelled, %d test, %d classes", kind, len(rows) - num_test, num_test, len(classes))
-    return Source(kind, rows, classes, sample, read)
+    return Source(kind, rows, Task(classes), sample, read)
