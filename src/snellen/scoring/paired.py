@@ -1,4 +1,4 @@
-"""Two models on the same images: is the difference beyond noise? Arrays in, numbers out."""
+"""Paired comparison of models scored on the same images: is a difference beyond noise?"""
 
 import math
 from collections.abc import Sequence
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NOISE = 0.05  # probability of a difference this large between equally good models, from which on it counts as noise
+NOISE = 0.05  # differences with a p-value of this or more count as noise
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How one run does against the first, on the same images."""
+    """How a model compares with the first one on the same images."""
 
-    accuracy: float  # share of images gained; negative where fewer are right
+    accuracy: float  # difference in accuracy; negative if fewer images are right
     low: float
-    high: float  # its 95% interval
-    gained: int  # images that only this run has right
-    lost: int  # images that only the first run has right
-    p: float  # exact McNemar test, corrected for the number of comparisons (Holm)
+    high: float  # low and high: its 95% interval
+    gained: int  # images that only this model gets right
+    lost: int  # images that only the first model gets right
+    p: float  # of the exact McNemar test, corrected for the number of comparisons (Holm)
 
     @property
     def beyond_noise(self) -> bool:
@@ -26,7 +26,10 @@ class Difference:
 
 
 def differences(first: np.ndarray, others: list[np.ndarray]) -> list[Difference]:
-    """Of each run from the first one; all bool (N,), which images are right."""
+    """Compare each model with the first.
+
+    first, others: bool (N,), whether each image is right.
+    """
     found = []
     for right in others:
         gained, lost = int((right & ~first).sum()), int((first & ~right).sum())
@@ -37,9 +40,10 @@ def differences(first: np.ndarray, others: list[np.ndarray]) -> list[Difference]
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """The probability, were both models equally good, of so uneven a split of the images that only one has right.
+    """Return the probability that two equally good models differ at least this much.
 
-    Exact and two-sided: twice the tail of a binomial distribution with n = gained + lost and 1/2, at most 1.
+    gained, lost: images that only one of the two gets right. Exact and two-sided: twice the tail of a binomial
+    distribution with n = gained + lost and 1/2, at most 1.
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions", Psychometrika 12
     (1947), in its exact form.
     """
@@ -52,10 +56,10 @@ def mcnemar(gained: int, lost: int) -> float:
 
 
 def paired_interval(gained: int, lost: int, num: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95% interval of (gained - lost) / num for shares measured on the same images.
+    """Return the 95% interval of (gained - lost) / num, for accuracies measured on the same images.
 
     Source: Bonett & Price, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired
-    data", J. Educ. Behav. Stat. 37 (2012): one image is added to each of the two counts.
+    data", J. Educ. Behav. Stat. 37 (2012): add one image to each of the two counts.
     """
     more, fewer = (gained + 1) / (num + 2), (lost + 1) / (num + 2)
     half = z * math.sqrt(max(more + fewer - (more - fewer) ** 2, 0.0) / (num + 2))
@@ -63,7 +67,7 @@ def paired_interval(gained: int, lost: int, num: int, z: float = 1.959964) -> tu
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Probabilities corrected for their number.
+    """Correct p-values for the number of comparisons.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Stat. 6 (1979).
     """
