@@ -14,13 +14,11 @@ from read_page import read_page
 from snellen.charts.pages import picture
 from snellen.errors import DataError, RunError
 from snellen.images.imageset import ImageSet
-from snellen.prediction.evaluate import calibration_error, evaluate
+from snellen.prediction.evaluate import evaluate
 from snellen.prediction.predict import predict
 from snellen.reports.report import report
 from snellen.runs.presets import PRESETS
 from snellen.runs.run import Run
-from snellen.scoring.confusion import bins, class_rows, confusion_table, worst_pairs
-from snellen.scoring.label_errors import label_errors
 from snellen.system.units import minutes, size
 from snellen.training.train import train
 
@@ -205,76 +203,6 @@ def test_images_of_other_classes_are_refused(run, place):
     other = colourful(place / "strange", ("a", "b", "c"), num=24)
     with pytest.raises(DataError, match="classes"):
         report(run, other, out=place / "none.html")
-
-
-def test_class_figures_agree_with_counting_by_hand():
-    draw = np.random.default_rng(3)
-    labels, guesses = draw.integers(0, 4, (2, 200))
-    guesses[guesses == 3] = 2  # class 3 is never guessed
-    names = ("a", "b", "c", "d")
-    table = confusion_table(labels, guesses, 4)
-    for k, row in enumerate(class_rows(table, names)):
-        own = labels == k
-        assert (row.images, row.right) == (own.sum(), (own & (guesses == k)).sum())
-        assert row.taken == (guesses == k).sum()
-        assert row.precision == (None if k == 3 else (labels[guesses == k] == k).mean())
-        worst = max((n for n in range(4) if n != k), key=lambda n: (own & (guesses == n)).sum())
-        assert row.mistaken_for == f"{names[worst]} ({(own & (guesses == worst)).sum()})"
-    counts = [pair.count for pair in worst_pairs(table, names)]
-    assert counts == sorted(counts, reverse=True)
-    assert sum(counts) == (labels != guesses).sum()
-    assert len(class_rows(confusion_table(labels[labels < 3], guesses[labels < 3], 4), names)) == 3
-
-
-def test_reliability_bins_give_the_calibration_error():
-    draw = np.random.default_rng(4)
-    guesses = draw.dirichlet(np.ones(5), 500).astype(np.float32)
-    labels = draw.integers(0, 5, 500)
-    confidence = guesses.max(axis=1)
-    counts, accuracy = bins(confidence, guesses.argmax(axis=1) == labels)
-    place = np.minimum((confidence * len(counts)).astype(int), len(counts) - 1)
-    stated = np.array([confidence[place == n].mean() if (place == n).any() else 0 for n in range(len(counts))])
-    error = (counts * np.abs(accuracy - stated)).sum() / 500
-    assert error == pytest.approx(calibration_error(guesses, labels), abs=1e-6)
-
-
-def slow_label_errors(guesses, labels):
-    """The rule as the paper writes it, one image after another."""
-    limits = {k: np.mean([guesses[i, k] for i in range(len(labels)) if labels[i] == k]) for k in {*labels.tolist()}}
-    found = {}
-    for i, label in enumerate(labels.tolist()):
-        able = [k for k, limit in limits.items() if guesses[i, k] >= limit]
-        if able and (best := max(able, key=lambda k: guesses[i, k])) != label:
-            found[i] = best
-    return found
-
-
-def test_label_errors_agree_with_the_slow_rule():
-    draw = np.random.default_rng(6)
-    guesses = draw.dirichlet(np.full(6, 0.3), 300)
-    labels = draw.integers(0, 5, 300)  # the sixth class labels nothing
-    suspects = label_errors(guesses, labels)
-    assert dict(zip(suspects.index.tolist(), suspects.suggested.tolist(), strict=True)) == slow_label_errors(
-        guesses, labels
-    )
-    own = guesses[suspects.index, labels[suspects.index]]
-    others = guesses[suspects.index].copy()
-    others[np.arange(len(suspects)), labels[suspects.index]] = -1
-    assert (np.diff(own - others.max(axis=1)) >= 0).all(), "the likeliest first"
-
-
-def test_planted_label_errors_come_first():
-    draw = np.random.default_rng(7)
-    truth = draw.integers(0, 4, 400)
-    guesses = np.full((400, 4), 0.05, dtype=np.float32)
-    guesses[np.arange(400), truth] = draw.uniform(0.7, 0.85, 400)
-    planted = [3, 50, 200, 399]
-    guesses[planted, truth[planted]] = 0.9
-    labels = truth.copy()
-    labels[planted] = (labels[planted] + 1) % 4
-    suspects = label_errors(guesses, labels)
-    assert {*suspects.index.tolist()} == {*planted}
-    assert (suspects.suggested == truth[suspects.index]).all()
 
 
 def test_figures_for_people():
