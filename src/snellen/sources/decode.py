@@ -21,11 +21,17 @@ SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
 MAX_BYTES = 64 * 2**20  # of one picture file
 MAX_PIXELS = 100_000_000  # refused before decoding: such a file can be 20 KB on disk and gigabytes in memory
 TOO_LARGE = f"larger than {MAX_BYTES // 2**20} MiB"
-TOO_MANY_PIXELS = f"more than {MAX_PIXELS // 10**6} million pixels"
 
 
 class UnreadablePicture(Exception):
     """A picture that cannot be decoded; its text is the reason, for people."""
+
+
+class TooManyPixels(UnreadablePicture):
+    """A picture of more than MAX_PIXELS pixels."""
+
+    def __init__(self) -> None:
+        super().__init__(f"more than {MAX_PIXELS // 10**6} million pixels")
 
 
 def is_picture(name: str) -> bool:
@@ -43,7 +49,7 @@ def decode(picture: bytes | Path | np.ndarray, size: int) -> tuple[np.ndarray, b
 
     Raises UnreadablePicture.
     """
-    with _opened(picture) as image:
+    with opened_picture(picture) as image:
         as_stored = image.size
         if image.format in ("JPEG", "MPO") and min(as_stored) >= 4 * size:
             # The decoder itself halves the picture while it can, 3x faster; twice the wanted side keeps it sharp.
@@ -57,12 +63,12 @@ def decode(picture: bytes | Path | np.ndarray, size: int) -> tuple[np.ndarray, b
 
 def picture_size(picture: bytes | Path | np.ndarray) -> tuple[int, int]:
     """Return (width, height) from the file's header, as it is stored (before orientation). Raises UnreadablePicture."""
-    with _opened(picture) as image:
+    with opened_picture(picture) as image:
         return image.size
 
 
 @contextlib.contextmanager
-def _opened(picture: bytes | Path | np.ndarray) -> Iterator[Image.Image]:
+def opened_picture(picture: bytes | Path | np.ndarray) -> Iterator[Image.Image]:
     """The picture with its header read, its pixels not yet; what goes wrong in the block is UnreadablePicture too."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters is an error of ours
@@ -73,7 +79,7 @@ def _opened(picture: bytes | Path | np.ndarray) -> Iterator[Image.Image]:
         except Image.UnidentifiedImageError:
             raise UnreadablePicture("no picture of a known format, or its first bytes are damaged") from None
         except Image.DecompressionBombError:
-            raise UnreadablePicture(TOO_MANY_PIXELS) from None
+            raise TooManyPixels from None
         except Exception as problem:
             # Decoders that meet damaged bytes raise nearly anything: struct.error, SyntaxError, IndexError, zlib.error.
             reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
@@ -92,7 +98,7 @@ def _open(picture: bytes | Path | np.ndarray) -> Image.Image:
         raise UnreadablePicture("the file is empty")
     image = Image.open(io.BytesIO(picture), formats=_formats())
     if image.width * image.height > MAX_PIXELS:
-        raise UnreadablePicture(TOO_MANY_PIXELS)
+        raise TooManyPixels
     return image
 
 
