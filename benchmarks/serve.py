@@ -1,13 +1,13 @@
-"""The web page under load, on loopback: latency, throughput, memory over many requests, slow clients, the stop.
+"""The web page under load, on loopback: start-up, latency, throughput, memory, slow uploads, the stop.
 
     python benchmarks/serve.py load [--seconds 5]              p50, p99 and requests/s with 1, 8 and 32 clients
-    python benchmarks/serve.py start FOLDER                     a server in the background; prints its number
-    python benchmarks/serve.py drive FOLDER --requests 20000    so many requests to it, and its memory before and after
-    python benchmarks/serve.py stop FOLDER                      SIGTERM while requests run: what was begun is finished
-    python benchmarks/serve.py slow FOLDER --clients 200        clients that send a byte now and then are cut off
+    python benchmarks/serve.py start FOLDER                     a server in the background; seconds until it is ready
+    python benchmarks/serve.py drive FOLDER --requests 20000    that many requests to it; its memory before and after
+    python benchmarks/serve.py stop FOLDER                      SIGTERM while pictures arrive: all of them are answered
+    python benchmarks/serve.py slow FOLDER --clients 200        uploads of a byte per second are cut off
 
-The model is a small untrained one (16 pixels): this measures the server and not a network. Clients and server share
-the processors that they are given.
+The model is small and untrained (16 pixels): this measures the server, not a network. Clients and server share the
+processors they are given.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from PIL import Image
 from snellen.models.classifier import Classifier, build_network
 from snellen.models.model_file import save_model
 
-PATIENCE = 2.0  # seconds
+PATIENCE = 2  # seconds
 CODE = (
     "import sys\nfrom snellen.serving.serve import serve\nimport torch\ntorch.set_num_threads(1)\n"
     f"serve(sys.argv[1], port=0, patience={PATIENCE}, on_ready=lambda url: print(url, flush=True))\n"
@@ -40,17 +40,19 @@ MIX = ("page", "static", "model", "picture")
 
 
 def start(folder: Path) -> None:
-    """Start a server that outlives this process; folder/server.json says where it is."""
+    """Start a server that outlives this process; folder/server.json holds its process id and port."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     model = Classifier("cifar_resnet8_v1", build_network("cifar_resnet8_v1", 10), tuple("abcdefghij"), (16, 16)).eval()
     save_model(folder / "model.safetensors", model, recipe={"precision": "float32", "views": 1})
     with open(folder / "said.txt", "w") as said, open(folder / "errors.txt", "w") as errors:
         command = [sys.executable, "-c", CODE, folder / "model.safetensors"]
+        started = time.perf_counter()
         process = subprocess.Popen(command, stdout=said, stderr=errors, start_new_session=True)
     while not (url := (folder / "said.txt").read_text().strip()):
         assert process.poll() is None, (folder / "errors.txt").read_text()
-        time.sleep(0.05)
+        time.sleep(0.01)
+    print(f"ready after {time.perf_counter() - started:.2f} s, {memory(process.pid):.1f} MB")
     port = int(url.rstrip("/").rpartition(":")[2])
     (folder / "server.json").write_text(json.dumps({"pid": process.pid, "port": port, "done": 0}))
     print(url)
@@ -61,7 +63,7 @@ def server(folder: Path) -> dict[str, int]:
 
 
 def requests() -> dict[str, bytes]:
-    """The bytes of each kind of request."""
+    """Return the bytes of each kind of request."""
     path = Path(tempfile.mkdtemp()) / "picture.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(path)
     picture, host = path.read_bytes(), b" HTTP/1.1\r\nHost: localhost\r\n"
@@ -71,7 +73,7 @@ def requests() -> dict[str, bytes]:
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> int:
-    """The status of one answer that was read whole."""
+    """Return the status of one answer, read to its end."""
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
@@ -80,7 +82,7 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reques
 
 
 async def clients(port: int, num: int, kinds: tuple[str, ...], stop: asyncio.Event, most: int) -> tuple[list, Counter]:
-    """`num` clients ask one after the other until `stop` or `most` requests. Returns seconds of each, and statuses."""
+    """Let `num` clients send requests until `stop`, `most` in all. Return the seconds of each, and the statuses."""
     took, statuses, left, known = [], Counter(), most, requests()
 
     async def one(offset: int) -> None:
@@ -113,7 +115,7 @@ async def load(port: int, seconds: float) -> None:
 
 
 def memory(pid: int) -> float:
-    """MB that the process holds."""
+    """Return the MB that the process holds."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
 
@@ -136,39 +138,37 @@ def drive(folder: Path, most: int, seconds: float) -> None:
 
 
 async def slow(port: int, num: int) -> None:
-    """Clients that send their head, or their picture, at one byte a second, while a good one asks."""
+    """Upload pictures at a byte per second, while one client works as usual."""
     known = requests()
     lasted: list[float] = []
 
-    async def dawdle(offset: int) -> None:
+    async def upload() -> None:
         started = time.perf_counter()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        request = known["picture"] if offset % 2 else known["page"]
-        begun = request.index(b"\r\n\r\n") + 4 if offset % 2 else 4
-        writer.write(request[:begun])
+        head, _, picture = known["picture"].partition(b"\r\n\r\n")
+        writer.write(head + b"\r\n\r\n")
         try:
-            for byte in request[begun:]:
+            for byte in picture:
                 await asyncio.sleep(1)
                 writer.write(bytes([byte]))
                 await writer.drain()
                 if reader.at_eof():
                     break
-            await reader.read()
         except OSError:  # cut off in the middle of a byte
             pass
         lasted.append(time.perf_counter() - started)
         writer.close()
 
-    slow_ones = [asyncio.ensure_future(dawdle(offset)) for offset in range(num)]
+    uploads = [asyncio.ensure_future(upload()) for _ in range(num)]
     await asyncio.sleep(0.5)
     took, statuses = await clients(port, 1, ("picture",), asyncio.Event(), 100)
-    await asyncio.gather(*slow_ones)
-    print(f"{num} slow clients were cut off after {min(lasted):.1f} to {max(lasted):.1f} s (patience {PATIENCE:g} s);")
+    await asyncio.gather(*uploads)
+    print(f"{num} slow uploads were cut off after {min(lasted):.1f} to {max(lasted):.1f} s (patience {PATIENCE} s);")
     print(f"100 requests beside them: p50 {1000 * statistics.median(took):.1f} ms, {dict(statuses)}")
 
 
 def stop(folder: Path) -> None:
-    """SIGTERM while 16 pictures are on their way; each must be answered, and the process end with 0."""
+    """Send SIGTERM while 16 pictures arrive; each must be answered, and the process must end."""
     facts = server(folder)
     pid = facts["pid"]
 

@@ -1,4 +1,4 @@
-"""The server as strangers meet it: a real process on loopback, real sockets, and nothing that a client does ends it."""
+"""The server as strangers meet it: a real process on loopback and real sockets. No client can stop or bloat it."""
 
 import contextlib
 import http.client
@@ -32,10 +32,10 @@ from snellen.sources.decode import decode
 from snellen.system import runtime
 
 pytest.importorskip("uvicorn")
-pytest.importorskip("starlette")
+pytest.importorskip("fastapi")
 
 CLASSES = ("cat", "dog", "owl", "élan")
-MAX_BYTES, MAX_PIXELS, PATIENCE = 1_000_000, 4_000_000, 1.0
+MAX_BYTES, MAX_MEMORY, PATIENCE = 1_000_000, 40_000_000, 1
 FLOAT32 = {"precision": "float32", "views": 2}
 
 
@@ -71,7 +71,7 @@ class Server:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str):
-        """(status, headers, what the JSON or text says)."""
+        """Return (status, headers, JSON value or bytes) of one answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         with contextlib.closing(connection):
             connection.request(method, path, body, headers)
@@ -84,11 +84,17 @@ class Server:
                 sock.sendall(part)
             return answer_of(sock)
 
-    @property
-    def memory(self) -> int:
-        """Bytes that it holds."""
+    def memory(self, line: str = "VmRSS") -> int:
+        """Return the bytes that it holds, or with "VmHWM" the most that it has held since `forget_peak`."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+        return 1024 * next(int(text.split()[1]) for text in lines if text.startswith(line))
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    @property
+    def log(self) -> str:
+        return self.folder.with_suffix(".log").read_text()
 
 
 def read(response: http.client.HTTPResponse):
@@ -104,24 +110,26 @@ def answer_of(sock: socket.socket):
 
 
 @contextlib.contextmanager
-def running(model: Path, folder: Path, **options):
-    """A server process; its options are those of `serve`."""
+def running(model: Path, folder: Path, *, max_files: int = 1024, **options):
+    """Run a server process; its options are those of `serve`."""
     folder.mkdir()
     code = (
-        "import json, sys\nfrom snellen.serving.serve import serve\n"
+        "import json, resource, sys\nfrom snellen.serving.serve import serve\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({max_files}, {max_files}))\n"
         "serve(sys.argv[1], port=0, on_ready=lambda url: print(url, flush=True), **json.loads(sys.argv[2]))\n"
         "print('stopped', flush=True)"
     )
     package = str(Path(snellen.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": package, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", code, str(model), json.dumps(options)],
-        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    with open(folder.with_suffix(".log"), "w") as log:  # a file: a full pipe would stop the server
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", code, str(model), json.dumps(options)],
+            cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True,
+        )  # fmt: skip
     try:
         url = process.stdout.readline().strip()
-        assert url.startswith("http://127.0.0.1:"), process.stderr.read()
+        assert url.startswith("http://127.0.0.1:"), folder.with_suffix(".log").read_text()
         yield Server(process, int(url.rstrip("/").rpartition(":")[2]), folder)
         assert process.poll() is None or process.returncode == 0, "it ended by itself"
     finally:
@@ -136,12 +144,12 @@ def model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(model, tmp_path_factory):
-    limits = {"max_bytes": MAX_BYTES, "max_pixels": MAX_PIXELS, "patience": PATIENCE}
+    limits = {"max_bytes": MAX_BYTES, "max_memory": MAX_MEMORY, "patience": PATIENCE}
     with running(model, tmp_path_factory.mktemp("server") / "cwd", **limits) as server:
         before = sorted(server.folder.rglob("*"))  # torch may have made a folder for its own use by now
         yield server
         status, _, said = server.ask("POST", "/api/classify", NOISE)
-        assert status == 200, f"after all that was done to it, it does not work any more: {said}"
+        assert status == 200, f"it no longer works: {said}"
         assert sorted(server.folder.rglob("*")) == before, "a request wrote files"
 
 
@@ -183,9 +191,9 @@ def test_as_many_classes_are_given_as_asked_for(server):
 def test_the_model_is_described(server, description):
     status, _, said = server.ask("GET", "/api/model")
     assert status == 200
-    fits(description, "Model", said)
+    fits(description, "ModelFacts", said)
     assert said["classes"] == list(CLASSES)
-    assert said["limits"] == {"bytes": MAX_BYTES, "pixels": MAX_PIXELS}
+    assert said["limits"] == {"bytes": MAX_BYTES, "memory": MAX_MEMORY}
     assert said["size"] == {"height": 16, "width": 16}
     assert 0 < said["false_alarm_rate"] < 0.1
 
@@ -220,7 +228,7 @@ def bomb(side: int) -> bytes:
         ("POST", "/api/classify", NOISE[:-500], 400, "cannot be read"),
         ("POST", "/api/classify", NOISE[:60] + bytes(100) + NOISE[160:], 400, "cannot be read"),
         ("POST", "/api/classify", b"x" * (MAX_BYTES + 1), 413, "more than 1,000,000 bytes"),
-        ("POST", "/api/classify", bomb(2001), 413, "2,001 x 2,001 pixels"),
+        ("POST", "/api/classify", bomb(3000), 413, "3,000 x 3,000 pixels"),
         ("POST", "/api/classify", bomb(10_000), 413, "10,000 x 10,000 pixels"),
         ("POST", "/api/classify", claim(60_000, 60_000), 413, "100 million pixels"),
         ("POST", "/api/classify?top=0", NOISE, 400, 'top="0"'),
@@ -262,6 +270,68 @@ def test_no_path_leads_to_the_file_system(server, target):
     assert "root:" not in json.dumps(said)
 
 
+def flat(kind: str, mode: str, width: int, height: int, **options) -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, (width, height), 1).save(file, kind, **options)
+    return file.getvalue()
+
+
+LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
+
+
+LARGE = {  # what is allowed at 40 MB, and twice as much of it
+    "PNG": lambda times: flat("PNG", "RGB", 2100, 2000 * times),
+    "transparent PNG": lambda times: flat("PNG", "RGBA", 1400, 2000 * times),
+    "16-bit PNG": lambda times: flat("PNG", "I;16", 2100, 2000 * times),
+    "WebP": lambda times: flat("WEBP", "RGB", 1300, 1400 * times, lossless=True, method=0),
+    "transparent WebP": lambda times: flat("WEBP", "RGBA", 1000, 1500 * times, lossless=True, method=0),
+    "float TIFF": lambda times: flat("TIFF", "F", 1100, 1400 * times, compression="tiff_adobe_deflate"),
+    "one-strip TIFF": lambda times: flat("TIFF", "RGB", 1500, 2000 * times, compression="tiff_lzw", strip_size=2**30),
+    "tiled TIFF": lambda times: tiled_tiff(2048, 4096 * times),
+    "GIF": lambda times: flat("GIF", "P", 2100, 2000 * times),
+    "JPEG": lambda times: flat("JPEG", "RGB", 4000, 3100 * times),
+    "progressive JPEG": lambda times: flat("JPEG", "RGB", 4000, 3100 * times, progressive=True),
+    "JPEG 2000": lambda times: flat("JPEG2000", "RGB", 1300, 1400 * times),
+}
+
+
+def tiled_tiff(tile_width: int, tile_height: int) -> bytes:
+    """Return a grey TIFF of 64 x 64 pixels in one tile, which is larger and takes few bytes when compressed."""
+    data = zlib.compress(bytes(tile_width * tile_height))
+    start = 8 + 2 + 12 * 10 + 4
+    entries = [(256, 64), (257, 64), (258, 8), (259, 8), (262, 1), (277, 1), (322, tile_width), (323, tile_height)]
+    entries += [(324, start), (325, len(data))]
+    head = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    return head + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries) + bytes(4) + data
+
+
+@LINUX
+@pytest.mark.parametrize("kind", LARGE)
+def test_the_memory_that_a_picture_takes_is_bounded(server, kind):
+    allowed, refused = LARGE[kind](1), LARGE[kind](2)
+    assert len(refused) < MAX_BYTES, "only its memory is too much"
+    server.forget_peak()
+    before = server.memory()
+    status, _, said = server.ask("POST", "/api/classify", refused)
+    assert (status, said["error"]["expected"]) == (413, "40.0 MB or less")
+    assert "decoding the picture would take" in said["error"]["what"]
+    assert server.memory("VmHWM") - before < 5e6
+    assert server.ask("POST", "/api/classify", allowed)[0] == 200
+    assert server.memory("VmHWM") - before < MAX_MEMORY + 5e6
+
+
+@LINUX
+def test_the_memory_that_a_picture_took_is_given_back(model, tmp_path):
+    photo = flat("WEBP", "RGB", 4000, 3000, method=0)
+    with running(model, tmp_path / "cwd") as server:
+        server.forget_peak()
+        before = server.memory()
+        for _ in range(3):
+            assert server.ask("POST", "/api/classify", photo)[0] == 200
+        assert 150e6 < server.memory("VmHWM") - before < 256 * 2**20
+        assert server.memory() - before < 100e6
+
+
 SECURITY = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -280,7 +350,6 @@ def test_every_answer_has_the_headers_of_a_careful_server(server):
         server.ask("POST", "/api/classify", NOISE),
         server.ask("POST", "/api/classify", b"nothing"),
         server.ask("GET", "/", Host="evil.example"),
-        server.raw(b"no http at all\r\n\r\n"),
     ]
     for _, headers, _ in answers:
         assert headers | SECURITY == headers
@@ -321,18 +390,16 @@ def test_other_names_and_other_sites_are_refused(server):
         b"POST /api/classify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello",
     ],
 )
-def test_what_is_no_http_gets_400_as_json(server, bytes_sent):
-    status, _, said = server.raw(bytes_sent)
-    assert status == 400
-    assert said["error"]["what"] == "this is not an HTTP request."
+def test_what_is_not_http_gets_400(server, bytes_sent):
+    assert server.raw(bytes_sent)[0] == 400
 
 
 def test_endless_heads_are_cut_off(server):
-    before = server.memory
+    before = server.memory()
     with server.connect() as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
         assert taken(sock, itertools.repeat(b"x" * 100_000)) < 100e6
-    assert server.memory - before < 10e6
+    assert server.memory() - before < 10e6
 
 
 def taken(sock: socket.socket, pieces) -> int:
@@ -353,25 +420,25 @@ def chunked(total: int, piece: bytes = bytes(64 * 1024)):
 
 def test_huge_bodies_are_refused_before_they_are_read(server):
     head = b"POST /api/classify HTTP/1.1\r\nHost: localhost\r\n"
-    before = server.memory
+    before = server.memory()
     status, _, said = server.raw(head + b"Content-Length: 2000000000\r\n\r\n")
     assert (status, "more than 1,000,000 bytes" in said["error"]["what"]) == (413, True)
     assert server.raw(head + b"Content-Length: " + b"9" * 15 + b"\r\nExpect: 100-continue\r\n\r\n")[0] == 413
-    # Without a length, and from a client that reads nothing until it has sent all it can.
-    with server.connect() as sock:
+    with server.connect() as sock:  # without a length, from a client that reads nothing until it has sent everything
         sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
-        assert taken(sock, chunked(2_000_000_000)) < 200e6
+        taken(sock, chunked(100_000_000))
+        assert answer_of(sock)[0] == 413
     with server.connect() as sock:  # a little too much: the answer must arrive even though the client reads it late
         sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(chunked(3_000_000)))
         assert answer_of(sock)[0] == 413
         sock.sendall(b"GET /api/model HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert answer_of(sock)[0] == 200, "the connection goes on after a refused body that was small"
-    assert server.memory - before < 50e6
+    assert server.memory() - before < 50e6
 
 
 def test_all_pictures_together_have_a_bound(server):
     head = b"POST /api/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % MAX_BYTES
-    before = server.memory
+    before = server.memory()
     with contextlib.ExitStack() as stack:
         socks = [stack.enter_context(server.connect()) for _ in range(24)]
         for sock in socks:
@@ -379,7 +446,7 @@ def test_all_pictures_together_have_a_bound(server):
         statuses = [answer_of(sock)[0] for sock in socks]
     assert statuses.count(503) == 24 - 16, "no more than 16 times max_bytes are held"
     assert statuses.count(408) == 16
-    assert server.memory - before < 40e6
+    assert server.memory() - before < 40e6
 
 
 def test_a_length_that_lies_is_not_trusted(server):
@@ -394,43 +461,17 @@ def test_a_length_that_lies_is_not_trusted(server):
         assert answer_of(sock)[0] == 400
 
 
-def test_slow_clients_are_cut_off_while_others_are_served(server):
-    started = time.monotonic()
+def test_slow_uploads_are_cut_off_while_others_are_served(server):
     head = b"POST /api/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
     with contextlib.ExitStack() as stack:
-        silent, half_head, half_body, drop_by_drop = (
-            [stack.enter_context(server.connect()) for _ in range(20)] for _ in range(4)
-        )
-        for number, sock in enumerate(half_head):
-            if number % 2:  # a whole request before
-                sock.sendall(b"GET /api/model HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                assert answer_of(sock)[0] == 200
-            sock.sendall(b"GET / HTTP/1.1\r\nHost: local")
-        for sock in half_body + drop_by_drop:
+        socks = [stack.enter_context(server.connect()) for _ in range(20)]
+        for sock in socks:
             sock.sendall(head + NOISE[:100])
-        while time.monotonic() - started < 2 * PATIENCE:
-            for sock in drop_by_drop:
-                with contextlib.suppress(ConnectionError):
-                    sock.sendall(b"x")
-            assert server.ask("POST", "/api/classify", NOISE)[0] == 200
-            time.sleep(0.2)
-        for sock in half_head + half_body:
+        assert server.ask("POST", "/api/classify", NOISE)[0] == 200
+        for sock in socks:
             status, _, said = answer_of(sock)
-            assert status == 408
-            assert said["error"]["what"]
-        for sock in silent:
-            assert sock.recv(100) == b"", "it is closed without a word"
-        for sock in drop_by_drop:
-            with contextlib.suppress(ConnectionResetError):
-                assert b" 408 " in sock.recv(100)
-    assert time.monotonic() - started < 10
-
-
-def test_client_that_takes_no_answers_is_cut_off(server):
-    with server.connect() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.settimeout(8 * PATIENCE)
-        taken(sock, itertools.repeat(b"GET /app.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100))
+            assert (status, said["error"]["what"]) == (408, "the picture did not arrive within 1 seconds.")
+            assert sock.recv(100) == b"", "the connection is closed"
 
 
 def test_many_at_once_are_answered_or_sent_away(server):
@@ -454,28 +495,45 @@ def test_many_at_once_are_answered_or_sent_away(server):
 
 def test_too_many_connections_are_sent_away_and_forgotten(server):
     with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(server.connect()) for _ in range(300)]
-        status, _, said = answer_of(socks[-1])
-        assert (status, said["error"]["what"]) == (503, "too many connections.")
+        for _ in range(300):
+            stack.enter_context(server.connect())
+        assert server.ask("GET", "/api/model")[0] == 503
     deadline = time.monotonic() + 5
     while server.ask("GET", "/")[0] != 200:  # until it has noticed that all of them are gone
         assert time.monotonic() < deadline
 
 
+def test_out_of_files_it_logs_once_and_recovers(model, tmp_path):
+    with running(model, tmp_path / "cwd", max_files=64) as server:
+        early = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        with contextlib.closing(early), contextlib.ExitStack() as stack:
+            early.connect()
+            for _ in range(150):
+                stack.enter_context(server.connect())
+            deadline = time.monotonic() + 2.5  # asyncio tries again every second
+            while time.monotonic() < deadline:
+                early.request("POST", "/api/classify", NOISE)
+                assert read(early.getresponse())[0] == 200, "open connections are served meanwhile"
+                time.sleep(0.1)
+        assert server.ask("POST", "/api/classify", NOISE)[0] == 200
+        assert server.log == "new connections have to wait: Too many open files\n"
+
+
 def test_one_connection_serves_many_requests(server):
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     with contextlib.closing(connection):
-        before, fastest = server.memory, 1.0
+        before, fastest = server.memory(), 1.0
         for turn in range(100):
             started = time.perf_counter()
             connection.request("POST", "/api/classify", (NOISE, b"no picture")[turn % 2])
             assert read(connection.getresponse())[0] == (200, 400)[turn % 2]
             fastest = min(fastest, time.perf_counter() - started)
-        assert server.memory - before < 20e6
+        assert server.memory() - before < 20e6
         assert fastest < 0.03, "answers wait for TCP's delayed acknowledgements, 40 ms each"
 
 
-def test_what_was_begun_is_finished_at_a_stop_and_unknown_strangeness_is_null(tmp_path):
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_requests_under_way_are_answered_before_a_stop_and_unknown_strangeness_is_null(tmp_path, stop):
     model = make_model(tmp_path / "model.safetensors", knows_strangeness=False)
     with running(model, tmp_path / "cwd", patience=20) as server, contextlib.ExitStack() as stack:
         idle = stack.enter_context(server.connect())
@@ -487,7 +545,7 @@ def test_what_was_begun_is_finished_at_a_stop_and_unknown_strangeness_is_null(tm
             sock.sendall(b"POST /api/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(slow))
             sock.sendall(slow)
         time.sleep(0.1)
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(stop)
         for sock in socks:
             status, _, said = answer_of(sock)
             assert status == 200
@@ -495,13 +553,13 @@ def test_what_was_begun_is_finished_at_a_stop_and_unknown_strangeness_is_null(tm
         assert idle.recv(10) == b""
         assert server.process.wait(timeout=10) == 0
         assert server.process.stdout.read() == "stopped\n"
-        assert server.process.stderr.read() == ""
+        assert server.log == ""
         with pytest.raises(ConnectionRefusedError):
             server.connect()
 
 
 def test_without_its_packages_it_names_the_command_that_installs_them(model, monkeypatch):
-    for package in ("uvicorn", "starlette"):
+    for package in ("uvicorn", "fastapi"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, package, None)
             with pytest.raises(SnellenError, match=rf"not installed: {package}\.[\s\S]*pip install 'snellen\[serve\]'"):
@@ -513,6 +571,14 @@ def test_address_that_cannot_be_used_is_named(model, server, host, port):
     port = server.port if port is None else port
     with pytest.raises(SnellenError, match=f'the address "{host}", port {port}, cannot be used'):
         serve(model, host=host, port=port)
+
+
+@pytest.mark.parametrize("name", ["temperature", "network.output.bias"])
+def test_a_model_with_weights_that_are_not_numbers_is_refused(model, name):
+    broken = load_model(model)
+    broken.state_dict()[name].fill_(float("nan"))
+    with pytest.raises(SnellenError, match="probabilities for a blank picture are not numbers"):
+        serve(broken, port=0, on_ready=lambda url: pytest.fail("it is served"))
 
 
 def test_it_warns_when_everyone_can_reach_it(model, caplog):

@@ -1,10 +1,11 @@
-"""The page in a real Chromium: by mouse, by keyboard, on a phone, and with nothing asked of any other host."""
+"""The page in a real Chromium: by mouse, by keyboard and on a phone; it loads nothing from any other host."""
 
 import re
 import shutil
 
 import numpy as np
 import pytest
+from PIL import features
 from test_serve import GREY, NOISE, make_model, picture, running
 
 from made import noise
@@ -13,7 +14,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is missing")
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 PHONE = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}
@@ -43,7 +44,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, server):
-    """Opens the page; at the end nothing may have gone wrong in it, and nothing been asked of others."""
+    """Open the page; in the end check that it logged no error and loaded nothing from another host."""
     own = f"http://127.0.0.1:{server.port}/"
     pages, said, asked = [], [], []
 
@@ -95,7 +96,7 @@ def test_two_pictures_are_classified_with_bars_and_a_warning(open_page, server):
     assert [heading.inner_text() for heading in page.locator("li.result h2").all()] == ["noise.png", "grey.png"]
 
 
-def test_what_cannot_be_read_says_so_and_the_others_go_on(open_page):
+def test_a_file_that_cannot_be_read_gets_the_reason_and_the_others_are_classified(open_page):
     page = open_page()
     large = as_file("large.png", picture(noise(1, size=400)[0]))
     page.set_input_files("#files", [as_file("letter.txt", b"Dear Sir"), FILES[0], large])
@@ -104,6 +105,24 @@ def test_what_cannot_be_read_says_so_and_the_others_go_on(open_page):
     expect(card(page, "letter.txt")).to_contain_text("no preview")
     expect(card(page, "large.png")).to_contain_text("The file is larger than 292 KiB")
     expect(card(page, "noise.png").locator(".classes li")).to_have_count(4)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow was built without AVIF")
+def test_avif_is_sent_as_a_copy_that_the_server_reads(open_page, server):
+    avif = picture(noise(1, size=200)[0], "AVIF")
+    assert server.ask("POST", "/api/classify", avif)[0] == 400
+    page = open_page()
+    page.set_input_files("#files", [{"name": "photo.avif", "mimeType": "image/avif", "buffer": avif}])
+    expect(page.get_by_role("status")).to_have_text(re.compile(r"^photo\.avif: \w+, [\d.]+%"))
+    expect(card(page, "photo.avif").locator(".classes li")).to_have_count(4)
+
+
+def test_photographs_are_shown_larger_than_tiny_pictures(open_page):
+    page = open_page()
+    page.set_input_files("#files", [FILES[0], as_file("photo.png", picture(noise(1, size=200)[0]))])
+    expect(page.get_by_role("status")).to_contain_text("2 of 2 pictures classified")
+    widths = [card(page, name).locator("img").bounding_box()["width"] for name in ("noise.png", "photo.png")]
+    assert widths == [pytest.approx(136, abs=1), pytest.approx(192, abs=1)]
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
@@ -123,7 +142,7 @@ def test_pictures_can_be_dropped_and_pasted(open_page, event):
     expect(page.get_by_role("status")).to_have_text("2 of 2 pictures classified.")
 
 
-def test_the_keyboard_alone_is_enough(open_page):
+def test_everything_works_by_keyboard(open_page):
     page = open_page()
     page.on("filechooser", lambda chooser: chooser.set_files([*FILES, as_file("third.png", NOISE)]))
     page.keyboard.press("Tab")
@@ -145,7 +164,7 @@ def test_the_keyboard_alone_is_enough(open_page):
     expect(page.locator("li.result")).to_have_count(0)
 
 
-def test_a_screen_reader_finds_names_and_news(open_page):
+def test_a_screen_reader_finds_names_and_results(open_page):
     page = open_page()
     expect(page.get_by_role("status")).to_be_attached()  # there before it has anything to say
     page.set_input_files("#files", [as_file("grey.png", GREY)])
@@ -211,7 +230,7 @@ def test_it_fits_a_phone_and_can_be_read(open_page, scheme):
 
 
 def contrast(page, selector: str) -> float:
-    """WCAG 2's ratio of an element's text to what is behind it."""
+    """Return WCAG 2's contrast ratio of an element's text to what is behind it."""
     colours = page.evaluate(
         """selector => {
           const element = [...document.querySelectorAll(selector)].find((e) => e.offsetWidth);

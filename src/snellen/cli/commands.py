@@ -402,13 +402,19 @@ def submission(predictions: Path, data: Path, out: Path) -> None:
 @main.command()
 @click.argument("model", shell_complete=completion.words(files=True))
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes any free one.")
-@click.option("--max-bytes", type=click.IntRange(1), default=16 * 2**20, show_default=True, help="Of one picture.")
-@click.option("--max-pixels", type=click.IntRange(1), default=50_000_000, show_default=True, help="Of one picture.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option("--max-bytes", type=click.IntRange(1), default=16 * 2**20, show_default=True, help="Size of one picture.")
+@click.option(
+    "--max-memory",
+    type=click.IntRange(1),
+    default=256 * 2**20,
+    show_default=True,
+    help="Bytes that decoding one picture may take.",
+)
 @the_views
 @the_device
 def serve(views: str | None, **arguments: Any) -> None:
-    """A web page and a JSON API that classify pictures.
+    """Serve a web page and a JSON API that classify pictures.
 
     \b
     Example:  snellen serve run

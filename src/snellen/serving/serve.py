@@ -1,27 +1,36 @@
-"""Model -> a web page on which pictures are dropped, and the JSON interface behind it."""
+"""Verb: model -> a web page that classifies the pictures dropped on it, and the JSON API behind the page."""
 
+import asyncio
 import contextlib
+import errno
+import io
 import ipaddress
 import logging
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from snellen.errors import SnellenError
+from snellen.errors import RunError, SnellenError
 from snellen.models.classifier import Classifier
 from snellen.prediction.opening import opened, place_of
-from snellen.prediction.probabilities import probabilities
+from snellen.prediction.pictures import classify
 from snellen.runs.run import Run
+from snellen.system import runtime
 
 log = logging.getLogger("snellen")
 
-LAST_ANSWERS = 30  # seconds for what was begun before the stop
-LONGEST_HEAD = 16 * 1024  # bytes of a request's first line and headers
+MAX_CONNECTIONS = 256  # the usual limit of open files is 1,024
+MAX_HEAD = 16 * 1024  # bytes of a request's first line and headers
+STOP_SECONDS = 30  # for requests that were under way when the server was stopped
+OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 def serve(
@@ -32,36 +41,37 @@ def serve(
     views: int | None = None,
     device: str | None = None,
     max_bytes: int = 16 * 2**20,
-    max_pixels: int = 50_000_000,
-    patience: float = 20.0,
+    max_memory: int = 256 * 2**20,
+    patience: int = 20,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve the page and the JSON interface of /openapi.json until Ctrl-C or SIGTERM; what was begun is finished.
+    """Serve the page, and the API that /openapi.json describes, until Ctrl-C or SIGTERM.
 
-    host: 127.0.0.1 is this machine alone; 0.0.0.0 is everyone who can reach it. port: 0 = any free one.
-    max_bytes, max_pixels: of one picture. patience: seconds that a client may take to send a request or to be idle.
-    on_ready: called with the address once it can be opened.
+    host: 127.0.0.1 is for this machine only; 0.0.0.0 is for everyone who can reach it. port: 0 takes a free one.
+    max_bytes: of one picture file. max_memory: bytes that decoding one picture may take.
+    patience: seconds that a client may take to send a picture, or to send its next request.
+    on_ready: called with the address as soon as it can be opened.
 
-    Pictures are classified one at a time, in memory; requests neither read nor write any file.
-    Raises SnellenError where the packages are missing or the address cannot be used.
+    Pictures are classified one at a time, in memory; requests neither read nor write files. Requests that are under
+    way at the stop are answered.
+    Raises SnellenError if the packages are missing, the model computes no numbers or the address cannot be used.
     """
     try:
-        import starlette  # noqa: F401 (app.py uses it)
+        import fastapi  # noqa: F401 (app.py uses it)
         import uvicorn
     except ImportError as problem:
         raise SnellenError(
-            f"the web page needs a package that is not installed: {problem.name}.",
-            do="pip install 'snellen[serve]'",
+            f"serve needs a package that is not installed: {problem.name}.", do="pip install 'snellen[serve]'"
         ) from None
-    from snellen.serving.app import HEADERS, Service, application
-    from snellen.serving.connection import Connection
+    from snellen.serving.app import HEADERS, application
+    from snellen.serving.service import Service
 
+    name = model if isinstance(model, str | Path) else ""
     model = opened(model)
     place = place_of(model, device)
     log.info("%s", place.why)
-    # The first picture costs more than the others, and a network that cannot run fails here, not at a visitor.
-    probabilities(model, np.zeros((1, *model.size, 3), dtype=np.uint8), place, views=views)
-    service = Service(model, place, views=views, max_bytes=max_bytes, max_pixels=max_pixels, patience=patience)
+    _check_output(model, place, views, str(name))
+    service = Service(model, place, views=views, max_bytes=max_bytes, max_memory=max_memory, patience=patience)
     with _listening(host, port) as sock:
         address = ipaddress.ip_address(sock.getsockname()[0])
         if not address.is_loopback:
@@ -69,48 +79,86 @@ def serve(
         own_names = frozenset({"localhost", "127.0.0.1", "::1", host.lower()})
         config = uvicorn.Config(
             application(service, own_names if address.is_loopback else None),
-            http=Connection,
+            http="h11",  # the only one whose heads are limited
             loop="asyncio",
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="critical",  # malformed requests are answered, not reported; our own errors are logged by app.py
+            log_level="critical",  # clients cannot fill the log; app.py logs our own errors
             access_log=False,
             server_header=False,
             proxy_headers=False,
             headers=HEADERS,
-            timeout_keep_alive=patience,  # type: ignore[arg-type]  # only ever given to call_later
-            timeout_graceful_shutdown=LAST_ANSWERS,
-            h11_max_incomplete_event_size=LONGEST_HEAD,
+            backlog=MAX_CONNECTIONS,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_keep_alive=patience,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            h11_max_incomplete_event_size=MAX_HEAD,
         )
         url = _url(address, sock.getsockname()[1])
-        log.info("%s is served until Ctrl-C", model.name)
+        log.info("serving %s; press Ctrl-C to stop", model.name)
         if on_ready:
             on_ready(url)
         else:
             log.info("open %s", url)
         server = uvicorn.Server(config)
-        with _outliving_the_signal(server.handle_exit):
-            server.run(sockets=[sock])
+        with _surviving_the_signal(server.handle_exit):
+            asyncio.run(_run(server, sock))
     service.worker.shutdown(cancel_futures=True)
     log.info("stopped")
 
 
+async def _run(server: Any, sock: socket.socket) -> None:
+    """Run the uvicorn server, and have asyncio report at most once a minute that the system is out of files."""
+    quiet_until = 0.0
+
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal quiet_until
+        problem = context.get("exception")
+        if not isinstance(problem, OSError) or problem.errno not in OUT_OF_FILES:
+            loop.default_exception_handler(context)
+        elif time.monotonic() >= quiet_until:
+            quiet_until = time.monotonic() + 60
+            log.warning("new connections have to wait: %s", problem.strerror)
+
+    asyncio.get_running_loop().set_exception_handler(report)
+    await server.serve(sockets=[sock])
+
+
+def _check_output(model: Classifier, place: runtime.Runtime, views: int | None, name: str) -> None:
+    """Classify a blank picture, which also prepares everything for the first visitor.
+
+    Raises RunError if the probabilities are not finite.
+    """
+    blank = io.BytesIO()
+    Image.new("RGB", model.size[::-1]).save(blank, "PNG")
+    (found,) = classify(model, [("blank", blank.getvalue())], place, views=views)
+    if found.probabilities is None or not np.isfinite(found.probabilities).all():
+        raise RunError(
+            "the model's probabilities for a blank picture are not numbers.",
+            where=name or model.name,
+            expected="finite weights",
+            do="serve another model, or train this one again with a lower learning rate",
+        )
+
+
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that takes connections from here on. Raises SnellenError where the address cannot be had."""
+    """Open a socket that accepts connections. Raises SnellenError if the address cannot be used."""
     try:
         if not 0 <= port <= 65535:
             raise OverflowError("there is no such port")  # some systems would take another one
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.create_server(address[:2], family=family, backlog=512)  # type: ignore[arg-type]
+        sock = socket.create_server(address[:2], family=family, backlog=MAX_CONNECTIONS)  # type: ignore[arg-type]
     except (OSError, OverflowError, UnicodeError) as problem:
         reason = getattr(problem, "strerror", None) or str(problem)
         raise SnellenError(
             f'the address "{host}", port {port}, cannot be used: {reason}.',
             expected="an address of this machine and a free port from 1024 to 65535",
-            do="choose another --port (0 takes any that is free), or stop the program that uses it",
+            do="choose another --port (0 takes a free one), or stop the program that uses it",
         ) from None
+    # Connections inherit this. Without it, the second part of an answer waits 40 ms for an acknowledgement.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with sock:
         yield sock
 
@@ -122,10 +170,10 @@ def _url(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> s
 
 
 @contextlib.contextmanager
-def _outliving_the_signal(stop: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """uvicorn stops in good order at a signal and then raises it again, which would end the caller as well.
+def _surviving_the_signal(stop: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let the caller go on after a signal: uvicorn shuts down and then raises the signal again.
 
-    stop: what a signal does that comes before uvicorn listens for it.
+    stop: handles a signal that arrives before uvicorn handles signals itself.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -101,6 +101,13 @@ def keep_freed_memory() -> None:
         mallopt(mmap_threshold, 2**30)
 
 
+def return_freed_memory() -> None:
+    """Give the memory that is free back to the system, if the C library is glibc: undo `keep_freed_memory` once."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 def _fast_bfloat16(device: torch.device) -> tuple[bool, str]:
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)

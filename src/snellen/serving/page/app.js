@@ -1,8 +1,9 @@
-// One page: pictures in by drop, paste, choice or camera; each is sent to /api/classify and shown with its answer.
+// Pictures are dropped, pasted, chosen or taken; each is sent to /api/classify and shown with its answer.
 
-const AT_ONCE = 2; // requests under way; the server classifies one picture at a time anyway
-const SHOWN = 5; // classes of each picture
-const RETRIES = 30; // of a picture that the server has no room for yet
+const AT_ONCE = 2; // requests at a time; the server classifies one picture at a time anyway
+const SHOWN = 5; // classes shown for each picture
+const RETRIES = 30; // while the server has no room for a picture
+const REDRAWN = /^image\/(avif|heic|heif)$/; // not read by the server: sent as a JPEG copy if the browser reads it
 
 const $ = (id) => document.getElementById(id);
 const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -10,7 +11,7 @@ const whole = new Intl.NumberFormat("en");
 
 const waiting = []; // pictures not yet sent: {file, item}
 let running = 0;
-let total = 0; // pictures since the page was last at rest, and what became of them
+let total = 0; // pictures since the page was last idle, and what became of them
 let done = 0;
 let strange = 0;
 let failed = 0;
@@ -22,18 +23,18 @@ model.then(introduce, () => say("The server does not answer. Load the page again
 function introduce({ classes, model, size }) {
   const some = classes.slice(0, 12).join(", ") + (classes.length > 12 ? ", …" : "");
   $("model").textContent =
-    `${model}, which looks at ${size.width}×${size.height} pixels, knows ${classes.length} classes: ${some}.`;
+    `${model} sees ${size.width}×${size.height} pixels and knows ${classes.length} classes: ${some}.`;
 }
 
 function say(text) {
   $("status").textContent = text;
 }
 
-// Pictures come in
+// Pictures wait for their turn
 
 function add(files) {
   if (!files.length) return;
-  const before = $("results").firstElementChild; // the newest on top, each lot in its own order
+  const before = $("results").firstElementChild; // the newest on top, each group in its own order
   for (const file of files) {
     const item = show(file);
     $("results").insertBefore(item, before);
@@ -67,13 +68,14 @@ async function work() {
 
 async function classified(file) {
   const { limits } = await model;
-  if (file.size > limits.bytes) {
+  const body = REDRAWN.test(file.type) ? await redrawn(file) : file;
+  if (body.size > limits.bytes) {
     throw Error(`The file is larger than ${whole.format(Math.floor(limits.bytes / 1024))} KiB. Scale it down.`);
   }
   for (let retry = 0; ; retry += 1) {
     let answer;
     try {
-      answer = await fetch(`/api/classify?top=${SHOWN}`, { method: "POST", body: file });
+      answer = await fetch(`/api/classify?top=${SHOWN}`, { method: "POST", body });
     } catch {
       throw Error("The server could not be reached.");
     }
@@ -84,18 +86,36 @@ async function classified(file) {
   }
 }
 
+async function redrawn(file) {
+  try {
+    const bitmap = await createImageBitmap(file);
+    const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
+    const context = canvas.getContext("2d");
+    context.fillStyle = "white"; // behind transparent parts, as on the server
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(bitmap, 0, 0);
+    return await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.95));
+  } catch {
+    return file; // the server states what is wrong
+  }
+}
+
 function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-// Answers are shown
+// Show the answers
 
 function show(file) {
   const item = $("result").content.cloneNode(true).firstElementChild;
   item.querySelector("h2").textContent = file.name;
   item.querySelector(".remove").ariaLabel = `Remove ${file.name}`;
   const image = item.querySelector("img");
-  image.onload = () => image.classList.toggle("tiny", image.naturalWidth < 160);
+  image.onload = () => {
+    const isTiny = image.naturalWidth < 160;
+    image.classList.toggle("tiny", isTiny);
+    item.classList.toggle("is-photo", !isTiny);
+  };
   image.onerror = () => image.replaceWith("no preview");
   image.src = URL.createObjectURL(file);
   return item;
@@ -111,7 +131,7 @@ function answered(item, file, { classes, is_strange }) {
     item.querySelector(".strange").hidden = false;
     model.then(({ false_alarm_rate }) => {
       item.querySelector(".strange span").textContent =
-        `The answer may mean nothing. (${percent.format(false_alarm_rate)} of pictures like them get this warning too.)`;
+        `The answer may be meaningless. (${percent.format(false_alarm_rate)} of familiar pictures get this warning too.)`;
     });
   }
   item.querySelector(".classes").replaceChildren(...classes.map(row));
@@ -128,7 +148,7 @@ function row({ name, probability }) {
     line.appendChild(Object.assign(document.createElement("span"), { className: part })),
   );
   label.textContent = name;
-  bar.ariaHidden = "true"; // the number says the same
+  bar.ariaHidden = "true"; // the number is read out
   bar.appendChild(document.createElement("span")).style.width = `${100 * probability}%`;
   value.textContent = percent.format(probability);
   return line;
@@ -153,7 +173,7 @@ function refresh() {
 function rest() {
   const parts = [total === 1 ? last : `${whole.format(done - failed)} of ${whole.format(done)} pictures classified`];
   if (done > 1 && strange) parts.push(`${strange} unlike the training pictures`);
-  if (done > 1 && failed) parts.push(`${failed} could not be read`);
+  if (done > 1 && failed) parts.push(`${failed} could not be classified`);
   say(done ? parts.join("; ") + "." : "");
   [total, done, strange, failed] = [0, 0, 0, 0];
   refresh();
@@ -170,7 +190,7 @@ $("results").addEventListener("click", (event) => {
   const next = item.nextElementSibling ?? item.previousElementSibling;
   remove(item);
   refresh();
-  (next?.querySelector(".remove") ?? $("choose")).focus(); // whoever uses the keyboard stays where they were
+  (next?.querySelector(".remove") ?? $("choose")).focus(); // keyboard users keep their place
 });
 
 $("clear").addEventListener("click", () => {
@@ -180,7 +200,7 @@ $("clear").addEventListener("click", () => {
   $("choose").focus();
 });
 
-// The ways in
+// Choose, paste, drop
 
 $("choose").addEventListener("click", () => $("files").click());
 $("files").addEventListener("change", () => {
@@ -202,7 +222,7 @@ addEventListener("drop", (event) => {
   add([...event.dataTransfer.files]);
 });
 
-// The camera: browsers offer it to pages of this machine and of https only
+// Take a picture: browsers offer the camera only to pages of this machine and of https
 
 $("use-camera").hidden = !navigator.mediaDevices?.getUserMedia;
 $("use-camera").addEventListener("click", async () => {
@@ -213,7 +233,7 @@ $("use-camera").addEventListener("click", async () => {
     const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
     $("video").srcObject = stream;
     await $("video").play();
-    if (!$("camera").open) return stopCamera(); // closed while the browser asked
+    if (!$("camera").open) return stopCamera(); // closed while the browser asked for permission
     $("shoot").disabled = false;
     $("shoot").focus();
   } catch (problem) {

@@ -1,0 +1,58 @@
+"""The JSON that the API answers with, as /openapi.json describes it."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Closed(BaseModel):
+    """An object with these keys and no others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ClassProbability(Closed):
+    name: str
+    probability: Share = Field(description="Calibrated; the probabilities of all classes sum to 1")
+
+
+class Answer(Closed):
+    classes: list[ClassProbability] = Field(min_length=1, description="The most probable first")
+    strangeness: float | None = Field(
+        description="0: as familiar as the median training picture; above 1: unlike them; null: unknown for this model"
+    )
+    is_strange: bool | None = Field(description="Whether strangeness is above 1; null: unknown")
+
+
+class Size(Closed):
+    height: int = Field(ge=1)
+    width: int = Field(ge=1)
+
+
+class Limits(Closed):
+    bytes: int = Field(ge=1, description="Of the file")
+    memory: int = Field(ge=1, description="Bytes that decoding the picture may take")
+
+
+class ModelFacts(Closed):
+    model: str = Field(description="The network's name")
+    classes: list[str] = Field(min_length=1)
+    size: Size = Field(description="Pixels that the network sees")
+    false_alarm_rate: Share | None = Field(
+        description="Share of pictures like the training pictures that are called strange; null: unknown"
+    )
+    limits: Limits = Field(description="What one picture may take")
+    snellen: str = Field(description="Version")
+
+
+class Problem(Closed):
+    status: int = Field(ge=400, le=599, description="As in the status line")
+    what: str = Field(description="What is wrong")
+    expected: str | None = Field(default=None, description="What would have been right")
+    do: str | None = Field(default=None, description="What to do")
+
+
+class Refusal(Closed):
+    error: Problem
