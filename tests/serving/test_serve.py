@@ -144,7 +144,7 @@ def model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(model, tmp_path_factory):
-    limits = {"max_bytes": MAX_BYTES, "max_memory": MAX_MEMORY, "patience": PATIENCE}
+    limits = {"max_bytes": MAX_BYTES, "max_memory": MAX_MEMORY, "patience": PATIENCE, "allow_hosts": ["Cats.example"]}
     with running(model, tmp_path_factory.mktemp("server") / "cwd", **limits) as server:
         before = sorted(server.folder.rglob("*"))  # torch may have made a folder for its own use by now
         yield server
@@ -374,6 +374,8 @@ def test_other_names_and_other_sites_are_refused(server):
     own = f"127.0.0.1:{server.port}"
     for host in (own, "localhost", f"LOCALHOST:{server.port}", "[::1]:8000"):
         assert server.ask("GET", "/", Host=host)[0] == 200, host
+    name = {"Host": "cats.example", "Origin": "https://cats.example"}
+    assert server.ask("POST", "/api/classify", NOISE, **name)[0] == 200, "as a reverse proxy passes it on"
     for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "http://[", f"http://{own}@evil.example"):
         assert server.ask("POST", "/api/classify", NOISE, Host=own, Origin=origin)[0] == 403, origin
     assert server.ask("POST", "/api/classify", NOISE, Host=own, Origin=f"http://{own}")[0] == 200

@@ -403,6 +403,13 @@ def submission(predictions: Path, data: Path, out: Path) -> None:
 @click.argument("model", shell_complete=completion.words(files=True))
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Answer under this name too; for a reverse proxy on this machine.",
+)
 @click.option("--max-bytes", type=click.IntRange(1), default=16 * 2**20, show_default=True, help="Size of one picture.")
 @click.option(
     "--max-memory",

@@ -126,7 +126,9 @@ class OwnPagesOnly:
             host, origin = headers.get(b"host", ""), headers.get(b"origin")
             name = re.sub(r":\d*$", "", host.lower()).strip("[]")
             if self.hosts is not None and name not in self.hosts:
-                await _error(421, f'this server is not "{host[:100]}".', expected="localhost")(scope, receive, send)
+                await _error(
+                    421, f'this server is not "{host[:100]}".', expected="localhost, or a name given with --allow-host"
+                )(scope, receive, send)
                 return
             if origin is not None and origin.partition("://")[2] != host:
                 await _error(403, "pages of other sites cannot use this server.")(scope, receive, send)

@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -38,6 +38,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    allow_hosts: Sequence[str] = (),
     views: int | None = None,
     device: str | None = None,
     max_bytes: int = 16 * 2**20,
@@ -48,6 +49,7 @@ def serve(
     """Serve the page, and the API that /openapi.json describes, until Ctrl-C or SIGTERM.
 
     host: 127.0.0.1 is for this machine only; 0.0.0.0 is for everyone who can reach it. port: 0 takes a free one.
+    allow_hosts: names under which a reverse proxy on this machine serves the page.
     max_bytes: of one picture file. max_memory: bytes that decoding one picture may take.
     patience: seconds that a client may take to send a picture, or to send its next request.
     on_ready: called with the address as soon as it can be opened.
@@ -76,7 +78,7 @@ def serve(
         address = ipaddress.ip_address(sock.getsockname()[0])
         if not address.is_loopback:
             log.warning("everyone who can reach this machine at %s can use the page", address)
-        own_names = frozenset({"localhost", "127.0.0.1", "::1", host.lower()})
+        own_names = frozenset(name.lower() for name in ("localhost", "127.0.0.1", "::1", host, *allow_hosts))
         config = uvicorn.Config(
             application(service, own_names if address.is_loopback else None),
             http="h11",  # the only one whose heads are limited
