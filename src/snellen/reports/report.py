@@ -5,27 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from snellen.charts import figures, pages
 from snellen.errors import RunError
 from snellen.images.folds import as_trained, seen, warning_of
 from snellen.images.imageset import ImageSet
 from snellen.prediction.evaluate import labelled, score, wilson_interval
-from snellen.prediction.opening import opened
 from snellen.prediction.predict import predict
+from snellen.reports import run_page
 from snellen.reports.cards import Card, cards
-from snellen.runs.presets import PRESETS
-from snellen.runs.recipe import Recipe, show_value
-from snellen.runs.repeat import commands, first_weights, nearest_preset
+from snellen.runs.recipe import show_value
 from snellen.runs.run import Run
 from snellen.scoring.confusion import bins, class_rows, confusion_table, shades, worst_pairs
 from snellen.scoring.label_errors import label_errors
 from snellen.system import files
 from snellen.system.progress import Progress
 from snellen.system.units import minutes, percent, size
-from snellen.training.loader import Batches
-from snellen.training.optim import lr_at
 
 log = logging.getLogger("snellen")
 
@@ -123,110 +118,6 @@ def _values(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, spl
         "basis": f"The model did not train on these {len(chosen):,} {split} images."
         if seen(run.about, images, split) != "yes"
         else f"The model trained on these {split} images, so it hardly contradicts their labels.",
-        **_training(run, images),
-        **_recipe(run, images),
-    }
-
-
-def _training(run: Run, images: ImageSet) -> dict[str, Any]:
-    """The sections on training and augmentation."""
-    recipe, rows = run.recipe, run.metrics
-    steps_per_epoch = rows[0]["step"]
-    total = rows[-1]["step"]
-    steps = np.unique(np.linspace(0, total - 1, 600).astype(int)).tolist()
-    rates = [recipe.peak_lr * lr_at(step, total, steps_per_epoch, recipe) for step in steps]
-    seconds = sum(row["seconds"] for row in rows)
-    train_seconds = sum(row["train_seconds"] for row in rows)
-    num_images = sum(row["images_per_second"] * row["train_seconds"] for row in rows)
-    costs = [
-        ("in all", minutes(seconds)),
-        ("an epoch", minutes(seconds / len(rows))),
-        ("training speed", f"{num_images / max(train_seconds, 1e-9):,.0f} images/s"),
-        ("weight updates", f"{rows[-1]['step']:,}"),
-        ("parameters", f"{opened(run).num_parameters:,}"),
-        ("model file", size(run.model.stat().st_size)),
-        (
-            "pixels of the training images",
-            size(len(images.select(*run.about["on"].split("+"))) * images.stored[0].nbytes),
-        ),
-    ]
-    if any("peak_memory_bytes" in row for row in rows):
-        costs.append(("most memory in use", size(max(row.get("peak_memory_bytes", 0) for row in rows))))
-    note = f"At its peak {recipe.peak_lr:g}"
-    note += f", for the last layer {recipe.head_lr:g}" if recipe.head_lr else ""
-    note += f", for filters under muon {recipe.muon_lr:g}" if recipe.optimizer == "muon" else ""
-    return {
-        "history": figures.history(rows),
-        "history_note": "Train: on augmented images, while the weights still change. The validation loss here is of "
-        "plain probabilities, the log-loss above of the calibrated ones that every prediction states.",
-        "learning_rate": figures.learning_rate([(step + 1) / steps_per_epoch for step in steps], rates),
-        "rate_note": note + ".",
-        "costs": costs,
-        **_augmentation(run, images.select(*run.about["on"].split("+"))),
-    }
-
-
-def _augmentation(run: Run, images: ImageSet, num_images: int = 5, num_epochs: int = 8) -> dict[str, Any]:
-    """A few training images, each as it is and as the loader hands it out in several epochs."""
-    recipe = run.recipe
-    off = {"flip": "off", "crop_pad": 0, "crop_area": 1.0, "cutout": 0, "mixup": 0.0, "cutmix": 0.0}
-    if all(getattr(recipe, name) == value for name, value in off.items()):
-        return {"variants": [], "augmentation_note": ""}
-    strips = []
-    mixes = bool(recipe.mixup or recipe.cutmix)
-    some = np.linspace(0, len(images) - 1, num_images).astype(int)
-    for index in some:
-        one = images.take([index])
-        batches = Batches(one, recipe, torch.device("cpu"))
-        views = [_pixels(x) for epoch in range(num_epochs) for x, _ in batches.epoch(epoch)]
-        shown = [one.pixels()[0], *(view[0] for view in views)]
-        alts = [f"image {one.ids[0]} as it is", *(f"in epoch {epoch + 1}" for epoch in range(num_epochs))]
-        strips.append({"what": f"image {one.ids[0]}", "pictures": [pages.picture(p) for p in shown], "alts": alts})
-    note = "Left the image as it is, then as the network meets it in one epoch after another."
-    if mixes:
-        several = images.take(np.linspace(0, len(images) - 1, min(num_epochs + 1, len(images))).astype(int))
-        mixed = next(iter(Batches(several, recipe, torch.device("cpu")).epoch(0)))[0]
-        shown = list(_pixels(mixed))
-        alts = [f"mixed image {place + 1}" for place in range(len(shown))]
-        strips.append({"what": "a batch, mixed", "pictures": [pages.picture(p) for p in shown], "alts": alts})
-        note += " In the last row a batch whose images are mixed with each other."
-    return {"variants": strips, "augmentation_note": note}
-
-
-def _pixels(x: torch.Tensor) -> np.ndarray:
-    """float (B, 3, H, W) in [0, 1] as uint8 (B, H, W, 3)."""
-    return (x.permute(0, 2, 3, 1) * 255).round().clamp(0, 255).to(torch.uint8).numpy()
-
-
-def _recipe(run: Run, images: ImageSet) -> dict[str, Any]:
-    """The sections on the recipe and on making it again."""
-    preset = nearest_preset(run.recipe)
-    changed = run.recipe.differences(PRESETS[preset])
-    settings = []
-    for f in Recipe.__dataclass_fields__.values():
-        settings.append(
-            {
-                "name": f.name,
-                "value": show_value(getattr(run.recipe, f.name)),
-                "changed": f.name in changed,
-                "preset": show_value(getattr(PRESETS[preset], f.name)),
-                "meaning": f.metadata["meaning"],
-            }
-        )
-    note = "On the same machine, with as many threads and the same versions, it gives the same bits."
-    if "init" in run.about:
-        note += f" The first weights came from a model, {first_weights(run)}: it must still be there."
-    versions = run.about.get("versions", {})
-    circumstances = [("arithmetic", run.about.get("runtime", "")), *versions.items()]
-    circumstances += [("images", images.fingerprint), ("trained on images", run.about["fingerprint"])]
-    if run.about["fingerprint"] == images.fingerprint:
-        circumstances.pop()
-    differing = f"{len(changed)} of {len(settings)} settings differ from it." if changed else "Nothing was changed."
-    return {
-        "preset": preset,
-        "recipe_note": f'The nearest named recipe is "{preset}". {differing}',
-        "settings": settings,
-        "commands": commands(run),
-        "again_note": note,
-        "circumstances": circumstances,
+        **run_page.training(run, images),
+        **run_page.recipe(run, images),
     }
