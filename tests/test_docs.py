@@ -147,7 +147,7 @@ def examples(command):
     ]
 
 
-STAY_OPEN_OR_NEED_THE_NETWORK = ("tune", "serve", "watch", "submit", "download")
+STAY_OPEN_OR_NEED_THE_NETWORK = ("tune", "serve", "submit", "download")
 
 
 def test_every_help_begins_with_an_example_that_parses():

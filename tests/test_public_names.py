@@ -7,7 +7,7 @@ from pathlib import Path
 import snellen
 
 VERBS = ["compete", "prepare", "organize", "train", "evaluate", "predict", "write_submission", "load_model"]
-VERBS += ["submit", "download", "watch", "serve", "export", "import_gluon", "tune"]
+VERBS += ["submit", "download", "serve", "export", "import_gluon", "tune"]
 VERBS += ["report", "compare", "check"]
 NOUNS = ["ImageSet", "Recipe", "PRESETS", "Run", "Predictions", "SnellenError"]
 

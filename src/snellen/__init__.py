@@ -24,7 +24,6 @@ _HOMES = {
     "load_model": "models.model_file",
     "submit": "competition.kaggle",
     "download": "competition.kaggle",
-    "watch": "reports.watch",
     "serve": "serving.serve",
     "report": "reports.report",
     "compare": "reports.compare",

@@ -14,7 +14,6 @@ from snellen.prediction.predictions import Predictions as Predictions
 from snellen.reports.check import check as check
 from snellen.reports.compare import compare as compare
 from snellen.reports.report import report as report
-from snellen.reports.watch import watch as watch
 from snellen.runs.presets import PRESETS as PRESETS
 from snellen.runs.recipe import Recipe as Recipe
 from snellen.runs.run import Run as Run

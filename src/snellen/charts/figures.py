@@ -1,7 +1,8 @@
-"""Figures. matplotlib is imported only to draw."""
+"""Figures as PNG files or SVG elements. matplotlib is imported only to draw."""
 
 import contextlib
 import io
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,26 +16,31 @@ from snellen.system import files
 Share = tuple[float, float, float]
 Curve = tuple[Sequence[float], Sequence[float]]
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Colours by Okabe and Ito that colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-INK = "#010203"  # stands for the colour of the text around a figure in a page
+INK = "#010203"  # placeholder for the text colour of the page around a figure
 
 
 def save_history(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw loss, accuracy and learning rate by epoch as a PNG, from the rows of metrics.jsonl."""
-    figure = _new_figure(9, 3.4)
-    _draw_history(figure, rows)
+    """Write loss and accuracy by epoch as a PNG file, from the rows of metrics.jsonl."""
     with files.replacing(path) as file:
-        figure.savefig(file, format="png")
+        file.write(history_png(rows))
 
 
-def history(rows: list[dict[str, Any]]) -> str:
-    """SVG of loss and accuracy by epoch, from the rows of metrics.jsonl."""
-    return _svg("history", "loss and accuracy by epoch", 9, 3.2, lambda figure: _draw_history(figure, rows))
+def history_png(rows: list[dict[str, Any]], num_epochs: int = 0) -> bytes:
+    """Draw loss and accuracy by epoch, from the rows of metrics.jsonl. num_epochs: planned length of the axis."""
+    with _figure(9, 3.4) as figure:
+        _draw_history(figure, rows, num_epochs)
+        return _png(figure)
+
+
+def history(rows: list[dict[str, Any]], num_epochs: int = 0) -> str:
+    """Draw the same as SVG."""
+    return _svg("history", "loss and accuracy by epoch", 9, 3.2, lambda figure: _draw_history(figure, rows, num_epochs))
 
 
 def learning_rate(epochs: Sequence[float], rates: Sequence[float]) -> str:
-    """SVG of the learning rate over the epochs."""
+    """Draw the learning rate over the epochs as SVG."""
 
     def draw(figure) -> None:
         axes = figure.subplots()
@@ -46,7 +52,10 @@ def learning_rate(epochs: Sequence[float], rates: Sequence[float]) -> str:
 
 
 def reliability(counts: np.ndarray, accuracy: np.ndarray) -> str:
-    """SVG of accuracy by confidence, above how many images have it; by equal bins of confidence, empty ones too."""
+    """Draw accuracy by confidence above the number of images as SVG.
+
+    counts, accuracy: of equal bins of confidence from 0 to 1, empty ones included.
+    """
     num = len(counts)
     edges = np.linspace(0, 100, num + 1)
 
@@ -54,23 +63,23 @@ def reliability(counts: np.ndarray, accuracy: np.ndarray) -> str:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         some = counts > 0
         middle = (edges[:-1] + edges[1:]) / 2
-        upper.bar(middle[some], 100 * accuracy[some], width=90 / num, color=BLUE, label="share right")
-        upper.plot([0, 100], [0, 100], "--", color=ORANGE, label="as stated")
-        upper.set(ylabel="images right (%)", xlim=(0, 100), ylim=(0, 100))
+        upper.bar(middle[some], 100 * accuracy[some], width=90 / num, color=BLUE, label="correct")
+        upper.plot([0, 100], [0, 100], "--", color=ORANGE, label="as predicted")
+        upper.set(ylabel="correct (%)", xlim=(0, 100), ylim=(0, 100))
         upper.legend(loc="upper left")
         lower.bar(middle, counts, width=90 / num, color=GREEN)
-        lower.set(xlabel="probability stated (%)", ylabel="images")
+        lower.set(xlabel="predicted probability (%)", ylabel="images")
         for axes in (upper, lower):
             axes.grid(alpha=0.3)
             axes.set_axisbelow(True)
 
-    return _svg("reliability", "share of images right by probability stated", 5.5, 4.4, draw)
+    return _svg("reliability", "share of correct images by predicted probability", 5.5, 4.4, draw)
 
 
 def study_history(points: Sequence[tuple[int, float, bool]]) -> str:
-    """SVG of the accuracy of each trial of a study, and the best so far.
+    """Draw the accuracy of each trial of a study, and the best so far, as SVG.
 
-    points: (number of the trial, its accuracy, whether it went to its end).
+    points: (number of the trial, accuracy, whether it is complete).
     """
 
     def draw(figure) -> None:
@@ -92,7 +101,10 @@ def study_history(points: Sequence[tuple[int, float, bool]]) -> str:
 
 
 def study_curves(curves: Sequence[tuple[dict[int, float], bool]]) -> str:
-    """SVG of the trials' curves: percent of training done to accuracy, and whether the trial went to its end."""
+    """Draw the accuracies of trials during training as SVG.
+
+    curves: of each trial, percent of training done to accuracy, and whether it is complete.
+    """
 
     def draw(figure) -> None:
         axes = figure.subplots()
@@ -103,11 +115,11 @@ def study_curves(curves: Sequence[tuple[dict[int, float], bool]]) -> str:
         axes.set(xlabel="training done (%)", ylabel="valid accuracy (%)", xlim=(0, 102))
         axes.grid(alpha=0.3)
 
-    return _svg("curves", "accuracy of each trial while it trained; dashed where it was stopped early", 9, 3.2, draw)
+    return _svg("curves", "accuracy of each trial during training; dashed if it was stopped early", 9, 3.2, draw)
 
 
 def importances(shares: dict[str, float]) -> str:
-    """SVG of the share that each setting has in what makes a trial good."""
+    """Draw the importance of each setting of a study, from 0 to 1, as SVG."""
 
     def draw(figure) -> None:
         axes = figure.subplots()
@@ -121,22 +133,20 @@ def importances(shares: dict[str, float]) -> str:
 
 
 def comparison(names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve]) -> str:
-    """SVG of runs side by side: accuracies with their intervals, and the way there by time.
+    """Draw runs side by side as SVG: accuracies with intervals, and accuracy by time.
 
-    shares: (low, accuracy, high) of each run; curves: its minutes of training and valid accuracies, epoch by epoch.
+    shares: (low, accuracy, high) of each run; curves: its minutes of training and valid accuracies by epoch.
     """
-    what = "accuracy of each run with its interval, and by minutes of training"
+    what = "accuracy of each run with its interval, and accuracy by minutes of training"
     height = _comparison_height(len(names))
     return _svg("comparison", what, 9, height, lambda figure: _draw_comparison(figure, names, shares, curves))
 
 
 def save_comparison(names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve], path: Path) -> None:
-    """The same as a PNG."""
-    with _style():
-        figure = _new_figure(9, _comparison_height(len(names)))
+    """Write the same as a PNG file."""
+    with _figure(9, _comparison_height(len(names))) as figure, files.replacing(path) as file:
         _draw_comparison(figure, names, shares, curves)
-        with files.replacing(path) as file:
-            figure.savefig(file, format="png")
+        file.write(_png(figure))
 
 
 def _comparison_height(num: int) -> float:
@@ -161,7 +171,7 @@ def _draw_comparison(figure, names: Sequence[str], shares: Sequence[Share], curv
         axes.grid(alpha=0.3)
 
 
-def _draw_history(figure, rows: list[dict[str, Any]]) -> None:
+def _draw_history(figure, rows: list[dict[str, Any]], num_epochs: int) -> None:
     losses, accuracies = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in rows]
     for axes, key, name in ((losses, "loss", "loss (nats)"), (accuracies, "accuracy", "accuracy (%)")):
@@ -172,7 +182,7 @@ def _draw_history(figure, rows: list[dict[str, Any]]) -> None:
                 values = [scale * row[column] for row in rows]
                 label = f"{split} {values[-1]:.2f}{'%' if scale == 100 else ''}"
                 axes.plot(epochs, values, style, color=colour, label=label, marker="o", markersize=3)
-        axes.set(xlabel="epoch", ylabel=name, xlim=(min(epochs) - 0.5, max(epochs) + 0.5))
+        axes.set(xlabel="epoch", ylabel=name, xlim=(min(epochs) - 0.5, max(*epochs, num_epochs) + 0.5))
         _whole_numbers(axes)
         axes.grid(alpha=0.3)
         axes.legend()
@@ -184,35 +194,52 @@ def _whole_numbers(axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _new_figure(width: float, height: float):
-    """width, height: inches."""
-    from matplotlib.figure import Figure  # not pyplot: no global state, no window, nothing to close
+@contextlib.contextmanager
+def _figure(width: float, height: float, **settings: Any) -> Iterator[Any]:
+    """Make an empty figure of this size in inches; `settings` of matplotlib hold inside the block.
 
-    return Figure(figsize=(width, height), dpi=110, layout="constrained")
+    The figure has a canvas of its own, so that neither pyplot nor a window is involved.
+    """
+    with _without_backend():
+        import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    # Names are drawn as they are, dollar signs included; letters that the font lacks are not worth a warning.
+    with matplotlib.rc_context({"text.parse_math": False} | settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
 
 
 @contextlib.contextmanager
-def _style(**settings: Any) -> Iterator[None]:
-    """Names are drawn as they are, dollar signs too; letters that the font lacks are no reason to warn."""
-    import matplotlib
-
-    with matplotlib.rc_context({"text.parse_math": False} | settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+def _without_backend() -> Iterator[None]:
+    """Hide MPLBACKEND: a backend that is not installed here, such as a notebook's, makes importing matplotlib fail."""
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
         yield
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+
+
+def _png(figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
 
 
 def _svg(name: str, what: str, width: float, height: float, draw: Callable[[Any], None]) -> str:
-    """A figure as an <svg> element for a page: in the colour of its text, the same bytes for the same figure.
+    """Draw a figure as an <svg> element for a page, in the page's text colour. The same figure gives the same bytes.
 
-    name: tells its ids from those of other figures; what: for those who do not see it.
+    name: prefix of its ids, different for each figure of a page; what: description for screen readers.
     """
     inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
     settings: dict[str, Any] = dict.fromkeys(inked, INK)
-    # Text stays text: it can be searched, selected and read out.
+    # Text stays text: readers can search, select and hear it.
     settings |= {"svg.fonttype": "none", "svg.hashsalt": "snellen", "legend.frameon": False, "grid.color": INK}
     settings |= {"axes.spines.top": False, "axes.spines.right": False, "grid.linewidth": 0.4}
-    with _style(**settings):
-        figure = _new_figure(width, height)
+    with _figure(width, height, **settings) as figure:
         draw(figure)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
@@ -220,9 +247,9 @@ def _svg(name: str, what: str, width: float, height: float, draw: Callable[[Any]
     box = re.search(r'viewBox="[^"]*"', head)
     assert box, "matplotlib writes the size of its figures"
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r" font-family: [^;\"]*;?", "", body)  # that of the page
+    body = re.sub(r" font-family: [^;\"]*;?", "", body)  # the page's own font
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body).replace(INK, "currentColor")
-    body = body.replace(BLUE.lower(), f"var(--accent, {BLUE})")  # on dark paper a page has a lighter blue
+    body = body.replace(BLUE.lower(), f"var(--accent, {BLUE})")  # dark pages use a lighter blue
     shape = f'{box[0]} style="max-width: {96 * width:.0f}px"'
     names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     return f'<svg {names} {shape} role="img" aria-label="{what}">{body}'

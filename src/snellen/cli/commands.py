@@ -457,16 +457,20 @@ def export(views: str | None, **arguments: Any) -> None:
 
 @main.command()
 @click.argument("run", type=PATH)
-@click.option("--data", "images", type=PATH, required=True, metavar="DATA", help="The images it was trained on.")
-@click.option("--out", type=PATH, default="report.html", show_default=True, metavar="FILE")
+@click.option("--data", "images", type=PATH, metavar="DATA", help="Prepared images (default: those of the run).")
+@click.option("--out", type=PATH, default="report.html", show_default=True, metavar="FILE", help="The page to write.")
 @click.option("--split", default="valid", show_default=True, shell_complete=completion.splits, help="A labelled split.")
+@click.option("--live", is_flag=True, help="Rewrite the page after each epoch; it reloads itself.")
 @the_views
 @the_device
 def report(views: str | None, **arguments: Any) -> None:
-    """Write a page about a run: scores, curves, mistakes, recipe.
+    """Write a page about a run: curves, scores, mistakes, recipe.
 
     \b
     Example:  snellen report run --data data --out report.html
+
+    The page of an unfinished run has its curves, settings and progress. To watch a run while it trains, add --live and
+    open the page in a browser.
     """
     from snellen.cli.display import Display
     from snellen.reports.report import report
@@ -516,23 +520,6 @@ def check(data: Path, **arguments: Any) -> None:
 
     with Display() as display:
         click.echo(check(data, on_progress=display.on_progress, **arguments))
-
-
-@main.command()
-@click.argument("run", type=PATH)
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 takes any that is free.")
-@click.option("--open/--no-open", "browser", default=True, show_default=True, help="Open the browser.")
-def watch(run: Path, port: int, browser: bool) -> None:
-    """Show a run's curves in the browser, live.
-
-    \b
-    Example:  snellen watch run
-    """
-    from snellen.cli.display import Display
-    from snellen.reports.watch import watch
-
-    with Display():
-        watch(run, port=port, browser=browser)
 
 
 @main.command()

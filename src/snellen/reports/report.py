@@ -1,78 +1,165 @@
-"""Run -> one HTML page: how good the model is, where it fails, what it was made with, how to make it again."""
+"""Verb: Run -> one HTML page: how good the model is, where it fails, what it was made with, how to repeat it."""
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from snellen.charts import figures, pages
-from snellen.errors import RunError
-from snellen.images.folds import as_trained, seen, warning_of
+from snellen.errors import DataError, RunError
+from snellen.images.folds import seen, warning_of
 from snellen.images.imageset import ImageSet
 from snellen.prediction.evaluate import labelled, score, wilson_interval
 from snellen.prediction.opening import opened
 from snellen.prediction.predict import predict
+from snellen.reports import run_page
+from snellen.reports.augmented import augmentation
 from snellen.reports.cards import Card, cards
-from snellen.runs.presets import PRESETS
-from snellen.runs.recipe import Recipe, show_value
-from snellen.runs.repeat import commands, first_weights, nearest_preset
+from snellen.reports.run_images import images_of
 from snellen.runs.run import Run
 from snellen.scoring.confusion import bins, class_rows, confusion_table, shades, worst_pairs
 from snellen.scoring.label_errors import label_errors
 from snellen.system import files
 from snellen.system.progress import Progress
 from snellen.system.units import minutes, percent, size
-from snellen.training.loader import Batches
-from snellen.training.optim import lr_at
 
 log = logging.getLogger("snellen")
 
-MOST_CARDS = 24  # pictures of a kind
-MOST_CLASSES = 20  # in a confusion matrix that can be read
+MOST_CARDS = 24  # pictures in a section
+MOST_CLASSES = 20  # that a confusion matrix can show legibly
+LOOK_SECONDS = 1.0  # between two looks at a run; at least 1, as a web server tells versions apart by whole seconds
+RELOAD_SECONDS = 5  # between two reloads of a live page
 
 
 def report(
     run: Run | str | Path,
-    images: ImageSet | str | Path,
+    images: ImageSet | str | Path | None = None,
     *,
     out: str | Path = "report.html",
     split: str = "valid",
     views: int | None = None,
     device: str | None = None,
+    live: bool = False,
     on_progress: Progress | None = None,
 ) -> Path:
-    """Write one self-contained HTML page about a finished run, scored on the labelled images of `split`.
+    """Write one self-contained HTML page about a run.
 
-    Its scores are those of `evaluate`: they come out of the same function. Equal runs, images and machines give equal
-    bytes. Raises RunError for an unfinished run, DataError where the split has no labels or the model does not fit.
+    A finished run is scored on the labelled images of `split`, by default the images that it was trained on. Its scores
+    are those of `evaluate`, and equal runs, images and machines give equal bytes. The page of an unfinished run has its
+    curves, settings and progress; it needs no images.
+    live: rewrite the page after each epoch until the run has finished or Ctrl-C is pressed. The page reloads itself.
+    Raises RunError for a folder without a run, DataError if images are missing, have no labels or do not fit the model.
     """
-    run = run if isinstance(run, Run) else Run.open(run)
-    images = as_trained(images if isinstance(images, ImageSet) else ImageSet.open(images), run.about)
-    out = Path(out)
+    run, out = run if isinstance(run, Run) else Run.open(run), Path(out)
     files.check_target(out, pages.STARTS[".html"], "a page")
+    command = f"snellen report {run.folder}"
+    if images is not None:
+        images = images_of(run, images, command)  # wrong ones are refused now, not when training has finished
+        labelled(images, split)
+    if live and not run.finished:
+        run = _follow(run, out)
+    if not run.finished:
+        notice = f"{_state(run)} Scores and pictures need the finished model: then run {command}"
+        _write(out, _unfinished(run, notice))
+        return out
+    try:
+        images = images_of(run, images, command)
+    except DataError as problem:
+        if live:
+            _write(out, _unfinished(run, f"The run has finished. Scores and pictures are missing: {problem.what}"))
+        raise
     chosen = labelled(images, split)
-    run.check_finished()
     if not run.metrics:
         raise RunError(
-            "the run has no figures of its epochs.",
+            "the run has no metrics.",
             where=str(run.folder / "metrics.jsonl"),
             expected="a line for each epoch",
-            do="put back a copy of the file, or train again into another folder",
+            do="restore a copy of the file, or train again into another folder",
         )
     found = predict(run, images, split=split, views=views, device=device, on_progress=on_progress).probabilities
-    text = pages.render("report.html", **_values(run, images, chosen, found, split))
-    files.write_text(out, text)
-    log.info("report: %s, %s", out, size(out.stat().st_size))
+    _write(out, _finished(run, images, chosen, found, split))
     return out
 
 
-def _values(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, split: str) -> dict[str, Any]:
-    """What the page's template takes."""
-    labels, names = chosen.labels, images.classes
-    guesses = found.argmax(axis=1)
-    confidence = found.max(axis=1)
+def _write(out: Path, page: str) -> None:
+    files.write_text(out, page)
+    log.info("report: %s, %s", out, size(out.stat().st_size))
+
+
+def _follow(run: Run, out: Path) -> Run:
+    """Rewrite the page after each epoch; return the run as it is when it has finished, or at Ctrl-C."""
+    num_written = -1
+    log.info("%s is rewritten after each epoch until the run has finished; Ctrl-C stops that, not the training", out)
+    try:
+        while not run.finished:
+            if len(run.metrics) > num_written:
+                num_written = len(run.metrics)
+                notice = f"{_state(run)} This page reloads itself. Scores and pictures follow at the end of training."
+                files.write_text(out, _unfinished(run, notice, reload_seconds=RELOAD_SECONDS))
+            time.sleep(LOOK_SECONDS)
+            run = Run.open(run.folder)
+    except KeyboardInterrupt:
+        log.info("stopped following %s; its training is not affected", run.folder)
+    return run
+
+
+def _state(run: Run) -> str:
+    return f"This run is unfinished: {len(run.metrics)} of {run.recipe.num_epochs} epochs are done."
+
+
+def _unfinished(run: Run, notice: str, reload_seconds: int = 0) -> str:
+    """Render the page of a run that has no scores yet."""
+    return pages.render(
+        "unfinished.html",
+        notices=[notice],
+        reload_seconds=reload_seconds,
+        images=f"Images: {run.about.get('data', 'unknown')}",
+        **run_page.heading(run),
+        **run_page.progress(run),
+        **run_page.training(run),
+        **run_page.recipe(run),
+    )
+
+
+def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, split: str) -> str:
+    """Render the page of a finished run.
+
+    chosen: the labelled images of `split`; found: float (N, K), their probabilities.
+    """
+    trained_on = images.select(*run.about["on"].split("+"))
+    if warning := warning_of(run.about, images, split):
+        log.warning("%s", warning)
+    values = run_page.training(run)
+    values["costs"] += [
+        ("parameters", f"{opened(run).num_parameters:,}"),
+        ("model file", size(run.model.stat().st_size)),
+        ("pixels of the training images", size(len(trained_on) * images.stored[0].nbytes)),
+    ]
+    basis = f"The model did not train on these {len(chosen):,} {split} images."
+    if seen(run.about, images, split) == "yes":
+        basis = f"The model trained on these {split} images, so it rarely contradicts their labels."
+    return pages.render(
+        "report.html",
+        notices=[warning] if warning else [],
+        images=f"{images}.",
+        scores=score(found, chosen.labels),
+        split=split,
+        headline_facts=[("training time", minutes(sum(row["seconds"] for row in run.metrics)))],
+        interval=wilson_interval,
+        basis=basis,
+        **run_page.heading(run),
+        **values,
+        **_mistakes(images.classes, chosen, found),
+        **augmentation(run.recipe, trained_on),
+        **run_page.recipe(run, images.fingerprint),
+    )
+
+
+def _mistakes(names: tuple[str, ...], chosen: ImageSet, found: np.ndarray) -> dict[str, Any]:
+    """Return the values of the sections on classes, confusions, calibration, and pictures of mistakes and doubts."""
+    labels, guesses, confidence = chosen.labels, found.argmax(axis=1), found.max(axis=1)
     table = confusion_table(labels, guesses, len(names))
     classes = class_rows(table, names)
     many = len(names) > MOST_CLASSES
@@ -86,29 +173,20 @@ def _values(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, spl
     doubtful = np.argsort(top[:, 0] - top[:, 1], kind="stable")[:MOST_CARDS]
     suspects = label_errors(found, labels)
 
-    def show(index: np.ndarray, word: str, seen: np.ndarray) -> list[Card]:
-        index, seen = index[:MOST_CARDS], seen[:MOST_CARDS]
-        said = [f"{word} {names[k]}, {percent(found[i, k], 1)}" for i, k in zip(index, seen, strict=True)]
-        return cards(chosen, index, said)
+    def show(index: np.ndarray, word: str, guessed: np.ndarray) -> list[Card]:
+        index, guessed = index[:MOST_CARDS], guessed[:MOST_CARDS]
+        return cards(
+            chosen,
+            index,
+            [f"{word} {names[k]}, {percent(found[i, k], 1)}" for i, k in zip(index, guessed, strict=True)],
+        )
 
     both = [
         f"{names[a]} {percent(p, 1)} or {names[b]} {percent(q, 1)}"
         for (a, b), (p, q) in zip(order[doubtful], top[doubtful], strict=True)
     ]
-    rows = run.metrics
-    if warning := warning_of(run.about, images, split):
-        log.warning("%s", warning)
     return {
-        "title": f"{run.folder.resolve().name}: {run.recipe.model}",
-        "recipe_line": f"{run.recipe.model}, {show_value(run.recipe.epochs)} epochs",
-        "trained_on": run.about["on"].replace("+", " and "),
-        "images": str(images),
-        "scores": score(found, labels),
-        "split": split,
-        "notices": [warning] if warning else [],
-        "headline_facts": [("trained in", minutes(sum(row["seconds"] for row in rows)))],
         "names": names,
-        "interval": wilson_interval,
         "classes": classes[:MOST_CLASSES],
         "more_classes": classes[MOST_CLASSES:],
         "matrix": None if many else table.tolist(),
@@ -120,113 +198,4 @@ def _values(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, spl
         "doubtful": cards(chosen, doubtful, both),
         "num_suspects": len(suspects),
         "suspects": show(suspects.index, "looks like", suspects.suggested),
-        "basis": f"The model did not train on these {len(chosen):,} {split} images."
-        if seen(run.about, images, split) != "yes"
-        else f"The model trained on these {split} images, so it hardly contradicts their labels.",
-        **_training(run, images),
-        **_recipe(run, images),
-    }
-
-
-def _training(run: Run, images: ImageSet) -> dict[str, Any]:
-    """The sections on training and augmentation."""
-    recipe, rows = run.recipe, run.metrics
-    steps_per_epoch = rows[0]["step"]
-    total = rows[-1]["step"]
-    steps = np.unique(np.linspace(0, total - 1, 600).astype(int)).tolist()
-    rates = [recipe.peak_lr * lr_at(step, total, steps_per_epoch, recipe) for step in steps]
-    seconds = sum(row["seconds"] for row in rows)
-    train_seconds = sum(row["train_seconds"] for row in rows)
-    num_images = sum(row["images_per_second"] * row["train_seconds"] for row in rows)
-    costs = [
-        ("in all", minutes(seconds)),
-        ("an epoch", minutes(seconds / len(rows))),
-        ("training speed", f"{num_images / max(train_seconds, 1e-9):,.0f} images/s"),
-        ("weight updates", f"{rows[-1]['step']:,}"),
-        ("parameters", f"{opened(run).num_parameters:,}"),
-        ("model file", size(run.model.stat().st_size)),
-        (
-            "pixels of the training images",
-            size(len(images.select(*run.about["on"].split("+"))) * images.stored[0].nbytes),
-        ),
-    ]
-    if any("peak_memory_bytes" in row for row in rows):
-        costs.append(("most memory in use", size(max(row.get("peak_memory_bytes", 0) for row in rows))))
-    note = f"At its peak {recipe.peak_lr:g}"
-    note += f", for the last layer {recipe.head_lr:g}" if recipe.head_lr else ""
-    note += f", for filters under muon {recipe.muon_lr:g}" if recipe.optimizer == "muon" else ""
-    return {
-        "history": figures.history(rows),
-        "history_note": "Train: on augmented images, while the weights still change. The validation loss here is of "
-        "plain probabilities, the log-loss above of the calibrated ones that every prediction states.",
-        "learning_rate": figures.learning_rate([(step + 1) / steps_per_epoch for step in steps], rates),
-        "rate_note": note + ".",
-        "costs": costs,
-        **_augmentation(run, images.select(*run.about["on"].split("+"))),
-    }
-
-
-def _augmentation(run: Run, images: ImageSet, num_images: int = 5, num_epochs: int = 8) -> dict[str, Any]:
-    """A few training images, each as it is and as the loader hands it out in several epochs."""
-    recipe = run.recipe
-    off = {"flip": "off", "crop_pad": 0, "crop_area": 1.0, "cutout": 0, "mixup": 0.0, "cutmix": 0.0}
-    if all(getattr(recipe, name) == value for name, value in off.items()):
-        return {"variants": [], "augmentation_note": ""}
-    strips = []
-    mixes = bool(recipe.mixup or recipe.cutmix)
-    some = np.linspace(0, len(images) - 1, num_images).astype(int)
-    for index in some:
-        one = images.take([index])
-        batches = Batches(one, recipe, torch.device("cpu"))
-        views = [_pixels(x) for epoch in range(num_epochs) for x, _ in batches.epoch(epoch)]
-        shown = [one.pixels()[0], *(view[0] for view in views)]
-        alts = [f"image {one.ids[0]} as it is", *(f"in epoch {epoch + 1}" for epoch in range(num_epochs))]
-        strips.append({"what": f"image {one.ids[0]}", "pictures": [pages.picture(p) for p in shown], "alts": alts})
-    note = "Left the image as it is, then as the network meets it in one epoch after another."
-    if mixes:
-        several = images.take(np.linspace(0, len(images) - 1, min(num_epochs + 1, len(images))).astype(int))
-        mixed = next(iter(Batches(several, recipe, torch.device("cpu")).epoch(0)))[0]
-        shown = list(_pixels(mixed))
-        alts = [f"mixed image {place + 1}" for place in range(len(shown))]
-        strips.append({"what": "a batch, mixed", "pictures": [pages.picture(p) for p in shown], "alts": alts})
-        note += " In the last row a batch whose images are mixed with each other."
-    return {"variants": strips, "augmentation_note": note}
-
-
-def _pixels(x: torch.Tensor) -> np.ndarray:
-    """float (B, 3, H, W) in [0, 1] as uint8 (B, H, W, 3)."""
-    return (x.permute(0, 2, 3, 1) * 255).round().clamp(0, 255).to(torch.uint8).numpy()
-
-
-def _recipe(run: Run, images: ImageSet) -> dict[str, Any]:
-    """The sections on the recipe and on making it again."""
-    preset = nearest_preset(run.recipe)
-    changed = run.recipe.differences(PRESETS[preset])
-    settings = []
-    for f in Recipe.__dataclass_fields__.values():
-        settings.append(
-            {
-                "name": f.name,
-                "value": show_value(getattr(run.recipe, f.name)),
-                "changed": f.name in changed,
-                "preset": show_value(getattr(PRESETS[preset], f.name)),
-                "meaning": f.metadata["meaning"],
-            }
-        )
-    note = "On the same machine, with as many threads and the same versions, it gives the same bits."
-    if "init" in run.about:
-        note += f" The first weights came from a model, {first_weights(run)}: it must still be there."
-    versions = run.about.get("versions", {})
-    circumstances = [("arithmetic", run.about.get("runtime", "")), *versions.items()]
-    circumstances += [("images", images.fingerprint), ("trained on images", run.about["fingerprint"])]
-    if run.about["fingerprint"] == images.fingerprint:
-        circumstances.pop()
-    differing = f"{len(changed)} of {len(settings)} settings differ from it." if changed else "Nothing was changed."
-    return {
-        "preset": preset,
-        "recipe_note": f'The nearest named recipe is "{preset}". {differing}',
-        "settings": settings,
-        "commands": commands(run),
-        "again_note": note,
-        "circumstances": circumstances,
     }
