@@ -109,7 +109,7 @@ def test_named_images_are_checked_though_nothing_is_scored_yet(run, tmp_path):
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
     for live in (False, True):
-        with pytest.raises(RunError, match="holds no run"):
+        with pytest.raises(RunError, match="does not hold a run"):
             report(tmp_path, out=tmp_path / "report.html", live=live)
 
 
@@ -208,7 +208,7 @@ def test_a_run_that_is_removed_ends_the_following(run, tmp_path):
         following.wait_for("2 of 5 epochs are done")
         shutil.rmtree(run.folder)
         code, _, messages = following.end()
-    assert (code, "holds no run" in messages) == (1, True), messages
+    assert (code, "does not exist" in messages) == (1, True), messages
 
 
 def test_live_on_a_finished_run_is_its_report(tmp_path):
