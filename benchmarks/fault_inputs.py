@@ -70,7 +70,7 @@ def verbs(base: Path) -> dict[str, Any]:
             calibrated_by=base / "run",
             checkpoint_seconds=0,
         ),
-        "folds": partial(snellen.train, base / "data", SMOKE, "out", folds=2),
+        "folds": partial(snellen.cross_validate, base / "data", SMOKE, "out", 2),
         "tune": partial(snellen.tune, base / "data", "out", trials=3, recipe=SMOKE, space=SPACE),
         "export": partial(snellen.export, base / "run", "out.onnx"),
     }

@@ -44,10 +44,13 @@ from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.run import Run
 from snellen.sources import archives, decode, tables
 from snellen.sources.decode import UnreadablePicture
+from snellen.system.runtime import choose
 from snellen.training.checkpoint import restore_checkpoint
+from snellen.training.job import Job
 from snellen.training.ledger import Ledger
-from snellen.training.optim import Optimizer
+from snellen.training.loader import Batches
 from snellen.training.search_space import Range
+from snellen.training.state import State
 
 LIMIT = 2 * 2**30  # bytes; a picture of 100 million pixels, the most that is decoded, takes 300 MB as RGB alone
 SECONDS = 20  # of one try
@@ -61,13 +64,13 @@ def readers(base: Path) -> dict[str, tuple[dict[str, bytes], Callable[[Path], An
     images = snellen.ImageSet.open(data)
     with contextlib.suppress(SnellenError):
         snellen.train(images, SMOKE.with_settings(["epochs=2"]), base / "stopped", on_epoch=_stop)
-    snellen.train(images, SMOKE, base / "folds", folds=2)
+    snellen.cross_validate(images, SMOKE, base / "folds", 2)
     snellen.tune(images, base / "study", trials=2, recipe=SMOKE, space=SPACE)
     guesses = snellen.predict(run, images, out=base / "predictions.csv")
     snellen.write_submission(guesses, images, base / "submission.csv")
     snellen.export(run, base / "model.params", to="gluon")
-    model = build_model(SMOKE, images)
-    optimizer = Optimizer(model, SMOKE, 10, 5)
+    job = Job(SMOKE, images.select("train"), None, choose(device="cpu"))
+    state = State.begun(build_model(SMOKE, images), job, Batches(job.train_images, SMOKE, job.runtime.device))
 
     def inside(folder: Path, name: str, read: Callable[[Path], Any]) -> Callable[[Path], Any]:
         """Read a copy of a folder in which one file is replaced."""
@@ -110,7 +113,7 @@ def readers(base: Path) -> dict[str, tuple[dict[str, bytes], Callable[[Path], An
         "model": (file(run / "model.safetensors"), load_model),
         "checkpoint": (
             file(base / "stopped" / "checkpoint.safetensors"),
-            lambda path: restore_checkpoint(path, torch.zeros(2, dtype=torch.float64), model, model, optimizer),
+            lambda path: restore_checkpoint(path, state),
         ),
         "gluon": (file(base / "model.params"), read_params),
         "folds": (file(base / "folds" / "folds.json"), inside(base / "folds", "folds.json", CrossValidation.open)),

@@ -84,8 +84,8 @@ def training(images: ImageSet, steps: int, held: bool, block: int = 0) -> float:
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     started = time.perf_counter()
-    for (x, target), _ in zip(batches.epoch(0), range(steps), strict=False):
-        nn.functional.cross_entropy(model(x), target).backward()
+    for batch, _ in zip(batches.epoch(0), range(steps), strict=False):
+        nn.functional.cross_entropy(model(batch.x), batch.target).backward()
         optimizer.step()
         optimizer.zero_grad()
     return steps * BATCH / (time.perf_counter() - started)

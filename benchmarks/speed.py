@@ -23,14 +23,16 @@ from snellen.prediction.probabilities import probabilities
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
 from snellen.system import runtime
-from snellen.training.budget import step_seconds
+from snellen.training.budget import MOST_EPOCHS, step_seconds
+from snellen.training.job import Job
 
 
 def train_rate(images: ImageSet, recipe: Recipe, num_batches: int) -> float:
     """Images per second of the steps of train.py, loading and augmentation included."""
     place = runtime.choose(recipe.precision)
     model = build_model(recipe, images).to_device(place.device).train()
-    return 1 / statistics.median(itertools.islice(step_seconds(images, recipe, model, place), num_batches))
+    job = Job(recipe.lasting(MOST_EPOCHS), images, None, place)
+    return 1 / statistics.median(itertools.islice(step_seconds(job, model), num_batches))
 
 
 def predict_rate(images: ImageSet, recipe: Recipe, num_images: int) -> float:

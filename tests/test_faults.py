@@ -13,7 +13,8 @@ import snellen
 from made import make_images, noise
 from snellen import PRESETS
 from snellen.errors import DataError, RunError
-from snellen.runs.run import Run
+from snellen.system.folders import locked
+from snellen.training.record import start_run
 
 ROOT = Path(__file__).parents[1]
 SMOKE = PRESETS["smoke"].with_settings(["precision=float32"])
@@ -98,12 +99,12 @@ def test_compete_cleans_up_after_a_prepare_that_was_killed(world, tmp_path):
 
 
 def test_two_recipes_that_begin_in_one_folder_never_mix(images, tmp_path):
-    run = Run.start(tmp_path / "run", SMOKE, {"fingerprint": "x", "on": "train"})
-    with run.locked(), pytest.raises(RunError, match="peak_lr was 20"):
-        Run.start(tmp_path / "run", SMOKE.with_settings(["peak_lr=3"]), {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", SMOKE, {"fingerprint": "x", "on": "train"})
+    with locked(run.folder), pytest.raises(RunError, match="peak_lr was 20"):
+        start_run(tmp_path / "run", SMOKE.with_settings(["peak_lr=3"]), {"fingerprint": "x", "on": "train"})
     (tmp_path / "run" / "about.json").unlink()
-    with run.locked(), pytest.raises(RunError, match="another snellen command works in this folder"):
-        Run.start(tmp_path / "run", SMOKE.with_settings(["peak_lr=3"]), {"fingerprint": "x", "on": "train"})
+    with locked(run.folder), pytest.raises(RunError, match="another snellen command works in this folder"):
+        start_run(tmp_path / "run", SMOKE.with_settings(["peak_lr=3"]), {"fingerprint": "x", "on": "train"})
     assert snellen.Recipe.open(tmp_path / "run" / "recipe.json") == SMOKE
 
 

@@ -22,6 +22,7 @@ from snellen.images.organize import organize
 from snellen.runs.run import Run
 from snellen.sources.archives import open_container
 from snellen.sources.decode import UnreadablePicture, decode
+from snellen.training.record import start_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -184,7 +185,7 @@ LARGE = "1" + 400 * "0"
 
 @pytest.mark.parametrize("line", ["3", "[]", '{"a": "1"}', '{"a": null}', '{"a": [1]}', f'{{"a": {LARGE}}}'])
 def test_metrics_that_are_no_numbers_are_refused(tmp_path, line):
-    run = Run.start(tmp_path / "run", snellen.PRESETS["smoke"], {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", snellen.PRESETS["smoke"], {"fingerprint": "x", "on": "train"})
     (run.folder / "metrics.jsonl").write_text('{"epoch": 1}\n' + line + "\n")
     with pytest.raises(RunError, match="the metrics are damaged"):
         str(run)
@@ -192,7 +193,7 @@ def test_metrics_that_are_no_numbers_are_refused(tmp_path, line):
 
 @pytest.mark.parametrize("about", ['{"fingerprint": "x"}', '{"fingerprint": "x", "on": 3}', '{"on": "train"}', "[]"])
 def test_a_run_whose_facts_are_of_the_wrong_kind_is_refused(tmp_path, about):
-    run = Run.start(tmp_path / "run", snellen.PRESETS["smoke"], {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", snellen.PRESETS["smoke"], {"fingerprint": "x", "on": "train"})
     (run.folder / "about.json").write_text(about)
     with pytest.raises(RunError, match="of something else"):
         Run.open(run.folder)

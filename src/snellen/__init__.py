@@ -17,6 +17,7 @@ _HOMES = {
     "prepare": "images.prepare",
     "organize": "images.organize",
     "train": "training.train",
+    "cross_validate": "training.cross_validate",
     "tune": "training.tune",
     "evaluate": "prediction.evaluate",
     "predict": "prediction.predict",

@@ -19,6 +19,7 @@ from snellen.runs.recipe import Recipe as Recipe
 from snellen.runs.run import Run as Run
 from snellen.serving.export import export as export
 from snellen.serving.serve import serve as serve
+from snellen.training.cross_validate import cross_validate as cross_validate
 from snellen.training.train import train as train
 from snellen.training.tune import tune as tune
 

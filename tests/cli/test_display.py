@@ -18,7 +18,7 @@ import pytest
 from snellen.charts.braille import Curve, draw_curves, line_dots
 from snellen.cli.display import LEAST, NARROW, WIDE, Display, _fitting, _width, duration
 from snellen.runs.recipe import Recipe
-from snellen.runs.run import Run
+from snellen.training.record import save_metrics, start_run
 
 # A command that trains, as the verbs report it; where it pauses it waits for the test to look.
 PROGRAM = """
@@ -264,16 +264,16 @@ def test_a_training_of_one_epoch_has_no_curve():
 @pytest.fixture
 def interrupted(tmp_path):
     """A run that was stopped after its second epoch."""
-    run = Run.start(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
     clock = {"train_seconds": 4.0, "images_per_second": 9000.0, "seconds": 4.5}
     figures = {"train_loss": 1.25, "train_accuracy": 0.5, "valid_loss": 1.5, "valid_accuracy": 0.25}
-    run.save_metrics([{"epoch": epoch, "step": 90 * epoch, "lr": 0.1, **figures, **clock} for epoch in (1, 2)])
+    save_metrics(run, [{"epoch": epoch, "step": 90 * epoch, "lr": 0.1, **figures, **clock} for epoch in (1, 2)])
     return run
 
 
 def test_a_training_that_goes_on_shows_the_epochs_before(interrupted, tmp_path):
-    finished = Run.start(tmp_path / "other", Recipe(), {"fingerprint": "x", "on": "train"})
-    finished.save_metrics([row | {"train_loss": 9.0} for row in interrupted.metrics])
+    finished = start_run(tmp_path / "other", Recipe(), {"fingerprint": "x", "on": "train"})
+    save_metrics(finished, [row | {"train_loss": 9.0} for row in interrupted.metrics])
     finished.model.write_bytes(b"")
     folders = (tmp_path / "nothing", finished.folder, interrupted.folder)
     with Terminal(80, 24, 4, 3, *folders, PAUSES="3") as terminal:

@@ -13,13 +13,13 @@ import pytest
 from made import make_images, noise
 from snellen.errors import DataError, SnellenError
 from snellen.runs.recipe import Recipe
-from snellen.runs.run import Run
 
 kaggle_env = pytest.importorskip("kagglesdk.kaggle_env")
 pytest.importorskip("kagglehub")
 
 from snellen.competition.kaggle import PART, competition_name, download, submit  # noqa: E402
 from snellen.competition.kaggle_client import KaggleError  # noqa: E402
+from snellen.training.record import start_run  # noqa: E402
 
 SAMPLE = b"id,label\n3,cat\n1,cat\n2,cat\n"
 GOOD = "id,label\n3,dog\n1,cat\n2,dog\n"
@@ -152,7 +152,7 @@ def requests_of(kaggle):
 
 
 def test_the_file_arrives_and_its_score_is_recorded_in_the_run(kaggle, images, submission, tmp_path):
-    run = Run.start(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
     result = hand_in(submission, images, run=run.folder)
     assert kaggle.uploads == {"/upload/blob": GOOD.encode()}
     told = dict(kaggle.asked)
@@ -171,7 +171,7 @@ def test_the_token_does_not_go_to_the_store_of_files(kaggle, images, submission)
 
 
 def test_what_compete_wrote_needs_no_paths(kaggle, images, submission, tmp_path):
-    runs = [Run.start(tmp_path / name, Recipe(), {"fingerprint": "x", "on": "train"}) for name in ("run", "refit")]
+    runs = [start_run(tmp_path / name, Recipe(), {"fingerprint": "x", "on": "train"}) for name in ("run", "refit")]
     result = submit(submission, competition="cifar-10", message="all of it")
     assert not (runs[0].folder / "submissions.jsonl").exists()
     assert json.loads((runs[1].folder / "submissions.jsonl").read_text()) == result
@@ -181,7 +181,7 @@ def test_what_compete_wrote_needs_no_paths(kaggle, images, submission, tmp_path)
 
 
 def test_a_second_submission_is_a_second_line(kaggle, images, submission, tmp_path):
-    run = Run.start(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
     old = '{"ref": 1, "competition": "cifar-10"}\n'
     (run.folder / "submissions.jsonl").write_text(old)
     hand_in(submission, images, run=run)
@@ -198,7 +198,7 @@ def test_it_waits_for_the_score_over_short_faults(kaggle, images, submission, mo
 
 
 def test_waiting_ends_and_the_record_says_pending(kaggle, images, submission, tmp_path, caplog):
-    run = Run.start(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
     kaggle.states = [{"status": "PENDING"}]
     result = hand_in(submission, images, run=run, wait_seconds=0.2)
     assert result["status"] == "pending"
@@ -207,7 +207,7 @@ def test_waiting_ends_and_the_record_says_pending(kaggle, images, submission, tm
 
 
 def test_a_submission_that_cannot_be_scored_says_why(kaggle, images, submission, tmp_path):
-    run = Run.start(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
     kaggle.states = [{"status": "ERROR", "errorDescription": "Evaluation raised an unexpected error."}]
     with pytest.raises(KaggleError, match=r"could not score the submission: Evaluation raised an unexpected error\."):
         hand_in(submission, images, run=run)

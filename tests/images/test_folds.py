@@ -36,6 +36,7 @@ from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.presets import PRESETS
 from snellen.runs.repeat import commands
 from snellen.runs.run import Run
+from snellen.training.cross_validate import cross_validate
 from snellen.training.train import train
 
 SMOKE = PRESETS["smoke"].with_settings(["epochs=2", "precision=float32"])
@@ -49,7 +50,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(images, tmp_path_factory):
-    return train(images, SMOKE, tmp_path_factory.mktemp("trained") / "cv", folds=3)
+    return cross_validate(images, SMOKE, tmp_path_factory.mktemp("trained") / "cv", 3)
 
 
 def said(caplog):
@@ -260,7 +261,7 @@ def test_other_verbs_know_a_models_fold(images, trained, tmp_path):
 
 def test_a_finished_cross_validation_is_left_alone(images, trained):
     before = {path: path.stat().st_mtime_ns for path in trained.folder.rglob("*") if path.name != ".lock"}
-    assert train(images, SMOKE, trained.folder, folds=3).scores == trained.scores
+    assert cross_validate(images, SMOKE, trained.folder, 3).scores == trained.scores
     assert before == {path: path.stat().st_mtime_ns for path in trained.folder.rglob("*") if path.name != ".lock"}
 
 
@@ -269,13 +270,11 @@ def test_a_finished_cross_validation_is_left_alone(images, trained):
     [
         ({"folds": 4}, "a cross-validation with 3 folds"),
         ({"recipe": SMOKE.with_settings(["epochs=3"])}, "epochs was 2, is now 3"),
-        ({"folds": None}, "holds a cross-validation"),
-        ({"on": "train+valid"}, "no images to validate on"),
     ],
 )
 def test_going_on_with_other_folds_is_refused(images, trained, change, words):
     with pytest.raises((RunError, DataError), match=words):
-        train(images, **({"recipe": SMOKE, "out": trained.folder, "folds": 3} | change))
+        cross_validate(images, **({"recipe": SMOKE, "out": trained.folder, "folds": 3} | change))
 
 
 def test_going_on_with_another_fold_or_other_images_is_refused(images, trained, tmp_path):
@@ -288,20 +287,31 @@ def test_going_on_with_another_fold_or_other_images_is_refused(images, trained, 
             train(view, SMOKE, trained.folders[0])
     other = prepare(write_world(tmp_path / "world").folder, tmp_path / "data", size=16, seed=1)
     with pytest.raises(RunError, match="a cross-validation with other images"):
-        train(other, SMOKE, trained.folder, folds=3)
+        cross_validate(other, SMOKE, trained.folder, 3)
+    with pytest.raises(RunError, match="holds a cross-validation"):
+        train(images, SMOKE, trained.folder)
+
+
+@pytest.mark.parametrize("option", ["--on train+valid", "--calibrated-by model", "--tensorboard"])
+def test_options_for_one_run_are_refused_beside_folds(images, tmp_path, option):
+    command = ["train", str(images.folder), "--out", str(tmp_path / "cv"), "--folds", "2", *option.split()]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert f"{option.split()[0]} cannot be combined with --folds" in result.output
+    assert not (tmp_path / "cv").exists()
 
 
 def test_folds_do_not_overwrite_what_is_there(images, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(RunError, match="not empty"):
-        train(images, SMOKE, tmp_path, folds=3)
+        cross_validate(images, SMOKE, tmp_path, 3)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     (tmp_path / "cv").mkdir()
     (tmp_path / "cv" / "folds.json").write_text("[]")
     with pytest.raises(RunError, match="holds no cross-validation"):
         CrossValidation.open(tmp_path / "cv")
     with pytest.raises(DataError, match="42 labelled images cannot be dealt into 43 folds"):
-        train(images, SMOKE, tmp_path / "many", folds=43)
+        cross_validate(images, SMOKE, tmp_path / "many", 43)
     assert not (tmp_path / "many").exists()
 
 
@@ -310,7 +320,7 @@ def test_killed_folds_go_on_to_the_same_bytes(images, trained, tmp_path):
     code = (
         "import sys, snellen\n"
         "recipe = snellen.Recipe.open(sys.argv[2])\n"
-        "snellen.train(sys.argv[1], recipe, sys.argv[3], folds=3, checkpoint_seconds=0)\n"
+        "snellen.cross_validate(sys.argv[1], recipe, sys.argv[3], 3, checkpoint_seconds=0)\n"
     )
     killed = tmp_path / "killed"
     process = subprocess.Popen(
@@ -323,7 +333,7 @@ def test_killed_folds_go_on_to_the_same_bytes(images, trained, tmp_path):
     process.wait()
     assert (killed / "fold-2").exists()
     assert CrossValidation.open(killed).scores is None, "it was killed too late to test anything"
-    again = train(images, SMOKE, killed, folds=3)
+    again = cross_validate(images, SMOKE, killed, 3)
     assert again.scores == trained.scores
     assert again.predictions.read_bytes() == trained.predictions.read_bytes()
     for mine, other in zip(again.runs, trained.runs, strict=True):

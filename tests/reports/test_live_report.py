@@ -17,7 +17,7 @@ from snellen.errors import DataError, RunError
 from snellen.reports.report import report
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
-from snellen.runs.run import Run
+from snellen.training.record import save_metrics, start_run
 from snellen.training.train import train
 
 QUICKLY = PRESETS["smoke"].with_settings(["epochs=3", "precision=float32"])
@@ -33,13 +33,13 @@ def row(epoch, **changes):
 def run(tmp_path):
     """Two of five epochs are done; its images are gone."""
     about = {"fingerprint": "x", "on": "train", "runtime": "device cpu", "data": "no/such/data", "versions": {"a": "1"}}
-    run = Run.start(tmp_path / "<i>run", Recipe(epochs=5, batch_size=64), about)
-    run.save_metrics([row(1), row(2)])
+    run = start_run(tmp_path / "<i>run", Recipe(epochs=5, batch_size=64), about)
+    save_metrics(run, [row(1), row(2)])
     return run
 
 
 def finish(run):
-    run.save_metrics([row(epoch) for epoch in range(1, 6)])
+    save_metrics(run, [row(epoch) for epoch in range(1, 6)])
     run.model.write_bytes(b"")
 
 
@@ -81,7 +81,7 @@ def test_the_page_of_an_unfinished_run_has_its_curves_epochs_and_settings(run, t
 
 
 def test_an_epoch_without_validation_has_no_columns_for_it(run, tmp_path):
-    run.save_metrics([{name: value for name, value in row(1).items() if not name.startswith("valid")}])
+    save_metrics(run, [{name: value for name, value in row(1).items() if not name.startswith("valid")}])
     page = read_page(report(run, out=tmp_path / "report.html"))
     assert ["1", "2.0000", "50.00%", "11,250", "1 min 30 s"] in page.rows
     assert "valid accuracy" not in page.text
@@ -96,7 +96,7 @@ def test_a_run_without_an_epoch_has_a_page_too(run, tmp_path):
 
 
 def test_a_value_that_is_not_a_number_does_not_break_the_page(run, tmp_path):
-    run.save_metrics([row(1), row(2, valid_loss=float("nan"))])
+    save_metrics(run, [row(1), row(2, valid_loss=float("nan"))])
     page = read_page(report(run, out=tmp_path / "report.html"))
     assert ["2", "1.0000", "nan", "75.00%", "65.00%", "11,250", "1 min 30 s"] in page.rows
 
@@ -181,7 +181,7 @@ def test_ctrl_c_ends_the_following_and_the_reloading(run, tmp_path):
     with Following(run.folder, tmp_path / "live.html") as following:
         following.wait_for("2 of 5 epochs are done")
         assert reloads(read_page(following.out)) == ["5"]
-        run.save_metrics([row(1), row(2), row(3)])
+        save_metrics(run, [row(1), row(2), row(3)])
         following.wait_for("3 of 5 epochs are done")
         following.process.send_signal(signal.SIGINT)
         code, printed, messages = following.end()

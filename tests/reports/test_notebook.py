@@ -11,7 +11,7 @@ from PIL import Image
 from snellen.charts.figures import history_png
 from snellen.reports.notebook import describe
 from snellen.runs.recipe import Recipe
-from snellen.runs.run import Run
+from snellen.training.record import save_metrics, start_run
 
 
 def row(epoch, **changes):
@@ -66,9 +66,9 @@ def test_a_second_training_gets_a_figure_of_its_own(publish):
 def test_a_resumed_run_shows_its_earlier_epochs(publish, tmp_path):
     from snellen.reports.notebook import LiveFigure
 
-    run = Run.start(tmp_path / "run", Recipe(epochs=7), {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", Recipe(epochs=7), {"fingerprint": "x", "on": "train"})
     rows = [row(epoch) for epoch in (1, 2, 3)]
-    run.save_metrics(rows)
+    save_metrics(run, rows)
     figure = LiveFigure(run.folder)
     figure(rows[-1])
     assert figure.rows == rows

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from snellen.runs.recipe import Recipe
-from snellen.runs.run import Run
 
 pytest.importorskip("tensorboard")
 
@@ -16,11 +15,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from snellen.reports.tensorboard import TensorBoard, tag
+from snellen.training.record import save_metrics, start_run
 
 
 @pytest.fixture
 def run(tmp_path):
-    run = Run.start(tmp_path / "run", Recipe(epochs=40, lr_drops=(3, 9)), {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", Recipe(epochs=40, lr_drops=(3, 9)), {"fingerprint": "x", "on": "train"})
     Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(run.folder / "history.png")
     return run
 
@@ -36,7 +36,7 @@ def fit(run, epochs, board=None):
     with board or TensorBoard(run.folder) as board:
         for epoch in epochs:
             rows.append(row(epoch))
-            run.save_metrics(rows)
+            save_metrics(run, rows)
             board(rows[-1])
 
 
@@ -56,7 +56,7 @@ def test_every_figure_is_a_scalar_by_epoch(run):
 
 
 def test_epochs_can_be_read_while_training_goes_on(run):
-    run.save_metrics([row(1)])
+    save_metrics(run, [row(1)])
     with TensorBoard(run.folder) as board:
         board(row(1))
         assert [event.step for event in read(run).Scalars("loss/train")] == [1]
@@ -69,7 +69,7 @@ def test_a_run_that_goes_on_has_each_epoch_once(run):
 
 
 def test_it_can_be_switched_on_in_the_middle(run):
-    run.save_metrics([row(1), row(2)])
+    save_metrics(run, [row(1), row(2)])
     fit(run, [3])
     assert [event.step for event in read(run).Scalars("loss/train")] == [1, 2, 3]
 

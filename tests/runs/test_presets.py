@@ -41,8 +41,8 @@ def test_every_preset_runs_one_step_and_every_weight_moves(images, name):
     before = {key: p.detach().clone() for key, p in model.named_parameters()}
     batches = Batches(images, recipe, torch.device("cpu"))
     optimizer = Optimizer(model, recipe, batches.total_steps, batches.steps_per_epoch)
-    x, target = next(batches.epoch(0))
-    F.cross_entropy(model(x), target, label_smoothing=recipe.label_smoothing).backward()
+    batch = next(batches.epoch(0))
+    F.cross_entropy(model(batch.x), batch.target, label_smoothing=recipe.label_smoothing).backward()
     optimizer.step(0)
     for key, p in model.named_parameters():
         assert p.isfinite().all(), key

@@ -76,8 +76,9 @@ def main(data: str, out: Path, names: list[str]) -> None:
         weights = {}
         for name in names:
             recipe = Recipe.open(out / f"{name}.json")
-            for step, (x, _) in enumerate(Batches(images.select("train"), recipe, torch.device("cpu")).epoch(0)):
-                np.save(out / f"rows-{name}-{step}-{rank}.npy", x.numpy())
+            batches = Batches(images.select("train"), recipe, torch.device("cpu"))
+            for step, batch in enumerate(batches.epoch(0)):
+                np.save(out / f"rows-{name}-{step}-{rank}.npy", batch.x.numpy())
             updates = []
             hook = register_optimizer_step_post_hook(lambda optimizer, *_, seen=updates: seen.append(digest(optimizer)))
             train(images, recipe, out / name, on_epoch=on_epoch, on_progress=on_progress)

@@ -27,6 +27,7 @@ from snellen.runs.run import Run
 from snellen.system import processes
 from snellen.system.launch import count_devices
 from snellen.system.runtime import choose, seed_torch
+from snellen.training.cross_validate import cross_validate
 from snellen.training.loader import Batches
 from snellen.training.pieces import pieces_of
 from snellen.training.synchronize import same_start
@@ -146,11 +147,12 @@ def test_rows_of_all_processes_are_the_batch(together, images):
     """Also when it is mixed with partners in another process's rows, and with piece_size."""
     for name, recipe in RECIPES.items():
         batches = Batches(images.select("train"), recipe, torch.device("cpu"))
-        for step, (x, _) in enumerate(batches.epoch(0)):
+        for step, batch in enumerate(batches.epoch(0)):
             parts = [np.load(path) for path in sorted(together.glob(f"rows-{name}-{step}-*.npy"))]
-            assert sum(map(len, parts)) == len(x)
-            order = [tuple(row) for row in np.concatenate(parts).reshape(len(x), -1)[:, :50].round(5).tolist()]
-            expected = [tuple(row) for row in x.numpy().reshape(len(x), -1)[:, :50].round(5).tolist()]
+            num = len(batch.x)
+            assert sum(map(len, parts)) == num
+            order = [tuple(row) for row in np.concatenate(parts).reshape(num, -1)[:, :50].round(5).tolist()]
+            expected = [tuple(row) for row in batch.x.numpy().reshape(num, -1)[:, :50].round(5).tolist()]
             assert sorted(order) == sorted(expected)
 
 
@@ -225,7 +227,7 @@ def test_processes_share_folds_too(images, tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    alone = train(images, recipe, tmp_path / "alone", folds=2)
+    alone = cross_validate(images, recipe, tmp_path / "alone", 2)
     together = CrossValidation.open(tmp_path / "cv")
     assert together.scores["accuracy"] == alone.scores["accuracy"]
     mine, one = (Predictions.open(folds.predictions) for folds in (together, alone))

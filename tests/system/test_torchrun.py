@@ -73,7 +73,7 @@ def test_torchrun_replaces_a_killed_process_and_training_goes_on_to_the_same_mod
     os.kill(victim, signal.SIGKILL)
     said, _ = launcher.communicate(timeout=120)
     assert launcher.returncode == 0, said
-    assert "going on after step" in said
+    assert "resuming after step" in said
     assert_same_training(out, alone)
 
 

@@ -1,10 +1,16 @@
-"""The average of the last epochs: of which weights it is, and with which batch-norm statistics."""
+"""Averages of weights: of which weights they are, and with which batch-norm statistics."""
+
+import copy
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
 import made
+from made import some
 from snellen.errors import RecipeError
 from snellen.models.classifier import build_model
 from snellen.models.model_file import load_model
@@ -12,7 +18,6 @@ from snellen.prediction.evaluate import evaluate
 from snellen.runs.recipe import Recipe
 from snellen.system import runtime
 from snellen.training import averaging
-from snellen.training.averaging import average_epoch
 from snellen.training.train import train
 
 RECIPE = Recipe(model="cifar_resnet8_v1", epochs=3, batch_size=10, peak_lr=0.1, precision="float32")
@@ -36,7 +41,7 @@ def test_the_weights_are_the_mean_of_those_of_the_last_epochs(images):
     models = drifting(images, 5)
     average = build_model(recipe, images.select("train"))
     for epoch, model in enumerate(models, start=1):
-        average_epoch(average, model, recipe, epoch, images.select("train"), PLACE)
+        averaging.after_epoch(average, model, recipe, epoch, images.select("train"), PLACE)
         members = models[2:epoch] if epoch > 2 else [model]
         for name, value in average.named_parameters():
             mean = torch.stack([dict(member.named_parameters())[name] for member in members]).mean(dim=0)
@@ -54,7 +59,7 @@ def test_statistics_are_those_of_the_average_on_the_training_images(images, monk
     chosen = images.select("train")
     average = build_model(recipe, chosen)
     for epoch, model in enumerate(models, start=2):
-        average_epoch(average, model, recipe, epoch, chosen, PLACE)
+        averaging.after_epoch(average, model, recipe, epoch, chosen, PLACE)
     norms = [layer for layer in average.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     assert {norm.momentum for norm in norms} == {0.1}, "training goes on as before"
     first = norms[0]
@@ -89,3 +94,35 @@ def test_a_run_ends_with_the_average_and_validates_it(images, tmp_path):
 def test_averages_that_cannot_be_are_refused(settings, words):
     with pytest.raises(RecipeError, match=words):
         RECIPE.with_settings(settings)
+
+
+@some
+@given(ema=st.floats(0.5, 0.9999), steps=st.integers(1, 12), seed=st.integers(0, 99))
+def test_the_average_equals_the_sum_written_out(ema, steps, seed):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    average = copy.deepcopy(model)
+    expected = {name: value.clone().double() for name, value in model.state_dict().items()}
+    for step in range(steps):
+        with torch.no_grad():
+            for p in model.parameters():
+                p.add_(torch.randn_like(p))
+        model(torch.randn(4, 2))  # moves the statistics of batch norm
+        averaging.after_step(average, model, Recipe(ema=ema), step)
+        share = min(ema, (1 + step) / (10 + step))
+        for name, value in model.state_dict().items():
+            expected[name] = share * expected[name] + (1 - share) * value.double()
+    for name, value in average.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value.double(), expected[name], atol=1e-5, rtol=1e-5)
+        else:
+            assert torch.equal(value, model.state_dict()[name]), "counts are copied"
+
+
+def test_the_average_of_constant_weights_is_those_weights():
+    model = nn.Linear(3, 3)
+    average = nn.Linear(3, 3)
+    assert not torch.equal(model.weight, average.weight)
+    for step in range(400):
+        averaging.after_step(average, model, Recipe(ema=0.9), step)
+    torch.testing.assert_close(average.weight, model.weight)

@@ -53,6 +53,11 @@ def numbers(x):
     return (x[:, 0].amax(dim=(1, 2)) * 255).round().long() - 1
 
 
+def pairs(epoch):
+    """(x, target) of each batch."""
+    return ((batch.x, batch.target) for batch in epoch)
+
+
 def mirrored(x):
     return x[:, 1, :, -1].amax(dim=1) > x[:, 1, :, 0].amax(dim=1)
 
@@ -60,7 +65,7 @@ def mirrored(x):
 @some
 @given(batch_size=st.integers(1, 60), epoch=st.integers(0, 5), seed=st.integers(0, 2**32 - 1))
 def test_each_epoch_takes_each_image_once_with_its_own_label(numbered, batch_size, epoch, seed):
-    found = list(batches(numbered, PLAIN, batch_size=batch_size, seed=seed).epoch(epoch))
+    found = list(pairs(batches(numbered, PLAIN, batch_size=batch_size, seed=seed).epoch(epoch)))
     seen = torch.cat([numbers(x) for x, _ in found])
     assert sorted(seen.tolist()) == list(range(40))
     assert torch.equal(torch.cat([target for _, target in found]), seen % 3)
@@ -72,7 +77,7 @@ def test_each_epoch_takes_each_image_once_with_its_own_label(numbered, batch_siz
 )
 def test_batches_are_as_equal_as_they_can_be(numbered, batch_size, sizes):
     loader = batches(numbered, PLAIN, batch_size=batch_size)
-    assert [len(x) for x, _ in loader.epoch(0)] == sizes
+    assert [len(x) for x, _ in pairs(loader.epoch(0))] == sizes
     assert loader.steps_per_epoch == len(sizes)
     assert loader.num_images == 40
 
@@ -81,7 +86,7 @@ def test_batches_are_as_equal_as_they_can_be(numbered, batch_size, sizes):
 @given(num=st.integers(1, 40), batch_size=st.integers(1, 50))
 def test_sizes_differ_by_one_at_most_and_never_exceed_the_batch(numbered, num, batch_size):
     loader = batches(numbered.take(range(num)), PLAIN, batch_size=batch_size)
-    sizes = [len(x) for x, _ in loader.epoch(0)]
+    sizes = [len(x) for x, _ in pairs(loader.epoch(0))]
     assert sum(sizes) == num
     assert max(sizes) - min(sizes) <= 1
     assert max(sizes) <= batch_size
@@ -90,13 +95,13 @@ def test_sizes_differ_by_one_at_most_and_never_exceed_the_batch(numbered, num, b
 
 def test_a_part_of_a_set_is_loaded_by_its_own_rows(numbered):
     part = numbered.take([5, 39, 0, 17])
-    ((x, target),) = batches(part, PLAIN, batch_size=9).epoch(0)
+    ((x, target),) = pairs(batches(part, PLAIN, batch_size=9).epoch(0))
     assert sorted(numbers(x).tolist()) == [0, 5, 17, 39]
     assert torch.equal(target, numbers(x) % 3)
 
 
 def same(one, other):
-    return all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(one, other, strict=True))
+    return all(torch.equal(a.x, b.x) and torch.equal(a.target, b.target) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("recipe", [PLAIN, EVERYTHING, replace(EVERYTHING, mixup=0.0, cutmix=1.0, flip="alternating")])
@@ -110,7 +115,7 @@ def test_starting_at_any_step_gives_what_running_through_gives(coloured, recipe)
 def test_using_a_loader_changes_nothing_in_it(coloured):
     loader = batches(coloured, EVERYTHING, batch_size=8)
     first = list(loader.epoch(0))
-    for x, target in loader.epoch(1):
+    for x, target in pairs(loader.epoch(1)):
         x.zero_()
         target.zero_()
     assert same(loader.epoch(0), first)
@@ -126,7 +131,7 @@ def test_other_random_numbers_drawn_in_between_change_nothing(coloured):
 
 def test_order_differs_between_epochs_and_seeds(numbered):
     orders = [
-        tuple(torch.cat([numbers(x) for x, _ in batches(numbered, PLAIN, seed=seed).epoch(epoch)]).tolist())
+        tuple(torch.cat([numbers(x) for x, _ in pairs(batches(numbered, PLAIN, seed=seed).epoch(epoch))]).tolist())
         for seed in (0, 1, 2, 2**16, 2**32 - 1)
         for epoch in range(4)
     ]
@@ -140,7 +145,7 @@ def test_changes_differ_between_epochs_steps_and_seeds(tmp_path):
         x.numpy().tobytes()
         for seed in (0, 1)
         for epoch in (0, 1)
-        for x, _ in batches(images, EVERYTHING, mixup=0.0, batch_size=8, seed=seed).epoch(epoch)
+        for x, _ in pairs(batches(images, EVERYTHING, mixup=0.0, batch_size=8, seed=seed).epoch(epoch))
     ]
     assert len(seen) == 12
     assert len(set(seen)) == 12
@@ -148,7 +153,7 @@ def test_changes_differ_between_epochs_steps_and_seeds(tmp_path):
 
 def test_images_of_one_batch_are_changed_each_in_its_own_way(tmp_path):
     images = make_images(tmp_path, np.repeat(noise(1), 64, axis=0), ["a", "b"] * 32, ["train"] * 64)
-    ((x, _),) = batches(images, PLAIN, crop_pad=4, batch_size=64).epoch(0)
+    ((x, _),) = pairs(batches(images, PLAIN, crop_pad=4, batch_size=64).epoch(0))
     assert len({image.numpy().tobytes() for image in x}) > 30
 
 
@@ -156,21 +161,21 @@ def test_alternating_flip_shows_every_image_both_ways_in_each_pair_of_epochs(num
     loader = batches(numbered, PLAIN, flip="alternating", batch_size=16)
     ways = np.zeros((6, 40), dtype=bool)
     for epoch in range(6):
-        for x, _ in loader.epoch(epoch):
+        for x, _ in pairs(loader.epoch(epoch)):
             ways[epoch, numbers(x)] = mirrored(x)
     assert (ways[0::2] != ways[1::2]).all()
     assert (ways[0] == ways[2]).all()
     assert 8 < ways[0].sum() < 32, "half of them begin mirrored"
     other = batches(numbered, PLAIN, flip="alternating", batch_size=16, seed=1)
     first = np.zeros(40, dtype=bool)
-    for x, _ in other.epoch(0):
+    for x, _ in pairs(other.epoch(0)):
         first[numbers(x)] = mirrored(x)
     assert (first != ways[0]).any()
 
 
 def test_random_flip_mirrors_half_and_off_mirrors_none(numbered):
     share = [
-        float(torch.cat([mirrored(x) for x, _ in batches(numbered, PLAIN, flip=flip).epoch(e)]).float().mean())
+        float(torch.cat([mirrored(x) for x, _ in pairs(batches(numbered, PLAIN, flip=flip).epoch(e))]).float().mean())
         for flip in ("random", "off")
         for e in range(10)
     ]
@@ -179,7 +184,7 @@ def test_random_flip_mirrors_half_and_off_mirrors_none(numbered):
 
 
 def test_pixels_without_changes_are_the_stored_ones_as_floats(numbered):
-    for x, _ in batches(numbered, PLAIN, batch_size=16).epoch(0):
+    for x, _ in pairs(batches(numbered, PLAIN, batch_size=16).epoch(0)):
         assert x.dtype == torch.float32
         assert x.is_contiguous(memory_format=torch.channels_last)
         stored = torch.from_numpy(numbered.pixels()[numbers(x)]).permute(0, 3, 1, 2)
@@ -190,7 +195,7 @@ def test_crop_pad_shifts_by_every_amount_up_to_it_and_none_beyond(tmp_path):
     pixels = np.zeros((400, 16, 16, 3), dtype=np.uint8)
     pixels[:, 8, 8] = 255
     images = make_images(tmp_path, pixels, ["a", "b"] * 200, ["train"] * 400)
-    ((x, _),) = batches(images, PLAIN, crop_pad=2, batch_size=400).epoch(0)
+    ((x, _),) = pairs(batches(images, PLAIN, crop_pad=2, batch_size=400).epoch(0))
     rows, columns = x[:, 0].amax(dim=2).argmax(dim=1), x[:, 0].amax(dim=1).argmax(dim=1)
     assert {(int(r), int(c)) for r, c in zip(rows, columns, strict=True)} == {
         (r, c) for r in range(6, 11) for c in range(6, 11)
@@ -215,7 +220,7 @@ AUGMENTATIONS = {
 def test_a_label_stays_with_its_image_under(coloured, name):
     loader = batches(coloured, PLAIN, batch_size=16, **AUGMENTATIONS[name])
     for epoch in range(3):
-        for x, target in loader.epoch(epoch):
+        for x, target in pairs(loader.epoch(epoch)):
             assert torch.equal(x.amax(dim=(2, 3)).argmax(dim=1), target)
             assert target.dtype == torch.int64
             assert x.min() >= 0
@@ -228,14 +233,14 @@ def test_mixed_targets_are_the_shares_of_the_colours_in_the_image(coloured, sett
     loader = batches(coloured, PLAIN, batch_size=16, flip="random", epochs=3, mix_off_epochs=1, **settings)
     mixed = 0
     for epoch in (0, 1):
-        for x, target in loader.epoch(epoch):
+        for x, target in pairs(loader.epoch(epoch)):
             assert target.shape == (len(x), 3)
             assert target.dtype == torch.float32
             torch.testing.assert_close(target.sum(dim=1), torch.ones(len(x)))
             torch.testing.assert_close(x.mean(dim=(2, 3)), target, atol=1e-5, rtol=0)
             mixed += int((target.amax(dim=1) < 0.99).sum())
     assert mixed > 20
-    for x, target in loader.epoch(2):  # the last epoch is not mixed
+    for x, target in pairs(loader.epoch(2)):  # the last epoch is not mixed
         assert target.dtype == torch.int64
         assert torch.equal(x.amax(dim=(2, 3)).argmax(dim=1), target)
 
@@ -243,7 +248,7 @@ def test_mixed_targets_are_the_shares_of_the_colours_in_the_image(coloured, sett
 @pytest.mark.parametrize("alpha", [1e-300, 1e-3, 16.0])
 def test_no_alpha_makes_anything_but_numbers(coloured, alpha):
     for settings in ({"mixup": alpha}, {"cutmix": alpha}):
-        for x, target in batches(coloured, PLAIN, batch_size=16, **settings).epoch(0):
+        for x, target in pairs(batches(coloured, PLAIN, batch_size=16, **settings).epoch(0)):
             assert x.isfinite().all()
             torch.testing.assert_close(target.sum(dim=1), torch.ones(len(x)))
 
@@ -251,7 +256,7 @@ def test_no_alpha_makes_anything_but_numbers(coloured, alpha):
 def test_one_image_is_a_set_too(coloured):
     one = coloured.take([7])
     for recipe in (PLAIN, EVERYTHING, replace(EVERYTHING, mixup=0.0, cutmix=0.5)):
-        ((x, target),) = batches(one, recipe, batch_size=128).epoch(0)
+        ((x, target),) = pairs(batches(one, recipe, batch_size=128).epoch(0))
         assert x.shape == (1, 3, 24, 24)
         label = target if target.ndim == 1 else target.argmax(dim=1)
         assert label.tolist() == one.labels.tolist()
@@ -259,10 +264,10 @@ def test_one_image_is_a_set_too(coloured):
 
 def test_small_images_come_first_and_whole_ones_later(coloured):
     loader = batches(coloured, PLAIN, batch_size=20, epochs=2, small_size=16, small_share=0.5)
-    sizes = [x.shape[-1] for epoch in (0, 1) for x, _ in loader.epoch(epoch)]
+    sizes = [x.shape[-1] for epoch in (0, 1) for x, _ in pairs(loader.epoch(epoch))]
     assert sizes == [16, 16, 16, 24, 24, 24]
     loader = batches(coloured, PLAIN, batch_size=20, epochs=2, small_size=16, small_share=0.2)
-    assert [x.shape[-1] for epoch in (0, 1) for x, _ in loader.epoch(epoch)] == [16, 16, 24, 24, 24, 24]
+    assert [x.shape[-1] for epoch in (0, 1) for x, _ in pairs(loader.epoch(epoch))] == [16, 16, 24, 24, 24, 24]
 
 
 BLOCKS = (0, 1, 3, 7)
@@ -316,7 +321,7 @@ def test_blocks_of_images_that_lie_by_class_are_warned_of(tmp_path, caplog):
         batches(images, PLAIN, shuffle_block=block)
     assert not caplog.text
     batches(by_class, PLAIN, shuffle_block=8)
-    assert "with shuffle_block=8 a batch has images of few of them" in caplog.text
+    assert "with shuffle_block=8 each batch has images of a few classes only" in caplog.text
 
 
 LITTLE_MEMORY = """
@@ -333,7 +338,7 @@ resource.setrlimit(resource.RLIMIT_DATA, (in_use + 360 * 2**20,) * 2)
 batches = Batches(images, recipe, cpu)
 print(batches.held, batches.why)
 build_model(recipe, images)
-print(sum(len(x) for (x, _), _ in zip(batches.epoch(0), range(8))))
+print(sum(len(batch.x) for batch, _ in zip(batches.epoch(0), range(8))))
 try:
     Batches(images, recipe, cpu, held=True)
 except (RuntimeError, MemoryError):

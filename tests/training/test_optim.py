@@ -16,7 +16,7 @@ from torch import nn
 from made import many, some
 from snellen.models.classifier import Classifier, build_network
 from snellen.runs.recipe import Recipe
-from snellen.training.optim import Muon, Optimizer, lr_at, orthogonalised, update_average
+from snellen.training.optim import Muon, Optimizer, lr_at, orthogonalised
 
 SGD = Recipe(peak_lr=0.1, momentum=0.9, weight_decay=0.0)
 MUON = Recipe(
@@ -437,38 +437,6 @@ def test_a_filter_without_a_gradient_waits():
     weight = nn.Parameter(torch.ones(2, 2, 3, 3))
     Muon([{"params": [weight], "lr": 1.0}], 0.6).step()
     assert torch.equal(weight, torch.ones(2, 2, 3, 3))
-
-
-@some
-@given(keep=st.floats(0.5, 0.9999), steps=st.integers(1, 12), seed=st.integers(0, 99))
-def test_the_average_equals_the_sum_written_out(keep, steps, seed):
-    torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    average = copy.deepcopy(model)
-    expected = {name: value.clone().double() for name, value in model.state_dict().items()}
-    for step in range(steps):
-        with torch.no_grad():
-            for p in model.parameters():
-                p.add_(torch.randn_like(p))
-        model(torch.randn(4, 2))  # moves the statistics of batch norm
-        update_average(average, model, keep, step)
-        share = min(keep, (1 + step) / (10 + step))
-        for name, value in model.state_dict().items():
-            expected[name] = share * expected[name] + (1 - share) * value.double()
-    for name, value in average.state_dict().items():
-        if value.is_floating_point():
-            torch.testing.assert_close(value.double(), expected[name], atol=1e-5, rtol=1e-5)
-        else:
-            assert torch.equal(value, model.state_dict()[name]), "counts are taken over"
-
-
-def test_the_average_of_weights_that_stand_still_is_those_weights():
-    model = nn.Linear(3, 3)
-    average = nn.Linear(3, 3)
-    assert not torch.equal(model.weight, average.weight)
-    for step in range(400):
-        update_average(average, model, 0.9, step)
-    torch.testing.assert_close(average.weight, model.weight)
 
 
 @pytest.mark.parametrize(("setting", "first", "last"), [("whiten_bias_share", 0, 1), ("first_group_share", 2, 3)])

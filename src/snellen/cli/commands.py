@@ -173,12 +173,17 @@ def train(
     Example:  snellen train data --out run --recipe fast --set epochs=12
     """
     from snellen.cli.display import Display
+    from snellen.runs.cross_validation import CrossValidation
+    from snellen.training.cross_validate import cross_validate
     from snellen.training.train import train
 
     recipe = chosen_recipe(recipe_name, settings, arguments["budget"])
-    out, folds = arguments["out"], arguments["folds"]
-    if folds and tensorboard:
-        raise click.UsageError("--tensorboard is for one run: leave it out with --folds")
+    out, folds = arguments["out"], arguments.pop("folds")
+    if folds:
+        for_one_run = {"--tensorboard": tensorboard}
+        for_one_run |= {"--on": arguments.pop("on") != "train", "--calibrated-by": arguments.pop("calibrated_by")}
+        if given := [option for option, is_given in for_one_run.items() if is_given]:
+            raise click.UsageError(f"{' and '.join(given)} cannot be combined with --folds")
     if devices is not None and "RANK" not in os.environ:
         from snellen.system.launch import count_devices, launch
 
@@ -197,20 +202,15 @@ def train(
             for tell in told:
                 tell(row)
 
-        run = train(
-            data,
-            recipe,
-            on_epoch=tell_all,
-            on_progress=display.on_progress,
-            **arguments,
-        )
-    click.echo(run)
-    if folds:
-        click.echo(run.predictions)
-        hint(f"snellen predict {run.folder} {data} --out predictions.csv")
-        return
-    click.echo(run.model)
-    hint(f"snellen evaluate {run.folder} {data}")
+        arguments |= {"on_epoch": tell_all, "on_progress": display.on_progress}
+        result = cross_validate(data, recipe, folds=folds, **arguments) if folds else train(data, recipe, **arguments)
+    click.echo(result)
+    if isinstance(result, CrossValidation):
+        click.echo(result.predictions)
+        hint(f"snellen predict {result.folder} {data} --out predictions.csv")
+    else:
+        click.echo(result.model)
+        hint(f"snellen evaluate {result.folder} {data}")
 
 
 @main.command()

@@ -23,7 +23,8 @@ from snellen.sources.source import is_source
 from snellen.system import files
 from snellen.system.folders import locked
 from snellen.system.progress import Progress
-from snellen.training.budget import settled
+from snellen.training.budget import choose_recipe
+from snellen.training.cross_validate import cross_validate
 from snellen.training.train import train
 
 log = logging.getLogger("snellen")
@@ -98,12 +99,16 @@ def compete(
         folder = out / ("run" if folds is None else "folds")
         left = None if budget is None else budget - (time.perf_counter() - started) - REPORT_SECONDS
         refits, num_test = refit and folds is None, images.counts.get("test", 0)
-        recipe = settled(chosen, images, folder, left, folds, refit=refits, classified=num_test, device=device)
+        recipe = choose_recipe(
+            chosen, images, folder, left, folds=folds, refit=refits, classified=num_test, device=device
+        )
         fit = partial(train, images, recipe, device=device, on_epoch=on_epoch, on_progress=on_progress)
         run: Run | CrossValidation
         log.info("train: %s for %s epochs -> %s", recipe.model, show_value(recipe.epochs), folder)
         if folds is not None:
-            run = train(images, recipe, folder, folds=folds, device=device, on_epoch=on_epoch, on_progress=on_progress)
+            run = cross_validate(
+                images, recipe, folder, folds, device=device, on_epoch=on_epoch, on_progress=on_progress
+            )
             scores = run.scores or {}
         else:
             run = fit(folder)

@@ -22,14 +22,14 @@ def augmentation(recipe: Recipe, images: ImageSet, num_images: int = 5, num_epoc
     for index in some:
         one = images.take([index])
         batches = Batches(one, recipe, torch.device("cpu"))
-        views = [_pixels(x) for epoch in range(num_epochs) for x, _ in batches.epoch(epoch)]
+        views = [_pixels(batch.x) for epoch in range(num_epochs) for batch in batches.epoch(epoch)]
         shown = [one.pixels()[0], *(view[0] for view in views)]
         alts = [f"image {one.ids[0]} unchanged", *(f"in epoch {epoch + 1}" for epoch in range(num_epochs))]
         strips.append({"what": f"image {one.ids[0]}", "pictures": [pages.picture(p) for p in shown], "alts": alts})
     note = "On the left the image itself, then what the network sees in the first epochs."
     if recipe.mixup or recipe.cutmix:
         several = images.take(np.linspace(0, len(images) - 1, min(num_epochs + 1, len(images))).astype(int))
-        mixed = next(iter(Batches(several, recipe, torch.device("cpu")).epoch(0)))[0]
+        mixed = next(Batches(several, recipe, torch.device("cpu")).epoch(0)).x
         shown = list(_pixels(mixed))
         alts = [f"mixed image {place + 1}" for place in range(len(shown))]
         strips.append({"what": "a batch, mixed", "pictures": [pages.picture(p) for p in shown], "alts": alts})

@@ -5,13 +5,12 @@ import logging
 import math
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from snellen.errors import RunError
 from snellen.images.imageset import ImageSet
@@ -23,24 +22,27 @@ from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Run
 from snellen.system import processes, runtime
 from snellen.system.units import minutes
+from snellen.training.job import Job
 from snellen.training.loader import Batches
-from snellen.training.optim import Optimizer
+from snellen.training.loop import CALIBRATION_IMAGES, update
+from snellen.training.state import State
 
 log = logging.getLogger("snellen")
 
 MEASURE_SECONDS = 2.0  # of training steps, for each phase of each recipe
-PREDICTED = 500  # images
-MEASURE_SHARE = 0.02  # of the budget, at most, where that is less
-MOST_EPOCHS = 200  # more add nothing that was ever measured
-CALIBRATION = 10_000  # images, about, that the end of a training looks at once more
+MEASURE_SHARE = 0.02  # of the budget, at most, if that is less
+PREDICTED = 500  # images classified to measure prediction
+MOST_EPOCHS = 200  # more never raised a measured accuracy
 SPARE = 0.02  # share of the budget that is not planned: machines slow down more often than they speed up
+
+Clock = Callable[[], float]  # seconds since any fixed moment
 
 
 @dataclass(frozen=True)
 class Pace:
     """How fast a machine works through a recipe's images."""
 
-    train_seconds: float  # per image trained on, at the recipe's mix of image sizes
+    train_seconds: float  # per image trained on, averaged over the recipe's phases
     predict_seconds: float  # per image classified, with the recipe's views
 
     def __str__(self) -> str:
@@ -51,16 +53,19 @@ class Pace:
 class Work:
     """What has to be done, in images."""
 
-    trained: int  # that one epoch goes over, in all trainings together
-    scored: int  # classified after each epoch
-    predicted: int  # classified once, at the end
+    trained: int  # in one epoch, of all trainings together
+    scored: int  # after each epoch
+    predicted: int  # once, at the end
 
     def seconds(self, pace: Pace, epochs: float) -> float:
         predicted = math.ceil(epochs) * self.scored + self.predicted
         return pace.train_seconds * epochs * self.trained + pace.predict_seconds * predicted
 
     def epochs(self, pace: Pace, seconds: float) -> float:
-        """The most that end in time, to the hundredth; the inverse of `seconds`, which jumps at whole epochs."""
+        """Return the most epochs that end in time, to the hundredth: the inverse of `seconds`.
+
+        That jumps at whole epochs, after each of which the valid images are scored.
+        """
         epoch = pace.train_seconds * self.trained + pace.predict_seconds * self.scored
         whole = max(0, math.floor((seconds - pace.predict_seconds * self.predicted) / epoch))
         left = seconds - self.seconds(pace, whole) - pace.predict_seconds * self.scored
@@ -70,19 +75,19 @@ class Work:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train, and what to expect of it."""
+    """What to train, and what to expect from it."""
 
     recipe: Recipe
     name: str  # of the recipe that was lengthened or shortened
     pace: Pace
     seconds: float  # until all is done
-    accuracy: float | None  # that a training of this length reached on CIFAR-10; None where nobody measured it
+    accuracy: float | None  # what a training of this length reached on CIFAR-10; None if nobody measured it
 
     def __str__(self) -> str:
         epochs = show_value(self.recipe.epochs)
         text = f"plan: {self.name}, {epochs} epochs at {self.pace}; done in {minutes(self.seconds)}"
         if self.accuracy is not None:
-            text += f"; CIFAR-10 ({CURVES_VALID}) gets {100 * self.accuracy:.1f}% valid accuracy from so much training"
+            text += f"; such a training reaches {100 * self.accuracy:.1f}% valid accuracy on CIFAR-10 ({CURVES_VALID})"
         return text
 
 
@@ -96,40 +101,42 @@ def plan(
     refit: bool = False,
     classified: int = 0,
     device: str | None = None,
+    clock: Clock = time.perf_counter,
 ) -> Plan:
     """Measure this machine for some seconds and find the number of epochs that fills the time.
 
-    recipe: what to lengthen or shorten; by default the recipe of CURVES that promises most. on, folds: as `train` takes
-    them. refit: trained once more on all labelled images. classified: images that all models then classify.
-    Raises RunError where the time does not suffice for one weight update.
+    recipe: what to lengthen or shorten; by default the most promising recipe of CURVES. on, folds: as `train` and
+    `cross_validate` take them. refit: trained once more on all labelled images. classified: images that all models
+    classify at the end. clock: what measures.
+    Raises RunError if there is too little time for one weight update.
     """
-    began = time.perf_counter()
+    began = clock()
     train = images.select("train")
     work = _work(images, on, folds, refit, classified)
     candidates = {name: PRESETS[name] for name in CURVES} if recipe is None else {"the recipe": recipe}
     plans: list[Plan] = []
     least = 0.0  # seconds that one weight update and all that must follow it take
     for name, candidate in candidates.items():
-        # The first recipe costs least per image: one that needs more epochs than it has time for has none either.
+        # The first recipe costs least per image. If too little time is left for the epochs of the next, skip it.
         if plans and plans[0].recipe.epochs * len(train) < _seen(CURVES[name][0][0]):
             continue
-        pace = measure(train, candidate, device, min(MEASURE_SECONDS, MEASURE_SHARE * seconds))
-        measuring = time.perf_counter() - began
+        pace = measure(train, candidate, device, min(MEASURE_SECONDS, MEASURE_SHARE * seconds), clock)
+        measuring = clock() - began
         left = seconds * (1 - SPARE) - measuring
         epochs = min(work.epochs(pace, left), MOST_EPOCHS)
         if epochs * len(train) < min(candidate.batch_size, len(train)):
             least = measuring + work.seconds(pace, min(1.0, candidate.batch_size / len(train)))
             break
         planned = candidate.lasting(max(epochs, 0.001))
-        taken = work.seconds(pace, planned.epochs) + time.perf_counter() - began
+        taken = work.seconds(pace, planned.epochs) + clock() - began
         accuracy = _expected(name, epochs * len(train)) if name in CURVES else None
         plans.append(Plan(planned, name, pace, taken, accuracy))
     if not plans:
         raise RunError(
-            f"the {minutes(max(0.0, seconds))} that are left for it do not suffice for one weight update.",
+            f"{minutes(max(0.0, seconds))} are too short for one weight update.",
             where="--budget",
             expected=f"{minutes(least / (1 - SPARE))} or more, to measure this machine, train, validate and predict",
-            do="give more time, or choose a smaller model with --recipe",
+            do="allow more time, or choose a smaller model with --recipe",
         )
     return max(plans, key=lambda one: one.accuracy or 0)
 
@@ -140,17 +147,24 @@ def _work(images: ImageSet, on: str, folds: int | None, refit: bool, classified:
     if folds is not None:
         return Work((folds - 1) * labelled, labelled, 3 * labelled + folds * classified)
     if on != "train":
-        return Work(labelled, 0, CALIBRATION + classified)
+        return Work(labelled, 0, CALIBRATION_IMAGES + classified)
     trained = num_train + (labelled if refit else 0)
-    return Work(trained, num_valid, 2 * num_valid + (2 if refit else 1) * min(num_train, CALIBRATION) + classified)
+    calibrated = (2 if refit else 1) * min(num_train, CALIBRATION_IMAGES)
+    return Work(trained, num_valid, 2 * num_valid + calibrated + classified)
 
 
-def settled(
-    recipe: Recipe | None, images: ImageSet, folder: str | Path, seconds: float | None, folds: int | None, **work: Any
+def choose_recipe(
+    recipe: Recipe | None,
+    images: ImageSet,
+    out: str | Path,
+    seconds: float | None,
+    *,
+    folds: int | None = None,
+    **work: Any,
 ) -> Recipe:
-    """The recipe to train in `folder`: the one given or the default; with a budget of `seconds` as long as that allows.
+    """Return the recipe to train in `out`: the one given or the default, with a budget as long as `seconds` allow.
 
-    A training that was begun there keeps its plan, or it would be another run. folds, work: as `plan` takes them.
+    A training that was started there keeps its plan, or it would be another run. folds, work: as `plan` takes them.
     """
     if seconds is None:
         return recipe or PRESETS[DEFAULT]
@@ -158,70 +172,64 @@ def settled(
         raise RunError(
             "a budget is planned by one process, not by several.",
             where=f"--budget {seconds:g}s",
-            do="begin with --budget alone and stop it; then --recipe RUN takes its plan: --recipe RUN --devices N",
+            do="start with --budget alone and stop it; then --recipe RUN takes its plan: --recipe RUN --devices N",
         )
-    begun = Path(folder) if folds is None else fold_folder(folder, 1)
-    if (begun / "about.json").exists():
-        recipe = Run.open(begun).recipe
-        log.info("%s was begun with %s epochs: the budget changes nothing there", begun, show_value(recipe.epochs))
+    started = Path(out) if folds is None else fold_folder(out, 1)
+    if (started / "about.json").exists():
+        recipe = Run.open(started).recipe
+        log.info("%s was started with %s epochs; the budget does not change that", started, show_value(recipe.epochs))
         return recipe
     made = plan(images, seconds, recipe, folds=folds, **work)
     log.info("%s", made)
     return made.recipe
 
 
-def measure(train: ImageSet, recipe: Recipe, device: str | None, seconds: float) -> Pace:
-    """Train for about so many seconds in each phase of the recipe, then classify a few images."""
+def measure(
+    train: ImageSet, recipe: Recipe, device: str | None, seconds: float, clock: Clock = time.perf_counter
+) -> Pace:
+    """Train for about `seconds` in each phase of the recipe, then classify a few images."""
     place = runtime.choose(recipe.precision, device)
+    job = Job(recipe.lasting(MOST_EPOCHS), train, None, place)
     model = build_model(recipe, train).to_device(place.device, place.weights).train()
-    # Where the cost of a step changes: images grow, layers come to rest.
+    # A phase ends when the cost of a step changes: images grow, layers stop training.
     ends = sorted({recipe.small_share, recipe.whiten_bias_share, recipe.first_group_share, 1.0} - {0.0})
     train_seconds, start = 0.0, 0.0
     for end in ends:
-        train_seconds += (end - start) * statistics.median(step_seconds(train, recipe, model, place, start, seconds))
+        train_seconds += (end - start) * statistics.median(step_seconds(job, model, start, seconds, clock))
         start = end
     few = train.take(range(min(len(train), PREDICTED)))
     probabilities(model, few.take(range(min(len(few), PREDICTED // 2))), place, views=1)  # warms up
-    started = time.perf_counter()
+    started = clock()
     probabilities(model, few, place, views=1)
-    return Pace(train_seconds, recipe.views * (time.perf_counter() - started) / len(few))
+    return Pace(train_seconds, recipe.views * (clock() - started) / len(few))
 
 
 def step_seconds(
-    train: ImageSet,
-    recipe: Recipe,
-    model: Classifier,
-    place: runtime.Runtime,
-    start: float = 0.0,
-    seconds: float = math.inf,
+    job: Job, model: Classifier, start: float = 0.0, seconds: float = math.inf, clock: Clock = time.perf_counter
 ) -> Iterator[float]:
-    """Seconds per image of each step, as train.py does them, loading included, until `seconds` are over.
+    """Yield the seconds per image of each step of a training, loading included, until `seconds` have passed.
 
-    start: the share of the training that is taken to be done. The first step, which warms up, is left out.
+    start: the share of the training that comes before the first step. The first step, which warms up, is left out.
     """
-    batches = Batches(train, recipe.lasting(MOST_EPOCHS), place.device)
-    optimizer = Optimizer(model, recipe, batches.total_steps, batches.steps_per_epoch)
+    batches = Batches(job.train_images, job.recipe, job.runtime.device)
+    state = State.begun(model, job, batches)
+    state.step = math.ceil(start * batches.total_steps)
     deadline = None
-    first_epoch, first_step = divmod(math.ceil(start * batches.total_steps), batches.steps_per_epoch)
-    for epoch in range(first_epoch, MOST_EPOCHS):
-        started = time.perf_counter()
-        for step, (x, target) in enumerate(batches.epoch(epoch, first_step), start=first_step):
-            for x_piece, target_piece, share in batches.pieces(x, target, step):
-                with place.autocast():
-                    output = model(x_piece).to(place.weights)
-                (F.cross_entropy(output, target_piece, label_smoothing=recipe.label_smoothing) * share).backward()
-            optimizer.step(epoch * batches.steps_per_epoch + step)
-            if place.device.type == "cuda":
-                torch.cuda.synchronize(place.device)
-            now = time.perf_counter()
+    while state.step < batches.total_steps:
+        epoch, done = divmod(state.step, batches.steps_per_epoch)
+        started = clock()
+        for batch in batches.epoch(epoch, done):
+            update(state, batch, job)
+            if job.runtime.device.type == "cuda":
+                torch.cuda.synchronize(job.runtime.device)
+            now = clock()
             if deadline is None:
                 deadline = now + seconds
             else:
-                yield (now - started) / len(x)
+                yield (now - started) / len(batch.x)
                 if now > deadline:
                     return
             started = now
-        first_step = 0
 
 
 def _seen(epochs: float) -> float:
@@ -229,9 +237,9 @@ def _seen(epochs: float) -> float:
 
 
 def _expected(name: str, num_seen: float) -> float | None:
-    """Accuracy after training on so many images, by the measured points: a line between them over log(images).
+    """Return the accuracy after training on `num_seen` images: a line between the measured points, over log(images).
 
-    Beyond the last point nothing more is promised; below the first one nothing is.
+    Beyond the last point it stays the same; below the first one it is unknown.
     """
     points = [(math.log(_seen(epochs)), accuracy) for epochs, accuracy in CURVES[name]]
     x = math.log(max(num_seen, 1.0))

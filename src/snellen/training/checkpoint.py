@@ -1,7 +1,6 @@
-"""What going on after a stop takes, in one file that is replaced whole: tensors, and JSON in its header. No pickle."""
+"""The checkpoint: all that resuming a training takes, in one file. Tensors, and JSON in its header; no pickle."""
 
 import json
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -9,63 +8,45 @@ from safetensors.torch import save
 from torch import Tensor
 
 from snellen.errors import RunError
-from snellen.models.classifier import Classifier
-from snellen.runs.run import Epoch
 from snellen.system import files
-from snellen.training.optim import Optimizer
+from snellen.training.state import State
 
 KEY = "snellen"
 
 
-@dataclass
-class Position:
-    """Where a training stands, besides weights and momentum."""
-
-    step: int = 0  # updates done
-    best_epoch: int = 0  # the epoch with the best validation accuracy so far, counted from 1
-    seconds: float = 0.0  # spent in the unfinished epoch
-    rows: list[Epoch] = field(default_factory=list)  # the finished epochs
-
-
-def save_checkpoint(
-    path: Path, position: Position, totals: Tensor, model: Classifier, shown: Classifier, optimizer: Optimizer
-) -> None:
-    """shown: the averaged model, or `model` itself. totals: of the unfinished epoch."""
-    tensors = {"totals": totals}
-    parts = {"model": model.state_dict(), "momentum": optimizer.state()}
-    if shown is not model:
-        parts["shown"] = shown.state_dict()
-    for part, state in parts.items():
-        tensors |= {f"{part}.{name}": value for name, value in state.items()}
+def save_checkpoint(path: Path, state: State) -> None:
+    tensors = {"totals": state.sums}
+    parts = {"model": state.model.state_dict(), "momentum": state.optimizer.state()}
+    if state.shown is not state.model:
+        parts["shown"] = state.shown.state_dict()
+    for part, values in parts.items():
+        tensors |= {f"{part}.{name}": value for name, value in values.items()}
     data = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    header = {"step": state.step, "seconds": state.clock.seconds, "rows": state.rows}
     with files.replacing(path) as file:
-        file.write(save(data, {KEY: json.dumps(asdict(position))}))
+        file.write(save(data, {KEY: json.dumps(header)}))
 
 
-def restore_checkpoint(
-    path: Path, totals: Tensor, model: Classifier, shown: Classifier, optimizer: Optimizer
-) -> Position:
-    """Fill all of these from the file and return the position; a fresh one where there is no file.
-
-    Raises RunError for a damaged file.
-    """
+def restore_checkpoint(path: Path, state: State) -> None:
+    """Fill in the state from the file; leave it as it is if there is no file. Raises RunError for a damaged one."""
     if not path.exists():
-        return Position()
+        return
     try:
         with safe_open(path, framework="pt") as file:
-            position = Position(**json.loads((file.metadata() or {})[KEY]))
+            header = json.loads((file.metadata() or {})[KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        totals.copy_(tensors["totals"])
-        model.load_state_dict(_part(tensors, "model"))
-        if shown is not model:
-            shown.load_state_dict(_part(tensors, "shown"))
-        optimizer.load_state(_part(tensors, "momentum"))
-        return position
+        state.sums.copy_(tensors["totals"])
+        state.model.load_state_dict(_part(tensors, "model"))
+        if state.shown is not state.model:
+            state.shown.load_state_dict(_part(tensors, "shown"))
+        state.optimizer.load_state(_part(tensors, "momentum"))
+        state.step, state.rows = int(header["step"]), list(header["rows"])
+        state.clock.reset(float(header["seconds"]))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as problem:
         raise RunError(
             f"the checkpoint is damaged: {str(problem).splitlines()[0]}",
             where=str(path),
-            do="delete it to begin this run again, or put back a copy of it",
+            do="delete it to start this run again, or put back a copy of it",
         ) from None
 
 

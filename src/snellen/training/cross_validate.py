@@ -1,4 +1,5 @@
-"""ImageSet -> a run for each fold, and predictions for every labelled image by a model that had not seen it."""
+"""Verb: ImageSet + Recipe -> a run for each fold, and predictions for each labelled image by a model that did not train
+on it."""
 
 import logging
 from collections.abc import Callable
@@ -9,58 +10,89 @@ import numpy as np
 
 from snellen.images.folds import fold, split_seed
 from snellen.images.imageset import ImageSet
+from snellen.models.classifier import Classifier, check_model
 from snellen.prediction.evaluate import score
 from snellen.prediction.predict import predict
 from snellen.prediction.predictions import Predictions
 from snellen.runs.cross_validation import CrossValidation
-from snellen.runs.run import Run
+from snellen.runs.named_recipes import find_recipe
+from snellen.runs.recipe import Recipe
+from snellen.runs.run import Epoch, Run
 from snellen.system import processes
 from snellen.system.folders import locked
 from snellen.system.progress import Progress
+from snellen.training.budget import choose_recipe
+from snellen.training.train import train
 
 log = logging.getLogger("snellen")
 
 
 def cross_validate(
-    images: ImageSet,
-    out: str | Path,
-    num_folds: int,
-    fit: Callable[[ImageSet, Path], Run],
+    images: ImageSet | str | Path,
+    recipe: Recipe | str | Path | None = None,
+    out: str | Path = "folds",
+    folds: int = 5,
     *,
+    init: Classifier | str | Path | None = None,
+    budget: float | None = None,
     device: str | None = None,
+    checkpoint_seconds: float = 120.0,
+    on_epoch: Callable[[Epoch], None] | None = None,
     on_progress: Progress | None = None,
 ) -> CrossValidation:
-    """Train each fold by `fit(its images, its folder)`, one after the other; go on where this stopped before.
+    """Train one run for each fold, in `out`/fold-1 and so on; resume if `out` already holds this cross-validation.
 
-    Each labelled image validates in exactly one fold. What its model says of it stands in out_of_fold.csv, in the order
-    of the images. Probabilities are calibrated by a temperature (one number) fitted on the fold's own valid images.
-    Raises RunError for a folder with something else.
+    Each labelled image is validated on in exactly one fold, see folds.py. out_of_fold.csv has the probabilities by the
+    model of that fold, in the order of the images; they are calibrated by a temperature (one number) that was fitted on
+    the fold's own valid images. The other arguments are those of `train`; budget is for all folds together.
+    Raises RunError for a folder that holds something else, DataError for an impossible number of folds.
     """
-    views = [fold(images, number, num_folds, split_seed(images)) for number in range(1, num_folds + 1)]
-    begin = CrossValidation.start if processes.rank() == 0 else CrossValidation.of  # the first process writes
-    found = begin(out, images, num_folds)
-    with processes.in_first(locked(found.folder)):
-        runs = []
-        for number, (view, folder) in enumerate(zip(views, found.folders, strict=True), start=1):
-            log.info("fold %d of %d: %s -> %s", number, num_folds, _counts(view), folder)
-            runs.append(fit(view, folder))
-        if processes.first_says(bool(found.scores) and found.predictions.exists()):
-            log.info("%s", found)
-            return found
-        labelled = np.flatnonzero(images.splits != "test")
-        guesses = np.empty((len(images), len(images.classes)), dtype=np.float32)
-        by_fold: list[dict[str, Any]] = []
-        for view, run in zip(views, runs, strict=True):
-            valid = np.flatnonzero(view.splits == "valid")
-            guesses[valid] = predict(run, view, split="valid", device=device, on_progress=on_progress).probabilities
-            by_fold.append(score(guesses[valid], images.labels[valid]))
-        together = Predictions(images.ids[labelled], guesses[labelled], images.classes)
-        processes.once(together.save, found.predictions)
-        scores = {"split": "out-of-fold", **score(guesses[labelled], images.labels[labelled]), "folds": by_fold}
-        found = found.with_scores(scores)
-        processes.once(found.save)
+    images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    named = None if recipe is None else find_recipe(recipe)
+    chosen = choose_recipe(named, images, out, budget, folds=folds, device=device)
+    check_model(chosen, images)
+    views = [fold(images, number, folds, split_seed(images)) for number in range(1, folds + 1)]
+    with processes.joined(device):
+        is_first = processes.rank() == 0  # the first process writes
+        begin = CrossValidation.start if is_first else CrossValidation.of
+        found = begin(out, images, folds)
+        with processes.in_first(locked(found.folder)):
+            runs = []
+            for number, (view, folder) in enumerate(zip(views, found.folders, strict=True), start=1):
+                log.info("fold %d of %d: %s -> %s", number, folds, _counts(view), folder)
+                run = train(
+                    view,
+                    chosen,
+                    folder,
+                    init=init,
+                    device=device,
+                    checkpoint_seconds=checkpoint_seconds,
+                    on_epoch=on_epoch,
+                    on_progress=on_progress,
+                )
+                runs.append(run)
+            if not processes.first_says(bool(found.scores) and found.predictions.exists()):
+                together, scores = _out_of_fold(images, views, runs, device, on_progress if is_first else None)
+                found = found.with_scores(scores)
+                processes.once(together.save, found.predictions)
+                processes.once(found.save)
         log.info("%s", found)
-        return found
+    return found
+
+
+def _out_of_fold(
+    images: ImageSet, views: list[ImageSet], runs: list[Run], device: str | None, on_progress: Progress | None
+) -> tuple[Predictions, dict[str, Any]]:
+    """Return predictions for all labelled images, each by the model of the fold that validates on it, and scores."""
+    labelled = np.flatnonzero(images.splits != "test")
+    guesses = np.empty((len(images), len(images.classes)), dtype=np.float32)
+    by_fold: list[dict[str, Any]] = []
+    for view, run in zip(views, runs, strict=True):
+        valid = np.flatnonzero(view.splits == "valid")
+        guesses[valid] = predict(run, view, split="valid", device=device, on_progress=on_progress).probabilities
+        by_fold.append(score(guesses[valid], images.labels[valid]))
+    scores = {"split": "out-of-fold", **score(guesses[labelled], images.labels[labelled]), "folds": by_fold}
+    return Predictions(images.ids[labelled], guesses[labelled], images.classes), scores
 
 
 def _counts(view: ImageSet) -> str:

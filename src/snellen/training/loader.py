@@ -1,14 +1,15 @@
 """Batches: images from memory or the disk, shuffled, and augmented on the device.
 
-Randomness is a function, not a stream: the order is f(seed, epoch), what happens to the images of a step is
-f(seed, epoch, step). So training can go on from any step at once, and processes that share a batch agree: each draws
-the numbers for the whole batch and makes its own rows of it.
+Randomness is a function, not a stream: the order is f(seed, epoch), the changes to the images of a step are
+f(seed, epoch, step). So training resumes from any step without replaying, and processes that share a batch agree: each
+draws the numbers of the whole batch and makes its own rows of it.
 """
 
 import contextlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,19 +24,33 @@ from snellen.training.pieces import check_shares, pieces_of
 
 log = logging.getLogger("snellen")
 
-AT_ONCE = 4096  # images copied at once to where they are held
+AT_ONCE = 4096  # images copied at a time to where they are held
 NUM_MIXED = 64  # blocks of shuffle_block images that are mixed
 
 
-class Batches:
-    """The training images of one epoch after another, as (x, target) on the device.
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The images of one weight update: this process's rows of them, on the device."""
 
-    x: float32 (B, 3, H, W) in [0, 1], channels-last. target: int64 (B,), or float32 (B, classes) when images are mixed.
-    Batches are as equal as they can be (sizes differ by at most one) and leave no image out. In a group of processes
-    x and target are this one's rows of the batch. Raises RunError where one would get none.
+    x: Tensor  # float32 (B, 3, H, W) in [0, 1], channels-last
+    target: Tensor  # int64 (B,), or float32 (B, K) if images are mixed
+    piece_sizes: list[int]  # images computed at a time
+    num_images: int  # of the batch in all processes together
+
+    def pieces(self) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """Yield (x, target, share of the batch). The shares of all pieces in all processes sum to 1."""
+        shares = [size / self.num_images for size in self.piece_sizes]
+        return zip(self.x.split(self.piece_sizes), self.target.split(self.piece_sizes), shares, strict=True)
+
+
+class Batches:
+    """The training images, in one epoch after another.
+
+    Batches are as equal as possible (sizes differ by at most one) and include every image. In a group of processes each
+    gets its own rows of every batch. Raises RunError if one would get none.
 
     held: whether the pixels are held on the device or read from the disk for each batch, while the one before it is
-    computed. The images are the same, bit for bit; without it `runtime.holds` decides. why: that choice, for people.
+    computed; the images are bit-for-bit the same. By default `runtime.holds` decides. why: that decision, for people.
     """
 
     def __init__(self, images: ImageSet, recipe: Recipe, device: torch.device, *, held: bool | None = None):
@@ -52,18 +67,18 @@ class Batches:
         self._images = images
         if self.held:
             self._pixels = torch.empty((len(images), *images.size, 3), dtype=torch.uint8, device=device)
-            for start in range(0, len(images), AT_ONCE):  # never all of them in the machine's memory and the device's
+            for start in range(0, len(images), AT_ONCE):  # never all of them both in main memory and on the device
                 self._pixels[start : start + AT_ONCE] = torch.from_numpy(images.pixels(start, start + AT_ONCE))
         self._labels = torch.from_numpy(images.labels).to(device)
-        if recipe.shuffle_block > 1 and _lie_by_class(images.labels):
+        if recipe.shuffle_block > 1 and _is_sorted_by_class(images.labels):
             log.warning(
-                "the images lie in the order of their classes: with shuffle_block=%d a batch has images of few of them",
+                "the images are sorted by class: with shuffle_block=%d each batch has images of a few classes only",
                 recipe.shuffle_block,
             )
         self._first_flip = runtime.random(recipe.seed, runtime.FIRST_FLIP).random(self.num_images) < 0.5
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of this epoch (counted from 0), from `start_step` of it on."""
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """Yield the batches of this epoch (counted from 0), beginning with step `start_step` of it."""
         block = self.recipe.shuffle_block
         order = shuffled(self.num_images, block, runtime.random(self.recipe.seed, runtime.ORDER, epoch))
         window, announced = block * NUM_MIXED, self._range(start_step)[0]
@@ -78,7 +93,7 @@ class Batches:
             return self._read(order[first:stop][self._rows_made(epoch, stop - first)])
 
         with contextlib.ExitStack() as stack:
-            # One batch ahead: the disk works while the device does. What is held is there at once.
+            # One batch ahead: the disk works while the device does. Held images need no waiting.
             ahead = None if self.held else stack.enter_context(ThreadPoolExecutor(1))
             num_steps = self.steps_in(epoch)
             coming = ahead.submit(read, start_step) if ahead and start_step < num_steps else None
@@ -88,10 +103,12 @@ class Batches:
                     coming = ahead.submit(read, step + 1)
                 first, stop = self._range(step)
                 changes = runtime.random(self.recipe.seed, runtime.CHANGES, epoch, step)
-                yield self._change(pixels, order[first:stop], epoch, step, changes)
+                x, target = self._change(pixels, order[first:stop], epoch, step, changes)
+                sizes = [stop - start for start, stop in pieces_of(stop - first, self.recipe)]
+                yield Batch(x, target, sizes, stop - first)
 
     def _read(self, index: np.ndarray) -> Tensor:
-        """uint8 (n, H, W, 3) on the device: the images at these positions."""
+        """Return uint8 (n, H, W, 3) on the device: the images at these positions."""
         if self.held:
             return self._pixels[runtime.moved(index, self.device)]
         return runtime.moved(self._images.at(index), self.device)
@@ -101,78 +118,40 @@ class Batches:
         return bool(recipe.mixup or recipe.cutmix) and epoch < recipe.epochs - recipe.mix_off_epochs
 
     def _rows_made(self, epoch: int, num: int) -> np.ndarray:
-        """Which rows of a batch of `num` images this process makes: its own, or all where they are mixed."""
+        """Return which rows of a batch of `num` images this process makes: its own, or all if they are mixed."""
         # Partners come from the whole batch.
         return np.arange(num) if self._mixes(epoch) else self._rows_kept(num)
 
     def _rows_kept(self, num: int) -> np.ndarray:
         return np.concatenate([np.arange(*piece) for piece in pieces_of(num, self.recipe)])
 
-    def pieces(self, x: Tensor, target: Tensor, step: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """Cut what `epoch` gave for this step into the pieces that are held at once: (x, target, share of the batch).
-
-        The shares of all pieces in all processes sum to 1.
-        """
-        first, stop = self._range(step)
-        sizes = [stop - start for start, stop in pieces_of(stop - first, self.recipe)]
-        shares = [size / (stop - first) for size in sizes]
-        return zip(x.split(sizes), target.split(sizes), shares, strict=True)
-
     def steps_in(self, epoch: int) -> int:
-        """Weight updates of this epoch: fewer in the last one where recipe.epochs ends inside it."""
+        """Return the weight updates of this epoch: fewer in the last one if recipe.epochs ends inside it."""
         return min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch)
 
     def images_in(self, epoch: int) -> int:
-        """Images that all processes together see in this epoch."""
+        """Return the number of images that all processes together use in this epoch."""
         return self._range(self.steps_in(epoch) - 1)[1]
 
     def _range(self, step: int) -> tuple[int, int]:
-        """(start, stop) of a batch in the order of its epoch."""
+        """Return (start, stop) of a batch in the order of its epoch."""
         first, stop = (self.num_images * s // self.steps_per_epoch for s in (step, step + 1))
         return first, stop
 
     def _change(
         self, pixels: Tensor, chosen: np.ndarray, epoch: int, step: int, draw: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The images of a batch, augmented as the recipe says with numbers from `draw`: this process's rows.
+        """Augment and mix the images of a batch with numbers from `draw`; return this process's rows.
 
         pixels: uint8 (n, H, W, 3), of `_rows_made`. chosen: the positions of all images of the batch.
         """
         recipe, num = self.recipe, len(chosen)
-        mixes, made = self._mixes(epoch), self._rows_made(epoch, num)
-
-        def tensor(values: np.ndarray) -> Tensor:
-            return runtime.moved(values[made], self.device)
-
-        labels = self._labels[tensor(chosen)]
-        pixels = pixels.permute(0, 3, 1, 2)
-        size = min(pixels.shape[2:])
-
-        flip = np.zeros(num, dtype=bool)
-        if recipe.flip == "random":
-            flip = draw.random(num) < 0.5
-        elif recipe.flip == "alternating":  # seen both ways in each pair of epochs: arXiv:2404.00498, section 3.6
-            flip = self._first_flip[chosen] ^ (epoch % 2 == 1)
-        down, right = draw.integers(-recipe.crop_pad, recipe.crop_pad, size=(2, num), endpoint=True)
-        x = pixels
-        if recipe.crop_pad or flip.any():
-            x = augment.shift_and_flip(
-                x, tensor(down), tensor(right), tensor(flip), reflect=recipe.crop_border == "reflect"
-            )
-        x = x.float().div_(255)
-        if recipe.crop_area < 1:
-            enlarged = round(size * recipe.enlarge)
-            area = draw.uniform(recipe.crop_area, 1, num)
-            side = np.maximum(np.rint(enlarged * np.sqrt(area)).astype(np.int64), 1)
-            top, left = (np.floor(draw.random(num) * (enlarged - side + 1)).astype(np.int64) for _ in range(2))
-            x = augment.crop_and_resize(x, tensor(top), tensor(left), tensor(side), enlarged)
-        if recipe.cutout:
-            centres = draw.random((2, num)) * [[x.shape[2]], [x.shape[3]]]
-            corners = np.floor(centres).astype(np.int64) - recipe.cutout // 2
-            x = augment.cutout(x, tensor(corners[0]), tensor(corners[1]), recipe.cutout)
-        target = labels
+        mixes = self._mixes(epoch)
+        made = self._rows_made(epoch, num)
+        target = self._labels[runtime.moved(chosen[made], self.device)]
+        x = self._augment(pixels.permute(0, 3, 1, 2), chosen, made, epoch, draw)
         if mixes:
-            target = F.one_hot(labels, self.num_classes).float()
+            target = F.one_hot(target, self.num_classes).float()
             if recipe.mixup:
                 x, target = augment.mixup(x, target, draw.beta(recipe.mixup, recipe.mixup))
             else:
@@ -185,13 +164,47 @@ class Batches:
             x = augment.resize(x, recipe.small_size)
         return x.contiguous(memory_format=torch.channels_last), target
 
+    def _augment(
+        self, x: Tensor, chosen: np.ndarray, made: np.ndarray, epoch: int, draw: np.random.Generator
+    ) -> Tensor:
+        """Return float32 (n, 3, H, W): each image changed by itself. x: uint8 (n, 3, H, W), the rows `made`.
+
+        Numbers are drawn for all images of the batch, so that every process draws the same.
+        """
+        recipe, num, size = self.recipe, len(chosen), min(x.shape[2:])
+
+        def tensor(values: np.ndarray) -> Tensor:
+            return runtime.moved(values[made], self.device)
+
+        flip = np.zeros(num, dtype=bool)
+        if recipe.flip == "random":
+            flip = draw.random(num) < 0.5
+        elif recipe.flip == "alternating":  # seen both ways in each pair of epochs: arXiv:2404.00498, section 3.6
+            flip = self._first_flip[chosen] ^ (epoch % 2 == 1)
+        down, right = draw.integers(-recipe.crop_pad, recipe.crop_pad, size=(2, num), endpoint=True)
+        if recipe.crop_pad or flip.any():
+            reflect = recipe.crop_border == "reflect"
+            x = augment.shift_and_flip(x, tensor(down), tensor(right), tensor(flip), reflect=reflect)
+        x = x.float().div_(255)
+        if recipe.crop_area < 1:
+            enlarged = round(size * recipe.enlarge)
+            area = draw.uniform(recipe.crop_area, 1, num)
+            side = np.maximum(np.rint(enlarged * np.sqrt(area)).astype(np.int64), 1)
+            top, left = (np.floor(draw.random(num) * (enlarged - side + 1)).astype(np.int64) for _ in range(2))
+            x = augment.crop_and_resize(x, tensor(top), tensor(left), tensor(side), enlarged)
+        if recipe.cutout:
+            centres = draw.random((2, num)) * [[x.shape[2]], [x.shape[3]]]
+            corners = np.floor(centres).astype(np.int64) - recipe.cutout // 2
+            x = augment.cutout(x, tensor(corners[0]), tensor(corners[1]), recipe.cutout)
+        return x
+
 
 def shuffled(num: int, block: int, draw: np.random.Generator) -> np.ndarray:
-    """int64 (num,): 0 to num - 1 in random order, each once.
+    """Return int64 (num,): 0 to num - 1 in random order, each once.
 
-    block: 0 for any order. Otherwise blocks of so many neighbours are shuffled, and then the numbers of each stretch
-    as long as NUM_MIXED blocks: whoever reads them in this order reads whole blocks, NUM_MIXED at a time. Where the
-    blocks begin is drawn too, so that over several calls any two neighbours part.
+    block: 0 for any order. Otherwise blocks of this many neighbours are shuffled, then the numbers within each stretch
+    of NUM_MIXED blocks: reading in this order reads whole blocks, NUM_MIXED at a time. The start of the first block is
+    drawn too, so that any two neighbours are separated in some calls.
     """
     if not block:
         return draw.permutation(num)
@@ -203,7 +216,7 @@ def shuffled(num: int, block: int, draw: np.random.Generator) -> np.ndarray:
     return order
 
 
-def _lie_by_class(labels: np.ndarray) -> bool:
-    """Whether neighbours share their class more often than chance would have it, by more than half of what is left."""
+def _is_sorted_by_class(labels: np.ndarray) -> bool:
+    """Return whether more than half of the neighbours that could differ in class by chance do not."""
     by_chance = float(np.square(np.bincount(labels) / len(labels)).sum())
     return float((labels[1:] == labels[:-1]).mean()) > (1 + by_chance) / 2 if len(labels) > 1 else False

@@ -11,10 +11,10 @@ from snellen.runs.recipe import Recipe
 
 
 def lr_at(step: int, total_steps: int, steps_per_epoch: int, recipe: Recipe) -> float:
-    """The learning rate of this update as a share of its peak, in [0, 1].
+    """Return the learning rate of this update as a share of its peak, in [0, 1].
 
-    step: 0 for the first update. Warm-up rises in a line and reaches 1 with its last step; then the schedule falls
-    from 1 to (almost) 0 over the steps that are left, or stays; each drop multiplies by recipe.lr_drop.
+    step: 0 for the first update. Warm-up rises linearly and reaches 1 with its last step. Then the schedule falls from
+    1 to (almost) 0 over the remaining steps, or stays at 1. Each drop multiplies by recipe.lr_drop.
     """
     warmup_steps = round(recipe.warmup * total_steps)
     if step < warmup_steps:
@@ -30,17 +30,17 @@ def lr_at(step: int, total_steps: int, steps_per_epoch: int, recipe: Recipe) -> 
 
 
 class Optimizer:
-    """What updates a network's weights, as one object: rates by step, the update, its state by parameter name.
+    """Updates a network's weights: learning rates by step, the update itself, and its state by parameter name.
 
-    Groups: filters (under muon, every 4-d weight that trains), the head (the weight of the last linear layer, when it
-    has a rate of its own), other weights, and biases with normalisation (no weight decay unless recipe.decay_all). What
-    stops early stands in groups of its own.
+    Groups: filters (under muon, every 4-d weight that trains), the weight of the head (if it has its own rate), other
+    weights, and biases with normalisation (no weight decay unless recipe.decay_all). Parameters that stop training
+    early are in groups of their own.
     """
 
     def __init__(self, model: Classifier, recipe: Recipe, total_steps: int, steps_per_epoch: int):
         self.recipe, self.total_steps, self.steps_per_epoch = recipe, total_steps, steps_per_epoch
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        heads = [m.weight for m in model.modules() if isinstance(m, nn.Linear)][-1:]
+        heads = [layer.weight for layer in model.modules() if isinstance(layer, nn.Linear)][-1:]
         shares = _shares(model, recipe)
         filters: dict[float, dict] = {}
         groups: dict[str, dict] = {}
@@ -53,7 +53,7 @@ class Optimizer:
             is_head = recipe.head_lr > 0 and any(parameter is head for head in heads)
             peak = recipe.head_lr if is_head else recipe.peak_lr
             decay = recipe.weight_decay if parameter.ndim > 1 or recipe.decay_all else 0.0
-            # Decoupled decay written as L2: an update at the peak takes lr * decay = step_decay of the weight.
+            # Decoupled decay written as L2: an update at the peak takes lr * decay = step_decay off the weight.
             decay += recipe.step_decay / peak if peak else 0.0
             name = f"{is_head} {share} {decay}"
             group = groups.setdefault(name, {"params": [], "weight_decay": decay, "peak": peak, "share": share})
@@ -69,7 +69,7 @@ class Optimizer:
             self.parts.append(Muon(filters.values(), recipe.muon_momentum))
 
     def step(self, step: int) -> float:
-        """Update the weights from their gradients, clear these; returns the learning rate of those with peak_lr."""
+        """Update the weights from their gradients and clear these; return the learning rate of the peak_lr groups."""
         share = lr_at(step, self.total_steps, self.steps_per_epoch, self.recipe)
         for part in self.parts:
             for group in part.param_groups:
@@ -78,14 +78,14 @@ class Optimizer:
                     own_steps = group["share"] * self.total_steps
                     group["lr"] = group["peak"] * (1 - step / own_steps) if step < own_steps else 0.0
                     if group["lr"] == 0.0:
-                        for parameter in group["params"]:  # spares the backward pass through the first layers
+                        for parameter in group["params"]:  # saves the backward pass through the first layers
                             parameter.requires_grad, parameter.grad = False, None
             part.step()
             part.zero_grad(set_to_none=True)
         return self.recipe.peak_lr * share
 
     def state(self) -> dict[str, Tensor]:
-        """Momentum by parameter name: all there is to save besides the step."""
+        """Return the momentum by parameter name: all there is to save besides the step."""
         found = {}
         for name, parameter in self.named.items():
             for part in self.parts:
@@ -103,9 +103,9 @@ class Optimizer:
 
 
 def _shares(model: Classifier, recipe: Recipe) -> dict[Tensor, float]:
-    """For the parameters that stop early, the share of training after which they do.
+    """Return, for each parameter that stops training early, the share of training after which it stops.
 
-    First layers learn first; once they rest, the backward pass ends above them. Each falls to rate 0 by its own end.
+    First layers learn first; once they have stopped, the backward pass ends above them. Each rate falls to 0 by then.
     Source: Brock et al., "FreezeOut", arXiv:1706.04983, with a linear fall instead of a cosine.
     """
     shares: dict[Tensor, float] = {}
@@ -118,10 +118,10 @@ def _shares(model: Classifier, recipe: Recipe) -> dict[Tensor, float]:
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised: filters move by (almost) the nearest semi-orthogonal matrix to their momentum.
+    """Orthogonalised momentum: moves filters by (almost) the nearest semi-orthogonal matrix to their momentum.
 
-    Each filter bank (out, in, h, w) is a matrix (out, in*h*w) here. Before its update it is scaled to the norm
-    sqrt(out), so the learning rate is a share of the weight's size. Nesterov's form of momentum.
+    Each filter bank (out, in, h, w) is treated as a matrix (out, in*h*w). Before its update it is scaled to the norm
+    sqrt(out), so the learning rate is a share of the weight's size. Momentum is Nesterov's.
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024, in the form of the CIFAR-10
     record (arXiv:2404.00498 and its later variant): 3 Newton-Schulz steps in bfloat16.
     """
@@ -146,7 +146,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalised(matrix: Tensor, num_steps: int = 3) -> Tensor:
-    """Push the singular values of float (m, n) towards 1, keeping the singular vectors; same dtype out.
+    """Push the singular values of float (m, n) towards 1, keeping singular vectors and dtype.
 
     A quintic Newton-Schulz iteration, X <- aX + (bA + cA^2)X with A = XX^T, in bfloat16; its coefficients rise fastest
     from small values and leave them between about 0.7 and 1.2 rather than at 1. Source: as in Muon.
@@ -160,17 +160,3 @@ def orthogonalised(matrix: Tensor, num_steps: int = 3) -> Tensor:
         square = x @ x.T
         x = a * x + (b * square + c * square @ square) @ x
     return (x.T if tall else x).to(matrix.dtype)
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, keep: float, step: int) -> None:
-    """Move the averaged weights and batch-norm statistics towards the model's, in place.
-
-    keep: share that stays, at most (1 + step) / (10 + step), so that the first weights are soon forgotten.
-    """
-    keep = min(keep, (1 + step) / (10 + step))
-    for old, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if new.is_floating_point():
-            old.lerp_(new, 1 - keep)
-        else:
-            old.copy_(new)

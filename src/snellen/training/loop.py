@@ -1,0 +1,156 @@
+"""The loop: from random weights, or a checkpoint, to a finished run."""
+
+import logging
+import math
+
+import numpy as np
+import torch
+
+from snellen.errors import DivergedError
+from snellen.images.imageset import ImageSet
+from snellen.models.classifier import Classifier, build_model
+from snellen.prediction import calibrate
+from snellen.prediction.evaluate import score
+from snellen.prediction.probabilities import familiarity, features, logits, probabilities
+from snellen.runs.run import Epoch
+from snellen.system import processes
+from snellen.system.runtime import STEP_NOISE, peak_memory, seed_torch
+from snellen.training import averaging
+from snellen.training.init import start_from
+from snellen.training.job import Job
+from snellen.training.loader import Batch, Batches
+from snellen.training.loss import num_right
+from snellen.training.pieces import check_variance
+from snellen.training.record import Record
+from snellen.training.state import State
+from snellen.training.synchronize import same_start, sum_gradients
+
+log = logging.getLogger("snellen")
+
+CALIBRATION_IMAGES = 10_000  # training images, at most, that the directions of the classes are fitted on
+
+
+def fit(job: Job, record: Record) -> None:
+    """Train from the run's checkpoint, or from the start, to its model."""
+    recipe, num_epochs = job.recipe, job.recipe.num_epochs
+    batches = Batches(job.train_images, recipe, job.runtime.device)
+    log.info("%s", batches.why)
+    model = first_model(job)
+    check_variance(model, batches.smallest_piece, recipe)
+    state = State.begun(model, job, batches)
+    record.restore(state)
+    if state.step:
+        log.info("resuming after step %d of %d", state.step, batches.total_steps)
+
+    for epoch in range(len(state.rows), num_epochs):
+        state.model.train()
+        state.clock.start()
+        num_steps, num_images = batches.steps_in(epoch), batches.images_in(epoch)
+        done = state.step - epoch * batches.steps_per_epoch
+        for step, batch in enumerate(batches.epoch(epoch, done), start=done + 1):
+            lr = update(state, batch, job)
+            record.add_step(state, f"epoch {epoch + 1}/{num_epochs}", num_images * step // num_steps, num_images)
+        row = {"epoch": epoch + 1, "step": state.step, "lr": lr, **train_scores(state, num_images)}
+        try:
+            check_finite(row, state.model)
+            averaging.after_epoch(state.shown, state.model, recipe, epoch + 1, job.train_images, job.runtime)
+            row |= valid_scores(state.shown, job)
+        except DivergedError:
+            raise record.diverged(epoch + 1) from None
+        if (memory := peak_memory(job.runtime.device)) is not None:
+            row["peak_memory_bytes"] = memory
+        row["seconds"] = round(state.clock.seconds, 3)
+        record.add_epoch(row, state)
+    finish(job, record, state)
+
+
+def first_model(job: Job) -> Classifier:
+    """Return the model before its first update, on the device; in all processes the same."""
+    model = build_model(job.recipe, job.train_images)
+    if job.init is not None:
+        start_from(model, job.init)
+    model = model.to_device(job.runtime.device, job.runtime.weights)
+    same_start(model, job.recipe)
+    return model
+
+
+def update(state: State, batch: Batch, job: Job) -> float:
+    """Update the weights once; return the learning rate. Nothing waits for the device."""
+    seed_torch(job.recipe.seed, STEP_NOISE, state.step, processes.rank())
+    for x, target, share in batch.pieces():  # pieces fit the memory, or the cache; their gradients add up
+        with job.runtime.autocast():
+            output = state.model(x).to(job.runtime.weights)
+        loss = job.loss(output, target)
+        (loss * share).backward()
+        state.sums[0] += loss.detach() * len(x)
+        state.sums[1] += num_right(output.detach(), target)
+    sum_gradients(state.model, job.recipe)
+    processes.collect(state.sums)
+    lr = state.optimizer.step(state.step)
+    averaging.after_step(state.shown, state.model, job.recipe, state.step)
+    state.step += 1
+    return lr
+
+
+def train_scores(state: State, num_images: int) -> Epoch:
+    """Return the figures of an epoch that has been trained: means over its images, which all processes share."""
+    loss, accuracy = (processes.tell_all(state.sums) / num_images).tolist()
+    seconds = state.clock.seconds
+    return {
+        "train_loss": loss,
+        "train_accuracy": accuracy,
+        "train_seconds": round(seconds, 3),
+        "images_per_second": round(num_images / seconds, 1),
+    }
+
+
+def check_finite(row: Epoch, model: Classifier) -> None:
+    """Raise DivergedError unless the loss and all weights are finite."""
+    # The last update can spoil the weights after the last loss was computed.
+    if not math.isfinite(row["train_loss"]) or not all(value.isfinite().all() for value in model.state_dict().values()):
+        raise DivergedError("the training loss is infinite or not a number.")
+
+
+def valid_scores(model: Classifier, job: Job) -> Epoch:
+    """Return the figures of the model on the valid images, if there are any.
+
+    Raises DivergedError if they are not numbers.
+    """
+    if job.valid_images is None:
+        return {}
+    guesses = probabilities(model, job.valid_images, job.runtime, views=job.recipe.views)
+    if not np.isfinite(guesses).all():
+        raise DivergedError("the model's outputs are infinite or not numbers.")
+    scores = score(guesses, job.valid_images.labels)
+    return {"valid_loss": scores["log_loss"], "valid_accuracy": scores["accuracy"]}
+
+
+def finish(job: Job, record: Record, state: State) -> None:
+    """Calibrate the model, and that of the best epoch if it is another one, and write them."""
+    calibrate_model(state.shown, job)
+    best = None
+    if 0 < state.best_epoch < job.recipe.num_epochs:
+        best = record.best_model().to_device(job.runtime.device, job.runtime.weights)
+        calibrate_model(best, job)
+    record.finish(state, best)
+
+
+def calibrate_model(model: Classifier, job: Job) -> None:
+    """Fit temperature and familiarity (see calibrate.py) on the valid images; without any, copy job.calibrated_by's."""
+    images, valid, runtime = job.train_images, job.valid_images, job.runtime
+    sample = evenly(images, CALIBRATION_IMAGES)
+    fitted = calibrate.fit_directions(features(model, sample, runtime), sample.labels, len(model.classes))
+    for buffer, values in zip((model.feature_mean, model.directions), fitted, strict=True):
+        buffer.copy_(torch.from_numpy(values))
+    if valid is not None:
+        outputs = logits(model, valid, runtime, views=job.recipe.views)
+        model.temperature.fill_(calibrate.fit_temperature(outputs, valid.labels))
+        model.familiar.copy_(torch.tensor(calibrate.fit_familiar(familiarity(model, features(model, valid, runtime)))))
+    elif job.calibrated_by is not None:
+        model.temperature.copy_(job.calibrated_by.temperature)
+        model.familiar.copy_(job.calibrated_by.familiar)
+
+
+def evenly(images: ImageSet, most: int) -> ImageSet:
+    """Return at most this many of the images, evenly spaced."""
+    return images.take(np.linspace(0, len(images) - 1, min(len(images), most)).astype(np.int64))

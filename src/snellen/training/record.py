@@ -1,0 +1,224 @@
+"""Record: what a training writes into its run folder, and what it reports to the caller.
+
+Of several processes only the first one writes and reports; this file alone decides so.
+"""
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from snellen.charts import figures
+from snellen.errors import DivergedError, RunError
+from snellen.models.classifier import Classifier
+from snellen.models.model_file import load_model, save_model
+from snellen.runs.presets import PRESETS
+from snellen.runs.recipe import Recipe, show_value
+from snellen.runs.run import Epoch, Run
+from snellen.system import files, processes
+from snellen.system.contents import Contents, contents_of
+from snellen.system.folders import locked
+from snellen.system.progress import Progress
+from snellen.system.targets import check_folder
+from snellen.training.checkpoint import restore_checkpoint, save_checkpoint
+from snellen.training.job import Job
+from snellen.training.state import State
+
+log = logging.getLogger("snellen")
+
+CIRCUMSTANCES = ("device", "precision", "processes", "versions")  # in about.json: what else can change the bits
+
+
+class Record:
+    """The run of one training while it is trained. Its methods are called in every process."""
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        checkpoint_seconds: float,
+        on_epoch: Callable[[Epoch], None] | None,
+        on_progress: Progress | None,
+    ):
+        self.run = run
+        self._is_first = processes.rank() == 0
+        self._checkpoint_seconds = checkpoint_seconds
+        self._saved_at = time.perf_counter()
+        self._on_epoch, self._on_progress = on_epoch, on_progress
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train; the first process's answer in all of them.
+
+        Raises RunError in the first process if the model of a finished run is damaged.
+        """
+        is_finished = processes.first_says(self._is_first and self.run.finished)
+        if is_finished and self._is_first:
+            load_model(self.run.model)
+        return is_finished
+
+    def restore(self, state: State) -> None:
+        """Continue from the checkpoint if there is one. The sums of the epoch so far stay in the first process."""
+        with processes.copy_of(self.run.checkpoint) as file:
+            restore_checkpoint(file, state)
+        processes.keep_in_first(state.sums)
+        self._saved_at = time.perf_counter()
+
+    def add_step(self, state: State, stage: str, done: int, total: int) -> None:
+        """Report progress, and write a checkpoint if the last one is old. done, total: images of this epoch."""
+        if not self._is_first:
+            return
+        if self._on_progress:
+            self._on_progress(stage, done, total)
+        if done < total and time.perf_counter() - self._saved_at > self._checkpoint_seconds:
+            self._save_checkpoint(state)
+
+    def add_epoch(self, row: Epoch, state: State) -> None:
+        """End the epoch: write the model if it is the best so far, the metrics, their chart and the checkpoint."""
+        state.end_epoch(row)
+        if not self._is_first:
+            return
+        if state.best_epoch == row["epoch"]:
+            save_model(self.run.best, state.shown, **self._header(row))
+        save_metrics(self.run, state.rows)
+        figures.save_history(state.rows, self.run.folder / "history.png")
+        self._save_checkpoint(state)
+        if self._on_epoch:
+            self._on_epoch(row)
+
+    def best_model(self) -> Classifier:
+        """Return the model of the best epoch so far, in every process."""
+        with processes.copy_of(self.run.best) as file:
+            return load_model(file)
+
+    def finish(self, state: State, best: Classifier | None) -> None:
+        """Write the model, and `best` if it is of another epoch; remove the checkpoint, so that the run is finished."""
+        if not self._is_first:
+            return
+        save_model(self.run.model, state.shown, **self._header(state.rows[-1]))
+        if best is not None:
+            save_model(self.run.best, best, **self._header(state.rows[state.best_epoch - 1]))
+        else:
+            self.run.best.unlink(missing_ok=True)  # no epoch was better than the last one
+        self.run.checkpoint.unlink()
+
+    def diverged(self, epoch: int) -> DivergedError:
+        """Remove the checkpoint, from which the training would diverge again; return the error to raise."""
+        if self._is_first:
+            self.run.checkpoint.unlink(missing_ok=True)
+        recipe = self.run.recipe
+        usual = [preset.peak_lr for preset in PRESETS.values() if preset.model == recipe.model] or [Recipe.peak_lr]
+        lower = min(recipe.peak_lr / 4, *usual)
+        return DivergedError(
+            f"the training loss is infinite or not a number in epoch {epoch}.",
+            where=str(self.run.folder),
+            expected="a loss that falls",
+            do=f"lower the learning rate, for example: --set peak_lr={lower:g}, with another --out",
+        )
+
+    def _save_checkpoint(self, state: State) -> None:
+        save_checkpoint(self.run.checkpoint, state)
+        self._saved_at = time.perf_counter()
+
+    def _header(self, row: Epoch) -> dict[str, Any]:
+        """Return what the model file records; no clock times, so that equal trainings write equal bytes."""
+        about = self.run.about
+        facts = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
+        return {
+            "recipe": self.run.recipe.to_dict(),
+            "on": about["on"],
+            "fingerprint": about["fingerprint"],
+            **({"fold": about["fold"]} if "fold" in about else {}),
+            "scores": {name: row[name] for name in facts if name in row},
+        }
+
+
+@contextlib.contextmanager
+def recording(out: str | Path, job: Job, **reports: Any) -> Iterator[Record]:
+    """Open the run in `out` or start it, and hold its folder. reports: what Record takes besides the run.
+
+    Raises RunError if the folder holds anything else than this job's run, or another process trains in it.
+    """
+    if processes.rank() > 0:  # its machine need not see the folder
+        yield Record(Run(Path(out), job.recipe, job.about), **reports)
+        return
+    run = start_run(out, job.recipe, job.about)
+    with locked(run.folder):
+        if not run.finished:
+            note_circumstances(run, job.about)
+        yield Record(run, **reports)
+
+
+def start_run(out: str | Path, recipe: Recipe, about: dict[str, Any]) -> Run:
+    """Open the run in `out`, or begin one. about: the content of about.json.
+
+    Raises RunError for a folder that holds something else, or a run with another recipe, other images or splits.
+    """
+    folder = Path(out)
+    if contents_of(folder) not in (Contents.RUN, Contents.UNFINISHED_RUN):
+        check_folder(folder, Contents.RUN, "snellen train", begun=frozenset({"recipe.json"}))
+        with locked(folder):  # two commands may begin at the same time, with two recipes
+            if not (folder / "about.json").exists():
+                recipe.save(folder / "recipe.json")
+                files.write_json(folder / "about.json", about)  # last: from here on the folder is a run
+    run = Run.open(folder)
+    _check_same(run, recipe, about)
+    return run
+
+
+def save_metrics(run: Run, rows: list[Epoch]) -> None:
+    """Write the rows of all finished epochs."""
+    files.write_text(run.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def note_circumstances(run: Run, about: dict[str, Any]) -> None:
+    """If a run is resumed with other versions, threads or processes than before, warn and add them to about.json."""
+    facts = {name: about[name] for name in CIRCUMSTANCES}
+    last = run.about.get("continued", [run.about])[-1]
+    if all(last.get(name, fact) == fact for name, fact in facts.items()):
+        return
+    before, now = ({**about, **about.get("versions", {}), "versions": ""} for about in (last, facts))
+    changed = [f"{name} was {before.get(name)}, is now {now[name]}" for name in now if now[name] != before.get(name)]
+    log.warning("resuming under other circumstances; the result may differ in the last bits: %s", "; ".join(changed))
+    run.about["continued"] = [*run.about.get("continued", []), facts]
+    files.write_json(run.folder / "about.json", run.about)
+
+
+def _check_same(run: Run, recipe: Recipe, about: dict[str, Any]) -> None:
+    """Raise RunError unless this recipe and these data are what the run was started with."""
+    problem = ""
+    if differing := run.recipe.differences(recipe):
+        problem = "another recipe: " + ", ".join(
+            f"{name} was {show_value(mine)}, is now {show_value(new)}" for name, (mine, new) in differing.items()
+        )
+    elif run.about.get("fold") != about.get("fold"):
+        problem = f"other folds: it trained {_fold(run.about)}, now {_fold(about)}"
+    elif run.about["fingerprint"] != about["fingerprint"]:
+        problem = "other images"
+    elif run.about["on"] != about["on"]:
+        problem = f"other splits: it trained on {run.about['on']}, now {about['on']}"
+    elif _digest(run.about, "init") != _digest(about, "init"):
+        problem = "other first weights"
+    elif _digest(run.about, "calibrated_by") != _digest(about, "calibrated_by"):
+        problem = "its temperature from another model"
+    if problem:
+        raise RunError(
+            f"this folder holds a run with {problem}.",
+            where=str(run.folder),
+            expected="the settings and data it was started with, to continue it",
+            do="choose another --out, or repeat the settings of the first command",
+        )
+
+
+def _digest(about: dict[str, Any], role: str) -> str | None:
+    """Return the digest of the model that a training started from, or was calibrated by."""
+    model = about.get(role)
+    return model["sha256"] if isinstance(model, dict) else model
+
+
+def _fold(about: dict[str, Any]) -> str:
+    fold = about.get("fold")
+    return f"fold {fold['number']} of {fold['of']} by seed {fold['seed']}" if fold else "no fold"
