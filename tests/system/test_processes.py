@@ -23,7 +23,7 @@ from snellen.prediction.predictions import Predictions
 from snellen.prediction.probabilities import probabilities
 from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.recipe import Recipe
-from snellen.runs.run import Run
+from snellen.runs.run import Run, locked
 from snellen.system import processes
 from snellen.system.launch import count_devices
 from snellen.system.runtime import choose, seed_torch
@@ -197,8 +197,9 @@ def test_each_process_has_a_device_of_its_own_and_a_backend_for_it():
 
 
 def test_a_budget_is_not_planned_by_several(images, tmp_path, monkeypatch):
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    group = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    for name, value in group.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(RunError, match="planned by one process"):
         train(images, SMOKE, tmp_path / "run", budget=30.0)
     assert not (tmp_path / "run").exists()
@@ -244,10 +245,7 @@ def test_killed_process_stops_all_and_one_process_goes_on(images, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "checkpoint.safetensors").exists() and launcher.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(tmp_path / "run" / "checkpoint.safetensors", launcher)
     workers = workers_of(launcher.pid)
     assert sorted(workers) == [0, 1]
     os.kill(workers[1], signal.SIGKILL)
@@ -275,12 +273,63 @@ def workers_of(launcher: int) -> dict[int, int]:
     return found
 
 
-def test_the_launcher_tells_a_mistake_once(images, tmp_path):
-    (tmp_path / "thesis.tex").write_text("precious")
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    """Wait until the file is there."""
+    deadline = time.monotonic() + 120
+    while not path.exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the processes in Linux's /proc")
+def test_processes_end_when_their_launcher_is_killed(images, tmp_path):
+    recipe = RECIPES["sgd"].with_settings(["epochs=4000"])
+    words = command(images, tmp_path / "run", recipe, "--devices", "2")
+    launcher = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(tmp_path / "run" / "checkpoint.safetensors", launcher)
+    workers = workers_of(launcher.pid)
+    assert sorted(workers) == [0, 1]
+    launcher.kill()
+    launcher.wait()
+    deadline = time.monotonic() + 60
+    while any(is_running(pid) for pid in workers.values()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [pid for pid in workers.values() if is_running(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+    with locked(tmp_path / "run"):
+        pass  # the folder is free
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists and is no zombie, which nobody may collect in a container."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_the_launcher_tells_a_mistake_once_and_nothing_from_the_current_folder_is_run(images, tmp_path):
+    for name in ("numpy", "torch"):
+        (tmp_path / f"{name}.py").write_text(f"open('{name} was run', 'w')")
     words = command(images, tmp_path / "run", SMOKE, "--devices", "2")
     words[words.index("--out") + 1] = str(tmp_path)
-    result = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    words.insert(1, "-P")  # the launcher's own path is its user's choice
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert result.returncode == 1
     assert result.stderr.count("is not empty and does not hold a run") == 1
     assert result.stderr.count("do: choose another --out") == 1
     assert "Traceback" not in result.stderr
+    assert not list(tmp_path.glob("* was run"))
+
+
+def test_the_launcher_tells_a_diverging_training_once(images, tmp_path):
+    recipe = SMOKE.with_settings(["peak_lr=1e6", "weight_decay=1", "decay_all=true"])
+    words = command(images, tmp_path / "run", recipe, "--devices", "2")
+    result = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    assert result.stderr.count("infinite or not a number in epoch") == 1
+    assert "lower the learning rate" in result.stderr
+    for word in ("Traceback", "File ", "DivergedError"):
+        assert word not in result.stderr

@@ -24,9 +24,9 @@ from snellen.cli.options import (
     the_views,
 )
 from snellen.errors import SnellenError
-from snellen.system import files
+from snellen.system import files, group
 
-IS_FIRST = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started; the others print nothing
+IS_FIRST = group.prints()
 
 
 class Commands(click.Group):
@@ -184,7 +184,7 @@ def train(
         for_one_run |= {"--on": arguments.pop("on") != "train", "--calibrated-by": arguments.pop("calibrated_by")}
         if given := [option for option, is_given in for_one_run.items() if is_given]:
             raise click.UsageError(f"{' and '.join(given)} cannot be combined with --folds")
-    if devices is not None and "RANK" not in os.environ:
+    if devices is not None and group.member() is None:
         from snellen.system.launch import count_devices, launch
 
         if (num := count_devices(devices, arguments["device"])) > 1:

@@ -9,14 +9,15 @@ import tempfile
 import torch
 
 from snellen.errors import RunError, SnellenError
+from snellen.system.group import LAUNCHER
 
 log = logging.getLogger("snellen")
 
-NAME = "snellen"  # the agent's name for the group; says to a process that we, not torchrun, have started it
+NAME = "snellen"  # the agent's name for the group; tells a process that `launch`, not torchrun, has started it
 
 
 def count_devices(devices: str, device: str | None) -> int:
-    """How many processes --devices means: a number, or "all" the GPUs; 1 where there is none.
+    """Return the number of processes that --devices means: a number, or "all" GPUs; 1 if there are none.
 
     Raises RunError for more processes than GPUs.
     """
@@ -26,26 +27,28 @@ def count_devices(devices: str, device: str | None) -> int:
     num = int(devices) if devices.isascii() and devices.isdigit() else 0
     if num < 1 or 0 < num_gpus < num:
         raise RunError(
-            f'"{devices}" is not a number of devices here.',
+            f'"{devices}" is not a possible number of devices.',
             where=f"--devices {devices}",
             expected=f"all, or a number from 1{f' to {num_gpus}, the GPUs of this machine' if num_gpus else ''}",
-            do="take --devices all, or add --device cpu to share the processor",
+            do="use --devices all, or add --device cpu to share the processor",
         )
     return num
 
 
 def launch(num: int, arguments: list[str]) -> None:
-    """Run `snellen ARGUMENTS` in `num` processes that know of each other, and wait for all.
+    """Run `snellen ARGUMENTS` in `num` processes that train together, and wait for all.
 
-    When one fails the agent ends the others. Raises the failed process's own message.
+    If one fails, the agent stops the others; they also stop if this process is killed. Raises the message of the one
+    that failed.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it tells each failure in 30 lines
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it logs each failure in 30 lines
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // num)))
+    os.environ[LAUNCHER] = str(os.getpid())
     with tempfile.TemporaryDirectory(prefix="snellen-") as folder:
         config = LaunchConfig(
             min_nodes=1,
@@ -59,29 +62,29 @@ def launch(num: int, arguments: list[str]) -> None:
             logs_specs=DefaultLogsSpecs(log_dir=folder),
         )
         try:
-            elastic_launch(config, sys.executable)("-m", "snellen", *arguments)
+            # -P: a file in the current folder must not pass for a module, numpy.py for example.
+            elastic_launch(config, sys.executable)("-P", "-m", "snellen", *arguments)
         except ChildFailedError as problem:
-            raise _told(problem.failures, num) from None
+            raise _cause(problem.failures, num) from None
         except SignalException as stop:
             if stop.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
             sys.exit(128 + stop.sigval)
 
 
-def _told(failures: dict, num: int) -> SnellenError:
-    """The cause among what the processes left: one lost connection is the echo of another's end."""
+def _cause(failures: dict, num: int) -> SnellenError:
+    """Return the error to report among those of all processes; the others' lost connections only follow from it."""
     for rank, failure in sorted(failures.items()):
-        if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:  # SIGTERM: ended by the agent
+        if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:  # SIGTERM: stopped by the agent
             return RunError(
                 f"process {rank} of {num} was killed ({failure.signal_name()}), so all were stopped.",
-                do="run the same command again: it goes on from the last checkpoint. Where nobody killed it, memory "
-                "ran out: take fewer processes or a smaller piece_size",
+                do="run the same command again to resume from the last checkpoint. If nobody killed it, memory ran "
+                "out: use fewer processes or a smaller piece_size",
             )
     left = {rank: failure.message for rank, failure in sorted(failures.items()) if isinstance(failure.message, dict)}
     for message in left.values():
         kind, _, text = message["message"].partition(": ")
-        known: list[type[SnellenError]] = [SnellenError, *SnellenError.__subclasses__()]
-        if kind in {error.__name__ for error in known}:
+        if kind in _names(SnellenError):
             return SnellenError(text)
     for rank, message in left.items():
         log.error("%s", message["extraInfo"]["py_callstack"])
@@ -90,8 +93,13 @@ def _told(failures: dict, num: int) -> SnellenError:
     return RunError(f"a process ended early, so all were stopped (exit codes: {codes}).")
 
 
+def _names(error: type[SnellenError]) -> set[str]:
+    """Return the names of an error class and of all classes below it."""
+    return {error.__name__}.union(*map(_names, error.__subclasses__()))
+
+
 def left_for_launcher(problem: BaseException) -> bool:
-    """Leave an error where `launch` finds it, to be told once; False where `launch` has not started this process."""
+    """Leave an error for `launch` to report once; return False if `launch` has not started this process."""
     if os.environ.get("TORCHELASTIC_RUN_ID") != NAME:
         return False
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler

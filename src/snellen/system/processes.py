@@ -1,13 +1,12 @@
-"""The little that several processes need, on top of torch.distributed (gloo between processors, NCCL between GPUs).
+"""What several processes exchange, on top of torch.distributed (gloo between processors, NCCL between GPUs).
 
-Every process draws the order and the changes of the whole batch, computes its share of the rows, and then the gradients
-are summed: each makes the same update (training/pieces.py, training/synchronize.py).
-Torchrun says who takes part, through the environment. Without it there is one process, and all of this does nothing.
+Every process draws the order and the changes of the whole batch and computes its share of the rows; then the gradients
+are summed, and each makes the same update (training/pieces.py, training/synchronize.py).
+The environment tells which processes take part (group.py). A process that works alone exchanges nothing.
 """
 
 import contextlib
 import logging
-import os
 import secrets
 import tempfile
 import time
@@ -22,31 +21,31 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from snellen.errors import DataError, RunError
+from snellen.system import group
 
 log = logging.getLogger("snellen")
 
 
 def rank() -> int:
-    """Which of the joined processes this is, from 0."""
+    """Return this process's number among those joined, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def size() -> int:
-    """How many processes have joined, on all machines."""
+    """Return the number of processes joined, on all machines."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def device_here(device: str | None) -> str | None:
-    """`device`, or this process's own where there are several processes. Raises RunError for one they cannot share."""
-    if size() == 1:
-        return device
-    return device_of(int(os.environ["LOCAL_RANK"]), device, torch.cuda.device_count())
+    """Return `device`, or this process's own one of several. Raises RunError for a device that they cannot share."""
+    mine = group.member() if size() > 1 else None
+    return device_of(mine.local_rank, device, torch.cuda.device_count()) if mine else device
 
 
 def device_of(local_rank: int, device: str | None, num_gpus: int) -> str:
-    """The device of one of several processes: a GPU each where the machine has any, unless `device` is "cpu".
+    """Return the device of one of several processes: a GPU each if there are any, unless `device` is "cpu".
 
-    local_rank: which of the processes on its machine it is. Raises RunError for other devices, and for too few GPUs.
+    local_rank: the process's number on its machine. Raises RunError for other devices, and for too few GPUs.
     """
     kind = device or ("cuda" if num_gpus else "cpu")
     if kind == "cpu":
@@ -55,7 +54,7 @@ def device_of(local_rank: int, device: str | None, num_gpus: int) -> str:
         raise RunError(
             f'several processes cannot share the device "{kind}".',
             where=f"--device {kind}",
-            expected="cuda, for which each takes a GPU of its own, or cpu",
+            expected="cuda (each process gets its own GPU) or cpu",
             do="leave --device out, or start one process",
         )
     if local_rank >= num_gpus:
@@ -68,25 +67,26 @@ def device_of(local_rank: int, device: str | None, num_gpus: int) -> str:
 
 
 def backend_of(device: str) -> str:
-    """How the processes that compute on such devices talk to each other, as torch names it.
+    """Return torch's name of what connects processes that compute on `device`.
 
-    On GPUs one backend for each kind of tensor: scores and files are exchanged where numpy has them.
+    On GPUs there are two: scores and files are exchanged in main memory.
     """
     return "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
 
 
 def is_shared() -> bool:
-    """Whether torchrun started this process as one of several, joined yet or not."""
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
+    """Return whether this process is one of several, joined yet or not."""
+    return group.member() is not None
 
 
 @contextlib.contextmanager
 def joined(device: str | None = None) -> Iterator[None]:
-    """Take part in the group of processes that torchrun started, if it did; only the first one tells what happens."""
-    if dist.is_initialized() or not is_shared():
+    """Join the other processes for the block, if there are any; only the first one logs what happens."""
+    member = group.member()
+    if dist.is_initialized() or member is None:
         yield
         return
-    mine = device_of(int(os.environ["LOCAL_RANK"]), device, torch.cuda.device_count())
+    mine = device_of(member.local_rank, device, torch.cuda.device_count())
     if mine != "cpu":
         torch.cuda.set_device(mine)  # or every process would also open the first GPU
     store, rank_here, num = next(rendezvous("env://"))
@@ -96,20 +96,20 @@ def joined(device: str | None = None) -> Iterator[None]:
         log.setLevel(logging.ERROR)
     log.info("%d processes share each batch", size())
     yield
-    # Not after an error: the others may wait for this process in the middle of a sum, and the end would wait for them.
+    # Not after an error: others may wait for this process in the middle of a sum, and this one would wait for them.
     log.setLevel(level)
-    # Nobody may take the connections down while another still uses them. A sum, as torch's barrier would wait on the
-    # device that is current, and by gloo, as the processors have to wait and not their GPUs.
+    # Connections must stay up while another process uses them, so all wait for each other. By a sum, because torch's
+    # barrier would wait on the current device; by gloo, because the processors must wait, not their GPUs.
     dist.all_reduce(torch.zeros(1))
     dist.destroy_process_group()
 
 
 def _unwritten(store: dist.Store, rank: int, num: int) -> dist.Store:
-    """The part of torchrun's store that belongs to this start of the processes.
+    """Return the part of torchrun's store that belongs to this start of the processes.
 
-    Torchrun 2.13 keeps one store over restarts, in which the processes of one start find the addresses of those before.
-    So the first process makes up a name, and answers whoever asks under a name of its own until all have it: what is
-    left of other starts is then neither asked nor answered.
+    Torchrun 2.13 keeps one store over restarts, so processes would find the addresses of those before them. Therefore
+    the first process invents a name, and each other one asks for it under a key of its own; entries of other starts are
+    never read.
     """
     if rank > 0:
         question = secrets.token_hex(8)
@@ -118,9 +118,9 @@ def _unwritten(store: dist.Store, rank: int, num: int) -> dist.Store:
         store.set(f"{rank} knows {name}", "")
         return dist.PrefixStore(name, store)
     name = secrets.token_hex(8)
-    patience = store.timeout.total_seconds()  # type: ignore[attr-defined]  # there, but not in its stub
+    patience = store.timeout.total_seconds()  # type: ignore[attr-defined]  # public, but missing in torch's stub
     missing, deadline = set(range(1, num)), time.monotonic() + patience
-    while missing and time.monotonic() < deadline:  # later, the others' failure to connect is the message
+    while missing and time.monotonic() < deadline:  # after that, the others' failure to connect is reported
         for other in missing:
             if store.check([f"question of {other}"]):
                 store.set(f"answer to {store.get(f'question of {other}').decode()}", name)
@@ -130,23 +130,23 @@ def _unwritten(store: dist.Store, rank: int, num: int) -> dist.Store:
 
 
 def once(function: Callable, *arguments: Any, **named: Any) -> None:
-    """Call `function` in the first process only: it alone writes files."""
+    """Call `function` in the first process only."""
     if rank() == 0:
         function(*arguments, **named)
 
 
 def in_first(context: contextlib.AbstractContextManager) -> contextlib.AbstractContextManager:
-    """`context` in the first process, one that does nothing in the others."""
+    """Return `context` in the first process, one that does nothing in the others."""
     return context if rank() == 0 else contextlib.nullcontext()
 
 
 def part_of(num: int) -> tuple[int, int]:
-    """(start, stop): the rows out of `num` that this process takes; every row belongs to one process."""
+    """Return (start, stop), the rows out of `num` that this process computes; every row belongs to one process."""
     return num * rank() // size(), num * (rank() + 1) // size()
 
 
 def collect(totals: Tensor) -> None:
-    """Add the others' totals to the first process's and set theirs to zero. Nobody waits for the values."""
+    """Add the others' totals to the first process's and set theirs to zero, without waiting for the values."""
     if size() == 1:
         return
     dist.reduce(totals, 0)
@@ -154,13 +154,13 @@ def collect(totals: Tensor) -> None:
 
 
 def keep_in_first(totals: Tensor) -> None:
-    """Set the totals of all other processes to zero, so that nothing counts twice."""
+    """Set the totals of all processes but the first to zero, so that nothing counts twice."""
     if rank() > 0:
         totals.zero_()
 
 
 def tell_all(values: Tensor) -> Tensor:
-    """The first process's values, in all of them."""
+    """Copy the first process's values into those of all; return them."""
     if size() > 1:
         dist.broadcast(values, 0)
     return values
@@ -174,26 +174,29 @@ def gather_rows(found: np.ndarray) -> np.ndarray:
 
 
 def same_everywhere(text: str, what: str) -> None:
-    """Raise DataError in each process whose text is not the first one's."""
+    """Raise DataError in each process whose text differs from the first one's."""
     if size() == 1:
         return
     first = _tell_bytes(text.encode())
     if first != text.encode():
         raise DataError(
-            f"process {rank()} found {what} other than those of process 0.",
+            f"process {rank()} has other {what} than process 0.",
             expected="the same on every machine",
-            do="copy the prepared folder to every machine, or put it where all can read it",
+            do="copy the prepared folder to every machine, or to a disk that all can read",
         )
 
 
 def first_says(fact: bool) -> bool:
-    """The first process's answer."""
+    """Return the first process's answer in all of them."""
     return bool(tell_all(torch.tensor(int(fact))))
 
 
 @contextlib.contextmanager
 def copy_of(path: Path) -> Iterator[Path]:
-    """The first process's file, or a path where there is none: machines need not share the disk that it is on."""
+    """Yield the path of the first process's file or a copy of it: machines need not share its disk.
+
+    If the file does not exist, nor does the one at the path.
+    """
     if size() == 1:
         yield path
         return
