@@ -27,7 +27,11 @@ class RunError(SnellenError):
 
 
 class DivergedError(RunError):
-    """A training whose loss is no number any more."""
+    """A training or a model whose numbers are infinite or not numbers."""
+
+
+class OutOfMemoryError(RunError):
+    """A device or the machine without enough memory for a training."""
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:

@@ -401,3 +401,27 @@ def test_a_folder_with_half_of_what_makes_a_run_holds_none(images, tmp_path, nam
     (run.folder / name).unlink()
     with pytest.raises(RunError, match="holds a model, not a run"):
         Run.open(run.folder)
+
+
+LITTLE_MEMORY = """
+import resource, sys
+from snellen.cli.commands import main
+from snellen.system import runtime
+from snellen.training.train import train
+in_use = runtime._kibibytes("/proc/self/status", "VmData")
+resource.setrlimit(resource.RLIMIT_DATA, (in_use + 200 * 2**20,) * 2)
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory as Linux does")
+def test_running_out_of_memory_is_a_message_with_the_settings_to_change(images, tmp_path):
+    words = ["train", images.folder, "--out", tmp_path / "run", "--recipe", "smoke", "--device", "cpu"]
+    words += ["--set", "model=cifar_wideresnet40_8", "--set", "batch_size=36"]  # weights alone take 143 MB
+    command = [sys.executable, "-c", LITTLE_MEMORY, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "snellen: the machine ran out of memory." in done.stderr
+    assert "in: model=cifar_wideresnet40_8, batch_size=36, piece_size=0" in done.stderr
+    assert "--set piece_size=18" in done.stderr
+    assert "Traceback" not in done.stderr

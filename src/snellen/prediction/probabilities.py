@@ -1,13 +1,14 @@
 """Model + images -> probabilities. Every score, report and submission comes out of `probabilities` below."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from snellen.errors import DataError
+from snellen.errors import DataError, DivergedError
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, as_input
 from snellen.prediction import calibrate
@@ -15,7 +16,7 @@ from snellen.system import processes, runtime
 from snellen.system.progress import Progress
 
 VIEWS = (1, 2, 6)  # see `mean_logits`
-PIECE = {"cpu": 500, "cuda": 4096, "mps": 1024}  # images at once: pieces that fit a processor's cache are fastest
+PIECE = {"cpu": 500, "cuda": 4096, "mps": 1024}  # images at a time: pieces that fit a processor's cache are fastest
 
 
 def probabilities(
@@ -26,10 +27,14 @@ def probabilities(
     views: int | None = None,
     on_progress: Progress | None = None,
 ) -> np.ndarray:
-    """float32 (N, classes), rows in the order of `images`; each sums to 1. Calibrated by the model's temperature."""
-    return calibrate.softmax(
-        logits(model, images, place, views=views, on_progress=on_progress), float(model.temperature)
-    )
+    """Return float32 (N, K), rows in the order of `images`; each sums to 1. Calibrated by the model's temperature.
+
+    Raises DivergedError for a model whose weights or temperature give infinite numbers or none.
+    """
+    temperature = float(model.temperature)
+    if not 0 < temperature < math.inf:
+        raise _not_finite(model, f"the model's temperature is {temperature}.")
+    return calibrate.softmax(logits(model, images, place, views=views, on_progress=on_progress), temperature)
 
 
 @torch.no_grad()
@@ -41,9 +46,10 @@ def logits(
     views: int | None = None,
     on_progress: Progress | None = None,
 ) -> np.ndarray:
-    """float32 (N, classes), rows in the order of `images`: an ImageSet, or pixels as uint8 (N, H, W, 3).
+    """Return float32 (N, K), rows in the order of `images`: an ImageSet, or pixels as uint8 (N, H, W, 3).
 
-    Leaves the model in the mode it was in. In a group of processes each computes its part and all get all rows.
+    Leaves the model in the mode it was in. Of several processes each computes its part, and all get all rows.
+    Raises DivergedError if a number is infinite or not a number.
     """
     views = views_of(model, views)
     found = np.zeros((len(images), len(model.classes)), dtype=np.float32)
@@ -54,12 +60,24 @@ def logits(
             if on_progress:
                 first, last = processes.part_of(len(images))
                 on_progress("predict", len(images) * (stop - first) // (last - first), len(images))
-    return processes.gather_rows(found)
+    found = processes.gather_rows(found)
+    if num := int((~np.isfinite(found).all(axis=1)).sum()):
+        raise _not_finite(model, f"the model's outputs for {num:,} of {len(found):,} images are not finite numbers.")
+    return found
+
+
+def _not_finite(model: Classifier, what: str) -> DivergedError:
+    return DivergedError(
+        what,
+        where=f"a model of {model.name}",
+        expected="finite weights",
+        do="use another model, or train again with a lower learning rate",
+    )
 
 
 @torch.no_grad()
 def features(model: Classifier, images: ImageSet | np.ndarray, place: runtime.Runtime) -> np.ndarray:
-    """float32 (N, D): what the last layer sees of each image, plain view."""
+    """Return float32 (N, D): the input of the last layer for each image, without views."""
     found = np.zeros((len(images), len(model.feature_mean)), dtype=np.float32)
     with evaluating(model, place):
         for start, stop, x in _pieces(images, place):
@@ -69,7 +87,7 @@ def features(model: Classifier, images: ImageSet | np.ndarray, place: runtime.Ru
 
 
 def familiarity(model: Classifier, seen: np.ndarray) -> np.ndarray:
-    """float64 (N,) in [-1, 1], of features (N, D): the largest cosine with a class direction, see calibrate.py."""
+    """Return float64 (N,) in [-1, 1]: the largest cosine of features (N, D) and a class direction, see calibrate.py."""
     centred = seen.astype(np.float64) - model.feature_mean.cpu().numpy()
     lengths = np.maximum(np.linalg.norm(centred, axis=1), 1e-12)
     return (centred @ model.directions.cpu().numpy().T.astype(np.float64)).max(axis=1) / lengths
@@ -77,7 +95,7 @@ def familiarity(model: Classifier, seen: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def evaluating(model: Classifier, place: runtime.Runtime) -> Iterator[None]:
-    """In evaluation mode on its device for a while."""
+    """Put the model on its device, and for the block in evaluation mode."""
     was_training = model.training
     model.to_device(place.device, place.weights).eval()
     try:
@@ -87,9 +105,9 @@ def evaluating(model: Classifier, place: runtime.Runtime) -> Iterator[None]:
 
 
 def _pieces(images: ImageSet | np.ndarray, place: runtime.Runtime) -> Iterator[tuple[int, int, Tensor]]:
-    """(start, stop, float (stop - start, 3, H, W) in [0, 1] on the device) of the rows that this process computes.
+    """Yield (start, stop, float (stop - start, 3, H, W) in [0, 1] on the device) of the rows of this process.
 
-    Memory is bounded by a piece.
+    Only one piece is in memory at a time.
     """
     step = PIECE.get(place.device.type, 1024)
     first, last = processes.part_of(len(images))
@@ -100,9 +118,9 @@ def _pieces(images: ImageSet | np.ndarray, place: runtime.Runtime) -> Iterator[t
 
 
 def mean_logits(model: Classifier, x: Tensor, views: int) -> Tensor:
-    """Logits averaged over views of float (B, 3, H, W).
+    """Return logits averaged over views of float (B, 3, H, W).
 
-    1: as it is. 2: and mirrored. 6: those two with weight 1/2, and the images moved by one pixel up-left and
+    1: the image. 2: also mirrored. 6: those two with weight 1/2, and the image moved by one pixel up-left and
     down-right with reflected border, each plain and mirrored, with weight 1/2 together (arXiv:2404.00498, section 3.7).
     """
     if views == 1:
@@ -117,11 +135,11 @@ def mean_logits(model: Classifier, x: Tensor, views: int) -> Tensor:
 
 
 def views_of(model: Classifier, views: int | None) -> int:
-    """How many views are averaged: those asked for, or those of the model's recipe. Raises DataError for others."""
+    """Return how many views to average: `views`, or those of the model's recipe. Raises DataError for others."""
     if views is not None and views not in VIEWS:
         raise DataError(
             f"{views} views cannot be averaged.",
             expected="1 (the image), 2 (mirrored too) or 6 (moved by a pixel too)",
-            do="leave views out to take what the model's recipe says",
+            do="leave views out to use those of the model's recipe",
         )
     return views or model.about.get("recipe", {}).get("views", 1)

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from snellen.errors import RunError, did_you_mean
+from snellen.errors import OutOfMemoryError, RunError, did_you_mean
 
 # What a random draw is for: part of its key (see `random`), so that no two draws share numbers.
 ORDER, CHANGES, FIRST_FLIP = 1, 2, 3
 INITIAL_WEIGHTS, WHITENING_SAMPLE = 11, 12
 STEP_NOISE = 21
+
+
+OUT_OF_MEMORY = re.compile("DefaultCPUAllocator|out of memory", re.IGNORECASE)  # in messages of torch
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,19 @@ def holds(num_bytes: int, device: torch.device) -> tuple[bool, str]:
     how = "held in memory" if is_held else "read from the disk as they are needed"
     limit = f"{_size(available)} {'are' if is_held else 'is all that is'} free on {device}"
     return is_held, f"{_size(num_bytes)} of images{times} are {how} ({limit})"
+
+
+@contextlib.contextmanager
+def memory_errors(device: torch.device, *, where: str, do: str) -> Iterator[None]:
+    """Turn running out of memory in the block into an OutOfMemoryError that names the device."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as problem:
+        # torch.OutOfMemoryError is a RuntimeError; what torch raises on a processor is no more than that.
+        if not isinstance(problem, MemoryError | torch.OutOfMemoryError) and not OUT_OF_MEMORY.search(str(problem)):
+            raise
+        place = "the machine" if device.type == "cpu" else f"the device {device}"
+        raise OutOfMemoryError(f"{place} ran out of memory.", where=where, do=do) from None
 
 
 def available_memory(device: torch.device) -> int | None:

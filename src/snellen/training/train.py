@@ -77,7 +77,9 @@ def train(
                 log.info("%s is finished: nothing to do", record.run.folder)
             else:
                 log.info("%s", place.why)
-                fit(job, record)
+                where, do = _smaller(chosen)
+                with runtime.memory_errors(place.device, where=where, do=do):
+                    fit(job, record)
         return record.run
 
 
@@ -90,6 +92,14 @@ def _check(on: str, calibrated_by: Classifier | str | Path | None) -> None:
             where="--calibrated-by",
             do="leave it out, or add --on train+valid",
         )
+
+
+def _smaller(recipe: Recipe) -> tuple[str, str]:
+    """Return the settings that memory depends on, and which to change."""
+    where = f"model={recipe.model}, batch_size={recipe.batch_size}, piece_size={recipe.piece_size}"
+    at_once = recipe.piece_size or recipe.batch_size
+    do = f"compute fewer images at a time, for example --set piece_size={max(2, at_once // 2)} with another --out"
+    return where, do + ", or choose a smaller model"
 
 
 def _about(images: ImageSet, on: str, place: runtime.Runtime) -> dict[str, Any]:

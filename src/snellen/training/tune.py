@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from snellen.charts import figures, pages
-from snellen.errors import DivergedError, RecipeError, RunError, SnellenError
+from snellen.errors import DivergedError, OutOfMemoryError, RecipeError, RunError, SnellenError
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import build_network
 from snellen.prediction.evaluate import wilson_interval
@@ -197,10 +197,10 @@ def _work(
         state, accuracy = "complete", run.metrics[-1]["valid_accuracy"]
     except _WeakError:
         state = "pruned"
-    except (DivergedError, RecipeError, torch.OutOfMemoryError) as problem:
+    except (DivergedError, RecipeError, OutOfMemoryError) as problem:
         # A trial whose loss diverged tells the sampler to keep away: it counts as pruned, and as the weakest of all.
         state = "pruned" if isinstance(problem, DivergedError) else "failed"
-        note = problem.what if isinstance(problem, SnellenError) else "out of memory"
+        note = problem.what
     claim.end(state, sum(seconds.values()), accuracy=accuracy, note=note)
     reached = f"{100 * accuracy:.2f}%" if accuracy is not None else state + (f": {note}" if note else "")
     log.info("trial %d: %s after %d epochs", claim.number, reached, len(seconds))
