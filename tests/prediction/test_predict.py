@@ -9,13 +9,16 @@ import sys
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from made import make_images, noise, small_model
-from snellen.errors import DataError, RunError
+from snellen.cli.commands import main
+from snellen.errors import DataError, RecipeError, RunError
 from snellen.models.model_file import save_model
 from snellen.prediction import parts
 from snellen.prediction.evaluate import evaluate
 from snellen.prediction.predict import predict
+from snellen.prediction.predictions import Predictions
 from snellen.serving.export import export
 from snellen.system.folders import locked
 
@@ -67,6 +70,29 @@ def test_only_known_numbers_of_views_are_averaged(folder, tmp_path, views):
         assert caught.value.expected.startswith("1 (the image), 2 (mirrored too) or 6")
         assert "leave views out" in caught.value.do
     assert not list(tmp_path.iterdir())
+
+
+def test_precision_can_be_chosen_and_is_checked(folder, tmp_path):
+    model, data = folder / "model0.safetensors", folder / "data"  # its recipe has float32
+    in_float32 = predict(model, data, device="cpu").probabilities
+    assert (predict(model, data, device="cpu", precision="float32").probabilities == in_float32).all()
+    in_bfloat16 = predict(model, data, device="cpu", precision="bfloat16").probabilities
+    assert 0 < np.abs(in_bfloat16 - in_float32).max() < 0.1
+    both = predict([model, model], data, device="cpu", precision="bfloat16").probabilities
+    assert both == pytest.approx(in_bfloat16, abs=1e-7)
+    scores = [
+        evaluate(model, data, split="train", device="cpu", precision=precision)["log_loss"]
+        for precision in (None, "float32", "bfloat16")
+    ]
+    assert scores[0] == scores[1] != scores[2]
+    by_command = CliRunner().invoke(
+        main, ["predict", str(model), str(data), "--out", str(tmp_path / "p.csv"), "--precision", "bfloat16"]
+    )
+    assert by_command.exit_code == 0, by_command.output
+    assert (Predictions.open(tmp_path / "p.csv").probabilities == in_bfloat16).all()
+    for verb in (predict, evaluate):
+        with pytest.raises(RecipeError, match="precision=float23: it must be one of auto, float32, bfloat16, float64"):
+            verb(model, data, split="train", precision="float23")
 
 
 def test_parts_are_the_whole_and_leave_nothing_behind(folder, whole, parts_of_20, tmp_path):

@@ -1,4 +1,4 @@
-"""Exported programs say what snellen says, of any number of raw images, wherever they run."""
+"""Exported programs compute what snellen computes, for any number of raw images, wherever they run."""
 
 import json
 import subprocess
@@ -16,6 +16,7 @@ from made import make_images, noise, small_model
 from snellen.errors import DataError, RunError, SnellenError
 from snellen.models.classifier import Classifier
 from snellen.models.model_file import save_model
+from snellen.prediction.predict import predict
 from snellen.prediction.probabilities import probabilities
 from snellen.serving.export import export
 from snellen.system import runtime
@@ -74,7 +75,7 @@ def written(tmp_path_factory):
 
 
 @pytest.mark.parametrize("to", ["onnx", "torch"])
-def test_exported_program_says_what_predict_says(written, to):
+def test_exported_program_computes_what_predict_computes(written, to):
     assert written[to].difference < 1e-5
     pixels = noise(9, seed=5)
     wanted = probabilities(tiny_network(), pixels, FLOAT32, views=6)
@@ -161,8 +162,39 @@ def test_it_is_compared_on_the_images_given(tmp_path, caplog):
     assert not (tmp_path / "n.pt2").exists()
 
 
+def undecided(precision: str) -> Classifier:
+    """Return the tiny network with classes so close that the precision decides between them."""
+    model = tiny_network()
+    model.network.output.weight.data[1:] = model.network.output.weight.data[0]
+    model.network.output.weight.data += 1e-3 * torch.randn(3, 64)
+    model.network.output.bias.data.zero_()
+    model.about = {"recipe": {"precision": precision}}
+    return model
+
+
+def test_it_reports_how_many_labels_predict_gives_otherwise_and_float32_makes_them_equal(tmp_path):
+    model = undecided("bfloat16")
+    images = make_images(tmp_path / "data", noise(100), ["cat"] * 100, ["train"] * 100, classes=CLASSES)
+    exported = export(model, tmp_path / "m.pt2", to="torch", images=images)
+    labels = run_torch(exported.path, images.pixels()).argmax(axis=1)
+    num_other = int((predict(model, images, split="train", device="cpu").labels != labels).sum())
+    assert (exported.num_other_labels, exported.precision) == (num_other, "bfloat16")
+    assert num_other > 0, "nothing is tested"
+    assert exported.difference < 1e-5
+    assert f"{num_other} labels differ from `snellen predict`, which computes in bfloat16 here" in str(exported)
+    assert str(exported).endswith("unless you add --precision float32")
+    equal = predict(model, images, split="train", device="cpu", precision="float32")
+    assert (equal.labels == labels).all()
+
+
+def test_no_label_differs_if_predict_computes_in_float32(tmp_path):
+    exported = export(undecided("float32"), tmp_path / "m.pt2", to="torch")
+    assert (exported.num_other_labels, exported.precision) == (0, "float32")
+    assert str(exported).endswith("no label differs from `snellen predict`")
+
+
 class Forgetful(nn.Module):
-    """Says something else each time, as a network with a bug might."""
+    """Computes something else when it is exported, as a network with a bug might."""
 
     def __init__(self, network):
         super().__init__()
@@ -175,16 +207,16 @@ class Forgetful(nn.Module):
         return self.network(x)
 
 
-def test_program_that_says_something_else_is_not_written(tmp_path):
+def test_program_that_computes_something_else_is_not_written(tmp_path):
     model = tiny_network()
     model.network[0] = Forgetful(model.network[0])
-    with pytest.raises(RunError, match=r"probabilities differ by [0-9.e-]+ from snellen's own"):
+    with pytest.raises(RunError, match=r"probabilities differ from snellen's in float32 by [0-9.e-]+\."):
         export(model, tmp_path / "model.pt2", to="torch")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_format_is_refused_and_nothing_written(tmp_path):
-    with pytest.raises(SnellenError, match=r'no export to "onxx"[\s\S]*did you mean "onnx"'):
+    with pytest.raises(SnellenError, match=r'"onxx" is not a known format[\s\S]*did you mean "onnx"'):
         export(tiny_network(), tmp_path / "m", to="onxx")
     assert list(tmp_path.iterdir()) == []
 

@@ -148,8 +148,8 @@ def server(model, tmp_path_factory):
     with running(model, tmp_path_factory.mktemp("server") / "cwd", **limits) as server:
         before = sorted(server.folder.rglob("*"))  # torch may have made a folder for its own use by now
         yield server
-        status, _, said = server.ask("POST", "/api/classify", NOISE)
-        assert status == 200, f"it no longer works: {said}"
+        status, _, value = server.ask("POST", "/api/classify", NOISE)
+        assert status == 200, f"it no longer works: {value}"
         assert sorted(server.folder.rglob("*")) == before, "a request wrote files"
 
 
@@ -172,15 +172,15 @@ def test_answers_are_those_of_classify(server, model, description):
     wanted = classify(load_model(model), list(files.items()), runtime.choose("float32", "cpu"))
     assert [guess.is_strange for guess in wanted[:2]] == [False, True]
     for guess in wanted:
-        status, _, said = server.ask("POST", "/api/classify?top=9", files[guess.name])
+        status, _, value = server.ask("POST", "/api/classify?top=9", files[guess.name])
         assert status == 200
-        fits(description, "Answer", said)
-        assert [c["name"] for c in said["classes"]] == [name for name, _ in guess.top(CLASSES, 9)]
-        assert [c["probability"] for c in said["classes"]] == pytest.approx(
+        fits(description, "Answer", value)
+        assert [c["name"] for c in value["classes"]] == [name for name, _ in guess.top(CLASSES, 9)]
+        assert [c["probability"] for c in value["classes"]] == pytest.approx(
             [p for _, p in guess.top(CLASSES, 9)], abs=1e-5
         )
-        assert said["strangeness"] == pytest.approx(guess.strangeness, abs=1e-3)
-        assert said["is_strange"] == guess.is_strange
+        assert value["strangeness"] == pytest.approx(guess.strangeness, abs=1e-3)
+        assert value["is_strange"] == guess.is_strange
 
 
 def test_as_many_classes_are_given_as_asked_for(server):
@@ -189,13 +189,13 @@ def test_as_many_classes_are_given_as_asked_for(server):
 
 
 def test_the_model_is_described(server, description):
-    status, _, said = server.ask("GET", "/api/model")
+    status, _, value = server.ask("GET", "/api/model")
     assert status == 200
-    fits(description, "ModelFacts", said)
-    assert said["classes"] == list(CLASSES)
-    assert said["limits"] == {"bytes": MAX_BYTES, "memory": MAX_MEMORY}
-    assert said["size"] == {"height": 16, "width": 16}
-    assert 0 < said["false_alarm_rate"] < 0.1
+    fits(description, "ModelFacts", value)
+    assert value["classes"] == list(CLASSES)
+    assert value["limits"] == {"bytes": MAX_BYTES, "memory": MAX_MEMORY}
+    assert value["size"] == {"height": 16, "width": 16}
+    assert 0 < value["false_alarm_rate"] < 0.1
 
 
 def test_every_path_that_is_described_answers(server, description):
@@ -246,10 +246,10 @@ def bomb(side: int) -> bytes:
 )  # fmt: skip
 def test_bad_requests_get_a_reason_and_the_right_status(server, description, method, path, body, status, words):
     path = path.replace("²", "%C2%B2")
-    got, headers, said = server.ask(method, path, body)
-    assert (got, words in said["error"]["what"]) == (status, True), said
-    assert said["error"]["status"] == status
-    fits(description, "Refusal", said)
+    got, headers, value = server.ask(method, path, body)
+    assert (got, words in value["error"]["what"]) == (status, True), value
+    assert value["error"]["status"] == status
+    fits(description, "Refusal", value)
     if status == 405:
         assert headers["allow"]
     if path == "/api/classify" and method == "POST":
@@ -265,9 +265,9 @@ def test_bad_requests_get_a_reason_and_the_right_status(server, description, met
     ],
 )  # fmt: skip
 def test_no_path_leads_to_the_file_system(server, target):
-    status, _, said = server.raw(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    status, _, value = server.raw(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     assert status == 404
-    assert "root:" not in json.dumps(said)
+    assert "root:" not in json.dumps(value)
 
 
 def flat(kind: str, mode: str, width: int, height: int, **options) -> bytes:
@@ -312,9 +312,9 @@ def test_the_memory_that_a_picture_takes_is_bounded(server, kind):
     assert len(refused) < MAX_BYTES, "only its memory is too much"
     server.forget_peak()
     before = server.memory()
-    status, _, said = server.ask("POST", "/api/classify", refused)
-    assert (status, said["error"]["expected"]) == (413, "40.0 MB or less")
-    assert "decoding the picture would take" in said["error"]["what"]
+    status, _, value = server.ask("POST", "/api/classify", refused)
+    assert (status, value["error"]["expected"]) == (413, "40.0 MB or less")
+    assert "decoding the picture would take" in value["error"]["what"]
     assert server.memory("VmHWM") - before < 5e6
     assert server.ask("POST", "/api/classify", allowed)[0] == 200
     assert server.memory("VmHWM") - before < MAX_MEMORY + 5e6
@@ -423,8 +423,8 @@ def chunked(total: int, piece: bytes = bytes(64 * 1024)):
 def test_huge_bodies_are_refused_before_they_are_read(server):
     head = b"POST /api/classify HTTP/1.1\r\nHost: localhost\r\n"
     before = server.memory()
-    status, _, said = server.raw(head + b"Content-Length: 2000000000\r\n\r\n")
-    assert (status, "more than 1,000,000 bytes" in said["error"]["what"]) == (413, True)
+    status, _, value = server.raw(head + b"Content-Length: 2000000000\r\n\r\n")
+    assert (status, "more than 1,000,000 bytes" in value["error"]["what"]) == (413, True)
     assert server.raw(head + b"Content-Length: " + b"9" * 15 + b"\r\nExpect: 100-continue\r\n\r\n")[0] == 413
     with server.connect() as sock:  # without a length, from a client that reads nothing until it has sent everything
         sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -453,12 +453,12 @@ def test_all_pictures_together_have_a_bound(server):
 
 def test_a_length_that_lies_is_not_trusted(server):
     head = b"POST /api/classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
-    for end in (socket.SHUT_WR, socket.SHUT_RDWR):  # says 1000 bytes, sends fewer, and hangs up
+    for end in (socket.SHUT_WR, socket.SHUT_RDWR):  # claims 1,000 bytes, sends fewer, and hangs up
         with server.connect() as sock:
             sock.sendall(head + b"1000\r\n\r\n" + NOISE[:100])
             sock.shutdown(end)
             assert sock.recv(100) == b""
-    with server.connect() as sock:  # says 10 bytes; what follows is taken for another request, and is none
+    with server.connect() as sock:  # claims 10 bytes; the rest is read as another request, which it is not
         sock.sendall(head + b"10\r\n\r\n" + NOISE)
         assert answer_of(sock)[0] == 400
 
@@ -471,8 +471,8 @@ def test_slow_uploads_are_cut_off_while_others_are_served(server):
             sock.sendall(head + NOISE[:100])
         assert server.ask("POST", "/api/classify", NOISE)[0] == 200
         for sock in socks:
-            status, _, said = answer_of(sock)
-            assert (status, said["error"]["what"]) == (408, "the picture did not arrive within 1 seconds.")
+            status, _, value = answer_of(sock)
+            assert (status, value["error"]["what"]) == (408, "the picture did not arrive within 1 seconds.")
             assert sock.recv(100) == b"", "the connection is closed"
 
 
@@ -488,11 +488,11 @@ def test_many_at_once_are_answered_or_sent_away(server):
     statuses = [status for status, _, _ in answers]
     assert set(statuses) == {200, 503}
     assert statuses.count(200) >= 33
-    for status, headers, said in answers:
+    for status, headers, value in answers:
         if status == 503:
             assert headers["retry-after"] == "1"
-            assert said["error"]["what"] == "too many pictures are waiting."
-    assert len({json.dumps(said) for status, _, said in answers if status == 200}) == 1
+            assert value["error"]["what"] == "too many pictures are waiting."
+    assert len({json.dumps(value) for status, _, value in answers if status == 200}) == 1
 
 
 def test_too_many_connections_are_sent_away_and_forgotten(server):
@@ -539,8 +539,8 @@ def test_requests_under_way_are_answered_before_a_stop_and_unknown_strangeness_i
     model = make_model(tmp_path / "model.safetensors", knows_strangeness=False)
     with running(model, tmp_path / "cwd", patience=20) as server, contextlib.ExitStack() as stack:
         idle = stack.enter_context(server.connect())
-        status, _, said = server.ask("GET", "/api/model")
-        assert (status, said["false_alarm_rate"]) == (200, None)
+        status, _, value = server.ask("GET", "/api/model")
+        assert (status, value["false_alarm_rate"]) == (200, None)
         slow = bomb(3000)
         socks = [stack.enter_context(server.connect()) for _ in range(4)]
         for sock in socks:
@@ -549,9 +549,9 @@ def test_requests_under_way_are_answered_before_a_stop_and_unknown_strangeness_i
         time.sleep(0.1)
         server.process.send_signal(stop)
         for sock in socks:
-            status, _, said = answer_of(sock)
+            status, _, value = answer_of(sock)
             assert status == 200
-            assert (said["strangeness"], said["is_strange"]) == (None, None)
+            assert (value["strangeness"], value["is_strange"]) == (None, None)
         assert idle.recv(10) == b""
         assert server.process.wait(timeout=10) == 0
         assert server.process.stdout.read() == "stopped\n"

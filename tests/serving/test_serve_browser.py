@@ -46,14 +46,14 @@ def browser():
 def open_page(browser, server):
     """Open the page; in the end check that it logged no error and loaded nothing from another host."""
     own = f"http://127.0.0.1:{server.port}/"
-    pages, said, asked = [], [], []
+    pages, messages, requests = [], [], []
 
     def open_page(**options):
         context = browser.new_context(**options)
         page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
         page.goto(own)
         expect(page.locator("#model")).to_contain_text("knows 4 classes: cat, dog, owl, élan.")
         pages.append(page)
@@ -62,10 +62,12 @@ def open_page(browser, server):
     yield open_page
     for page in pages:
         page.context.close()
-    refusals = [text for text in said if "the server responded with a status of 400" in text]  # Chromium's own words
-    assert said == refusals
-    assert asked
-    assert all(url.startswith((own, f"blob:{own}")) for url in asked)
+    refusals = [
+        text for text in messages if "the server responded with a status of 400" in text
+    ]  # Chromium's own words
+    assert messages == refusals
+    assert requests
+    assert all(url.startswith((own, f"blob:{own}")) for url in requests)
 
 
 def card(page, name: str):

@@ -19,6 +19,7 @@ from snellen.cli.options import (
     the_budget,
     the_device,
     the_folds,
+    the_precision,
     the_recipe,
     the_split,
     the_views,
@@ -281,6 +282,7 @@ def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **argum
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
 @the_views
+@the_precision
 @the_device
 def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **arguments: Any) -> None:
     """Score a run on a labelled split.
@@ -315,6 +317,7 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
 )
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown for each picture.")
 @the_views
+@the_precision
 @the_device
 def predict(things: tuple[str, ...], split: str, out: Path | None, top: int, **arguments: Any) -> None:
     """Classify prepared images, or any pictures and folders.
@@ -351,10 +354,8 @@ def predict(things: tuple[str, ...], split: str, out: Path | None, top: int, **a
     hint(f"snellen submission {out} {images[0]} --out submission.csv")
 
 
-def classify_pictures(
-    models: list[str], paths: list[Path], out: Path | None, top: int, views: int | None, device: str | None
-) -> None:
-    """The part of `predict` for pictures: a line for each on stdout. Exit code 1 where not one could be read."""
+def classify_pictures(models: list[str], paths: list[Path], out: Path | None, top: int, **arguments: Any) -> None:
+    """Print a line for each picture: the part of `predict` for pictures. Exit with 1 if none could be read."""
     from snellen.cli.display import Display
     from snellen.prediction.ensemble import classify_by_all
     from snellen.prediction.opening import members
@@ -364,7 +365,7 @@ def classify_pictures(
         found = find_pictures(paths)
         named = members(models)
         classes = named[0][1].classes
-        pictures = classify_by_all(named, found, views=views, device=device, on_progress=display.on_progress)
+        pictures = classify_by_all(named, found, on_progress=display.on_progress, **arguments)
     for picture in pictures:
         if picture.problem:
             click.echo(f"{picture.name}: cannot be read: {picture.problem}")

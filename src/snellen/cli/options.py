@@ -11,6 +11,7 @@ import click
 from snellen.cli import completion
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.presets import DEFAULT
+from snellen.runs.recipe import Recipe
 
 PATH = click.Path(path_type=Path)
 
@@ -76,6 +77,12 @@ the_budget = click.option(
 )
 the_device = click.option("--device", metavar="NAME", help="cpu, cuda, mps, ...; by default the best there is.")
 the_views = click.option("--views", type=click.Choice(["1", "2", "6"]), help="Views averaged; by default the recipe's.")
+
+the_precision = click.option(
+    "--precision",
+    type=click.Choice(Recipe.__dataclass_fields__["precision"].metadata["choices"]),
+    help="By default the recipe's. float32 gives what an exported model gives.",
+)
 
 
 def chosen_recipe(name: str | None, settings: tuple[str, ...], budget: float | None = None):

@@ -31,6 +31,7 @@ def average(
     *,
     views: int | None = None,
     device: str | None = None,
+    precision: str | None = None,
     parts: Path | None = None,
     on_progress: Progress | None = None,
 ) -> np.ndarray:
@@ -39,14 +40,14 @@ def average(
     Logs what the mean gains over each model, on this split where it has labels that no model was trained on, otherwise
     on the valid images where no model was trained on those. parts: a folder for what each model says; see `in_parts`.
     """
-    mean, scores = _average(models, images.select(split), views, device, parts, on_progress)
+    mean, scores = _average(models, images.select(split), views, device, precision, parts, on_progress)
     abouts = [model.about for _, model in models]
     unseen = [s for s in (split, "valid") if s in images.counts and all(seen(a, images, s) == "no" for a in abouts)]
     if split not in unseen:
         log.warning("models among these were trained on %s images: what they say of those is too sure", split)
     elif not scores and "valid" in unseen:
         split = "valid"
-        _, scores = _average(models, images.select(split), views, device, parts, on_progress)
+        _, scores = _average(models, images.select(split), views, device, precision, parts, on_progress)
     if scores and split in unseen:
         _say(models, scores, split)
     else:
@@ -59,6 +60,7 @@ def _average(
     chosen: ImageSet,
     views: int | None,
     device: str | None,
+    precision: str | None,
     parts: Path | None,
     on_progress: Progress | None,
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
@@ -71,7 +73,7 @@ def _average(
             if on_progress:
                 on_progress(stage, before * num + done, len(models) * num)
 
-        place = place_of(model, processes.device_here(device))
+        place = place_of(model, processes.device_here(device), precision)
         if place.why != why:
             log.info("%s", place.why)
             why = place.why
@@ -112,11 +114,13 @@ def classify_by_all(
     *,
     views: int | None = None,
     device: str | None = None,
+    precision: str | None = None,
     on_progress: Progress | None = None,
 ) -> list[Classified]:
     """What the models say together of named pictures: means of probabilities and of strangeness; see `classify`."""
     by_model = [
-        classify(model, pictures, place_of(model, device), views=views, on_progress=on_progress) for _, model in models
+        classify(model, pictures, place_of(model, device, precision), views=views, on_progress=on_progress)
+        for _, model in models
     ]
     if len(by_model) == 1:
         return by_model[0]

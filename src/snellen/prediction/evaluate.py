@@ -28,6 +28,7 @@ def evaluate(
     split: str = "valid",
     views: int | None = None,
     device: str | None = None,
+    precision: str | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Scores of a model on the labelled images of a split, as `score` gives them, with the split's name.
@@ -44,7 +45,7 @@ def evaluate(
     if warning := warning_of(model.about, images, split):
         log.warning("%s", warning)
     with processes.joined(device):
-        place = place_of(model, processes.device_here(device))
+        place = place_of(model, processes.device_here(device), precision)
         guesses = probabilities(model, chosen, place, views=views, on_progress=on_progress)
     right = (guesses.argmax(axis=1) == chosen.labels).astype(np.int64)
     totals = np.bincount(chosen.labels, minlength=len(images.classes))

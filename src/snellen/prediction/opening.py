@@ -8,6 +8,7 @@ from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.models.model_file import load_model
 from snellen.runs.cross_validation import FOLDS, CrossValidation
+from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run
 from snellen.system import runtime
 from snellen.system.contents import packaged_models
@@ -22,9 +23,14 @@ def opened(model: Run | Classifier | str | Path) -> Classifier:
     return load_model(model.folder if isinstance(model, Run) else model)
 
 
-def place_of(model: Classifier, device: str | None) -> runtime.Runtime:
-    """Where a model computes, in the precision of its recipe."""
-    return runtime.choose(model.about.get("recipe", {}).get("precision", "auto"), device)
+def place_of(model: Classifier, device: str | None, precision: str | None = None) -> runtime.Runtime:
+    """Return where a model computes, in this precision or by default in that of its recipe.
+
+    Raises RecipeError for a precision that recipes do not know.
+    """
+    if precision is None:
+        precision = model.about.get("recipe", {}).get("precision", "auto")
+    return runtime.choose(Recipe(precision=precision).precision, device)
 
 
 def is_model(name: str) -> bool:

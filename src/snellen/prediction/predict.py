@@ -27,12 +27,14 @@ def predict(
     out: str | Path | None = None,
     views: int | None = None,
     device: str | None = None,
+    precision: str | None = None,
     on_progress: Progress | None = None,
 ) -> Predictions:
     """Classify the images of a split; with `out`, write them as CSV too (id, label, one probability per class).
 
     model: a Run, a Classifier, or the path of either. Of several, and of the folds of a cross-validation, the
-    probabilities are averaged, and what that gains is logged. views: 1, 2 or 6; by default as the model's recipe says.
+    probabilities are averaged, and what that gains is logged. views: 1, 2 or 6; precision: auto, float32, bfloat16
+    or float64; both are by default the recipe's. In float32 an exported model gives the same.
     The valid and train images of a fold's model are those of its fold.
     With `out` and more than 100,000 images, what is computed is kept in parts beside it: after a stop the same call
     goes on with them to the same bytes, and memory is bounded by a part; the result is memory-mapped.
@@ -54,10 +56,17 @@ def predict(
         with locked(folder) if folder else contextlib.nullcontext():
             if len(models) > 1:
                 found = average(
-                    models, images, split, views=views, device=device, parts=folder, on_progress=on_progress
+                    models,
+                    images,
+                    split,
+                    views=views,
+                    device=device,
+                    precision=precision,
+                    parts=folder,
+                    on_progress=on_progress,
                 )
             else:
-                place = place_of(first, processes.device_here(device))
+                place = place_of(first, processes.device_here(device), precision)
                 log.info("%s", place.why)
                 found = parts.in_parts(first, chosen, place, folder, views=views, on_progress=on_progress)
             guesses = Predictions(chosen.ids, found, first.classes)

@@ -1,4 +1,4 @@
-"""Model -> one file that other programs run: raw images in, calibrated probabilities out, nothing to do around it."""
+"""Verb: model -> one file that other programs run, from raw images to calibrated probabilities."""
 
 import contextlib
 import copy
@@ -21,7 +21,7 @@ from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.models.gluon import read_params, write_params
 from snellen.models.gluon_names import to_gluon
-from snellen.prediction.opening import check_fit, opened
+from snellen.prediction.opening import check_fit, opened, place_of
 from snellen.prediction.probabilities import mean_logits, probabilities, views_of
 from snellen.runs.run import Run
 from snellen.system import files, runtime
@@ -40,16 +40,25 @@ Runner = Callable[[np.ndarray], np.ndarray]  # uint8 (N, H, W, 3) to float32 (N,
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file, and how far its probabilities were from snellen's own on the images they were compared on."""
+    """A written file, and how it differs from snellen on the images that both classified."""
 
     path: Path
-    difference: float  # the largest of all classes and images
+    difference: float  # from snellen's probabilities in float32, the largest of all classes and images
     num_images: int
+    num_other_labels: int = 0  # images that `predict` gives another label in its default precision
+    precision: str = "float32"  # that default, on this machine
 
     def __str__(self) -> str:
         if not self.num_images:
             return f"{self.path}: read back, the same bits"
-        return f"{self.path}: probabilities differ by {self.difference:.1e} at most, on {self.num_images} images"
+        labels = {0: "no label differs", 1: "1 label differs"}.get(self.num_other_labels)
+        text = (
+            f"{self.path}: on {self.num_images} images, probabilities differ from float32 by {self.difference:.1e} "
+            f"at most; {labels or f'{self.num_other_labels} labels differ'} from `snellen predict`"
+        )
+        if self.precision == "float32":
+            return text
+        return f"{text}, which computes in {self.precision} here unless you add --precision float32"
 
 
 def export(
@@ -68,16 +77,17 @@ def export(
     Normalisation, views and temperature are inside; classes and preprocessing in the metadata (ONNX), or in the
     archive's extra file snellen.json (torch).
     out: by default model.onnx, model.pt2 or model.params beside the model. to: "torch" is a torch.export program.
-    views: 1, 2 or 6; by default as the model's recipe says. images: to compare on; noise where none are given.
+    views: 1, 2 or 6; by default the recipe's. images: to compare on; by default noise.
 
-    The bytes are loaded again and compared with `predict` on the same images before they get their name.
-    Raises RunError where they differ by more than 1e-4, and SnellenError where the needed packages are missing.
+    Before the file is written, its bytes are loaded and compared with snellen in float32, and with the labels of
+    `predict` in its default precision. Raises RunError if probabilities in float32 differ by more than 1e-4, and
+    SnellenError if the needed packages are missing.
     """
     if to not in SUFFIXES:
         raise SnellenError(
-            f'there is no export to "{to}".',
+            f'"{to}" is not a known format.',
             expected=", ".join(SUFFIXES),
-            do=did_you_mean(to, SUFFIXES, "name one of those"),
+            do=did_you_mean(to, SUFFIXES, "choose one of them"),
         )
     path = Path(out) if out is not None else _beside(model, SUFFIXES[to])
     files.check_target(path, STARTS[to] if path.suffix == SUFFIXES[to] else b"-", "such a model")
@@ -92,27 +102,30 @@ def export(
     program = _program(model, views)
     data, runner = _onnx(program, facts) if to == "onnx" else _torch(program, facts)
     wanted = probabilities(model, pixels, runtime.choose("float32", "cpu"), views=views)
-    # One image, then the others: the number of images must be free.
+    # First one image, then the others: the program must take any number.
     found = np.concatenate([runner(part) for part in (pixels[:1], pixels[1:]) if len(part)])
     difference = float(np.abs(found - wanted).max())
     if not difference <= TOLERANCE:
         raise RunError(
-            f"the exported program's probabilities differ by {difference:.1e} from snellen's own.",
+            f"the exported program's probabilities differ from snellen's in float32 by {difference:.1e}.",
             where=f"{path}, which was not written",
-            expected=f"{TOLERANCE:g} at most, on {len(pixels)} images",
+            expected=f"{TOLERANCE:g} or less, on {len(pixels)} images",
             do=f"export to another format ({' or '.join(SUFFIXES)}), or with other versions of the packages",
         )
+    place = place_of(model, None)
+    labels = probabilities(model, pixels, place, views=views).argmax(axis=1)
+    num_other = int((found.argmax(axis=1) != labels).sum())
     with files.replacing(path) as file:
         file.write(data)
     if on_progress:
         on_progress("export", len(pixels), len(pixels))
-    exported = Exported(path, difference, len(pixels))
+    exported = Exported(path, difference, len(pixels), num_other, str(place.dtype).removeprefix("torch."))
     log.info("%s", exported)
     return exported
 
 
 def _gluon(model: Classifier, path: Path) -> Exported:
-    """Weights only: classes, normalisation and temperature have no place in that format, so they are said."""
+    """Write the weights, and log classes and normalisation: the format has no place for them."""
     params = to_gluon(model.network, model.name)
     write_params(path, params)
     back = read_params(path)
@@ -125,7 +138,7 @@ def _gluon(model: Classifier, path: Path) -> Exported:
 
 
 class _FromPixels(nn.Module):
-    """What is exported: uint8 (N, H, W, 3) to probabilities."""
+    """The exported computation: uint8 (N, H, W, 3) to probabilities."""
 
     def __init__(self, model: Classifier, views: int):
         super().__init__()
@@ -143,7 +156,7 @@ def _program(model: Classifier, views: int) -> torch.export.ExportedProgram:
             _FromPixels(model, views).eval(), (example,), dynamic_shapes={"images": {0: torch.export.Dim("N")}}
         )
     for node in program.graph.nodes:
-        # Where each operation stood in the source, with the paths of this machine: nobody else's business.
+        # The lines of source that each operation came from hold paths of this machine.
         for key in ("stack_trace", "from_node", "source_fn_stack"):
             node.meta.pop(key, None)
     return program
@@ -171,7 +184,7 @@ def _onnx(program: torch.export.ExportedProgram, facts: dict[str, Any]) -> tuple
     assert written is not None, "torch.onnx.export(dynamo=True) returns the program"
     proto = written.model_proto
     graph = proto.graph
-    # The exporter's notes: names of Python classes, and shapes by symbols that change from process to process.
+    # The exporter's notes hold names of Python classes, and symbols that change from process to process.
     graph.ClearField("value_info")
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
@@ -202,7 +215,7 @@ def _torch(program: torch.export.ExportedProgram, facts: dict[str, Any]) -> tupl
 
 
 def _facts(model: Classifier, views: int) -> dict[str, Any]:
-    """What a user of the file must know, and where the model came from."""
+    """Return what a user of the file must know, and where the model came from."""
     height, width = model.size
     facts = {
         "classes": list(model.classes),
@@ -220,9 +233,9 @@ def _facts(model: Classifier, views: int) -> dict[str, Any]:
 
 
 def _some_pixels(model: Classifier, images: ImageSet | str | Path | None) -> np.ndarray:
-    """uint8 (n, H, W, 3): images from all over the set, or noise."""
+    """Return uint8 (n, H, W, 3): images spread over the set, or noise."""
     if images is None:
-        log.info("compared on noise; images of your own can be named with --data")
+        log.info("compared on noise; name prepared images with --data to compare on them")
         return runtime.random(0).integers(0, 256, (COMPARED, *model.size, 3), dtype=np.uint8)
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     check_fit(model, images)
@@ -239,7 +252,7 @@ def _beside(model: Run | Classifier | str | Path, suffix: str) -> Path:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch's exporters from warning of their own insides (deprecated calls between their parts, no torchvision).
+    """Silence the warnings of torch's exporters about themselves (deprecated calls, no torchvision).
 
     What matters to the user is whether the result computes the same, and that is measured.
     """
