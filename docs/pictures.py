@@ -1,20 +1,37 @@
-"""Draws the picture at the top of the README from a finished `snellen compete demo --out DIR`.
+"""Make the pictures of the README from a finished `snellen compete demo --out DIR`: demo.png, report.png, live.png.
 
 python docs/pictures.py DIR
+
+The last two are screenshots, taken with Chromium. Look at them before you commit them.
 """
 
+import json
+import shutil
+import signal
+import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from snellen import ImageSet, Run
+from snellen import ImageSet, Run, report
 from snellen.charts.figures import BLUE, ORANGE
 from snellen.prediction.predictions import Predictions
 
+HERE = Path(__file__).parent
+
 
 def main(folder: Path) -> None:
+    draw_demo(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        screenshot(report(folder / "run", folder / "data", out=Path(scratch) / "report.html"), "report.png")
+        screenshot_live(folder / "run", Path(scratch))
+
+
+def draw_demo(folder: Path) -> None:
     images = ImageSet.open(folder / "data").select("test")
     guesses = Predictions.open(folder / "predictions.csv")
     rows = Run.open(folder / "run").metrics
@@ -30,7 +47,7 @@ def main(folder: Path) -> None:
         left.text(start + side / 2 - 2, top + side + 1, label, ha="center", va="center", fontsize=7.5)
     left.imshow(sheet)
     left.set_axis_off()
-    left.set_title("the first test images, as submission.csv has them", fontsize=10)
+    left.set_title("the first test images, with the labels of submission.csv", fontsize=10)
 
     epochs = [row["epoch"] for row in rows]
     for split, colour, style in (("train", BLUE, "--"), ("valid", ORANGE, "-")):
@@ -39,8 +56,31 @@ def main(folder: Path) -> None:
     right.set(xlabel="epoch", ylabel="accuracy (%)")
     right.grid(alpha=0.3)
     right.legend()
-    right.set_title("while training", fontsize=10)
-    figure.savefig(Path(__file__).with_name("demo.png"))
+    right.set_title("during training", fontsize=10)
+    figure.savefig(HERE / "demo.png")
+
+
+def screenshot_live(run: Path, scratch: Path) -> None:
+    """Show what `snellen report RUN --live` makes of a run whose last three epochs are still to come."""
+    unfinished, page = scratch / "run", scratch / "live.html"
+    shutil.copytree(run, unfinished)
+    (unfinished / "model.safetensors").unlink()
+    rows = Run.open(run).metrics[:-3]
+    (unfinished / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    following = subprocess.Popen([sys.executable, "-m", "snellen", "report", unfinished, "--live", "--out", page])
+    while not page.exists():
+        time.sleep(0.2)
+    screenshot(page, "live.png")
+    following.send_signal(signal.SIGINT)
+    following.wait()
+
+
+def screenshot(page: Path, name: str) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        sys.exit("Chromium is not installed.")
+    command = [browser, "--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1000,900"]
+    subprocess.run([*command, f"--screenshot={HERE / name}", page.as_uri()], check=True, capture_output=True)
 
 
 if __name__ == "__main__":

@@ -1,75 +1,56 @@
-"""What a person sees while a command works, on stderr: a live view on a terminal, plain lines in a file or CI."""
+"""What a person sees during a command, on stderr: a live view on a terminal, plain lines in a file or CI."""
 
 import logging
-import math
 import os
 import re
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
-from snellen.charts.braille import Curve, draw_curves
+from snellen.charts.sparkline import sparkline
 from snellen.errors import RunError
 from snellen.runs.run import Epoch, Run
+from snellen.system.units import minutes, percent, size
 
-REDRAWS = 5  # a second: enough for a clock of seconds, and about 1% of a core
 EPOCH = re.compile(r"epoch (\d+)/(\d+)")  # the stage that `train` reports
+MOST_ROWS = 8  # of the table of epochs
+TRAIN, VALID = "dodger_blue1", "dark_orange"  # legible on black and on white
 
-# (heading, width, a column of metrics.jsonl): the widest of these tables that the terminal has room for.
-WIDE = (
-    ("epoch", 5, "epoch"),
-    ("train loss", 10, "train_loss"),
-    ("valid loss", 10, "valid_loss"),
-    ("train accuracy", 14, "train_accuracy"),
-    ("valid accuracy", 14, "valid_accuracy"),
-    ("images/s", 8, "images_per_second"),
-    ("time", 6, "seconds"),
+# (heading, column of metrics.jsonl, narrowest terminal that shows it)
+COLUMNS = (
+    ("epoch", "epoch", 0),
+    ("train loss", "train_loss", 60),
+    ("valid loss", "valid_loss", 60),
+    ("train accuracy", "train_accuracy", 0),
+    ("valid accuracy", "valid_accuracy", 0),
+    ("images/s", "images_per_second", 50),
+    ("time", "seconds", 40),
 )
-NARROW = (
-    ("epoch", 5, "epoch"),
-    ("loss", 6, "train_loss"),
-    ("train", 7, "train_accuracy"),
-    ("valid", 7, "valid_accuracy"),
-    ("time", 6, "seconds"),
-)
-LEAST = (NARROW[0], NARROW[2], NARROW[3])
-TRAIN, VALID = "dodger_blue1", "dark_orange"  # seen on black and on white; told apart by dashes too
-CURVE_HEIGHT = 6  # lines
 
 
 class Display:
-    """Shows messages, progress and epochs. Its methods `on_progress` and `on_epoch` are what the verbs take.
+    """Show messages, progress and epochs. The verbs take its methods `on_progress` and `on_epoch`.
 
-    runs: the folders that the command trains in. A training that goes on shows the epochs it did before.
+    runs: the folders that the command trains in. A resumed run shows its earlier epochs as well.
     """
 
     def __init__(self, *runs: str | Path) -> None:
-        # Asked of the stream, not of rich: FORCE_COLOR would make a live view of a log file. A notebook's "!command"
-        # has a terminal that cannot move up, and CI keeps every redraw as a line.
+        # Decided by the stream: with FORCE_COLOR rich would draw into a log file. A notebook's "!command" has a
+        # terminal that cannot move up, and CI keeps every redraw as a line.
         plain = {"CI", "JPY_PARENT_PID"} & os.environ.keys() or os.environ.get("TERM") in ("dumb", "unknown")
         self.live = sys.stderr.isatty() and not plain
         self.console = Console(stderr=True, highlight=False, force_terminal=self.live)
         self.runs = runs
         self.rows: list[Epoch] = []
-        self._epoch, self._epochs = 0, 0  # now, and of the training in all; 0 outside a training
-        self._stage, self._done, self._total = "", 0, 0
-        self._first = self._started = self._reported = 0.0
-        self._view = self._new_view()
-
-    def _new_view(self) -> Live:
-        """One for each stage: a view that is started again takes the lines above it for its own, and removes them."""
-        return Live(
-            console=self.console,
-            get_renderable=self._drawn,
-            refresh_per_second=REDRAWS,
-            transient=True,
-            redirect_stdout=False,  # results may go into a file while this is a terminal
-        )
+        self._stage, self._epoch, self._epochs = "", 0, 0  # epochs: 0 outside of a training
+        self._view: Live | None = None
+        self._bars = Progress()  # of the stage, and of all epochs during a training
+        self._before = 0  # images of the earlier epochs
 
     def __enter__(self) -> "Display":
         self._handler = _Handler(self)
@@ -84,20 +65,21 @@ class Display:
         self._end()
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
-        """Images (bytes of a download) done of all; only numbers are kept here, drawing has its own pace."""
-        now = time.perf_counter()
+        """Take what is done of a stage, in images, or in bytes of a download. The view is redrawn at its own pace."""
         if stage != self._stage:
-            self._begin(stage)
-            # The rate counts from the first report on: what came before it was not this stage's work.
-            self._first, self._started = done, now
-        self._done, self._total, self._reported = done, total, now
+            self._begin(stage, done, total)
+        if self._view:
+            stage_bar, *training_bar = self._bars.task_ids
+            self._bars.update(stage_bar, completed=done, total=total or None)
+            for bar in training_bar:
+                self._bars.update(bar, completed=self._before + done)
         if done >= total > 0 and not self._epoch:
             self._end()
 
     def on_epoch(self, row: Epoch) -> None:
-        """A row of the table, or a line."""
+        """Add a row to the table, or print a line."""
         self.rows.append(row)
-        if not self._view.is_started:
+        if not self._view:
             self.line(self._epoch_line(row))
         if row["epoch"] == self._epochs:
             self._end()
@@ -105,27 +87,48 @@ class Display:
     def line(self, text: str, style: str = "") -> None:
         self.console.print(Text(text, style=style), soft_wrap=True)
 
-    def _begin(self, stage: str) -> None:
+    def _begin(self, stage: str, done: int, total: int) -> None:
         found = EPOCH.fullmatch(stage)
         epoch, epochs = (int(found[1]), int(found[2])) if found else (0, 0)
         if not (self._epoch and epoch == self._epoch + 1 and epochs == self._epochs):
             self._end()
             self.rows = self._earlier_rows(epoch - 1)
         self._stage, self._epoch, self._epochs = stage, epoch, epochs
-        if self.live and not self._view.is_started:
-            self._view = self._new_view()
-            self._view.start()
+        if not self.live:
+            return
+        if self._view:
+            bar = self._bars.tasks[0]
+            self._before += int(bar.total or 0)
+            self._bars.reset(bar.id, description=stage, completed=done, total=total)  # a last epoch may be shorter
+            return
+        self._bars = _bars(self.console)
+        show, unit = (size, "") if stage == "download" else ("{:,.0f}".format, " images")
+        # A bar begins at what is already done, so that only the work of this command counts for the rate.
+        self._before = max(0, epoch - 1) * total
+        self._bars.add_task(stage, total=total or None, completed=done, show=show, unit=unit)
+        if epochs > 1:
+            self._bars.add_task("all epochs", total=epochs * total, completed=self._before + done, show=None)
+        # A new view for each stage: one that is started again would take the lines above it for its own.
+        self._view = Live(
+            console=self.console,
+            get_renderable=self._drawn,
+            refresh_per_second=5,
+            transient=True,
+            redirect_stdout=False,  # results may go into a file
+        )
+        self._view.start()
 
     def _end(self) -> None:
-        """Take the live view away; of a training its table and curve stay."""
-        if self._view.is_started:
+        """Remove the live view; the table of a training stays."""
+        if self._view:
             self._view.stop()
+            self._view = None
             if self._epoch and self.rows:
-                self.console.print(Group(*self._epoch_table()))
+                self.console.print(self._epoch_table())
         self._stage, self._epoch = "", 0
 
     def _earlier_rows(self, num: int) -> list[Epoch]:
-        """What the interrupted run among `self.runs` wrote of its first `num` epochs."""
+        """Return the first `num` epochs of the unfinished run among `self.runs`."""
         for folder in self.runs if num > 0 else ():
             try:
                 run = Run.open(folder)
@@ -135,99 +138,73 @@ class Display:
                 continue
         return []
 
-    def _rate(self) -> float:
-        """Images a second in this stage; 0 where it is not known yet."""
-        if self._done > self._first and self._reported > self._started:
-            return (self._done - self._first) / (self._reported - self._started)
-        return self.rows[-1]["images_per_second"] if self.rows else 0.0
-
-    def _left(self) -> tuple[float, float]:
-        """Seconds that this stage, and the whole training, still take at this rate."""
-        rate = self._rate()
-        stage = max(0.0, (self._total - self._done) / rate - (time.perf_counter() - self._reported))
-        scoring = self.rows[-1]["seconds"] - self.rows[-1]["train_seconds"] if self.rows else 0.0
-        epochs_left = self._epochs - self._epoch
-        return stage, stage + scoring + epochs_left * (self._total / rate + scoring)
-
     def _epoch_line(self, row: Epoch) -> str:
         total = f"/{self._epochs}" if self._epochs else ""
         line = f"  epoch {row['epoch']:>3}{total}  train loss {row['train_loss']:.4f}"
         line += f"  train {_cell('train_accuracy', row):>7}"
         if "valid_accuracy" in row:
             line += f"  valid {_cell('valid_accuracy', row):>7}"
-        line += f"  {_cell('images_per_second', row)} images/s  {duration(row['seconds'])}"
+        line += f"  {_cell('images_per_second', row)} images/s  {minutes(row['seconds'])}"
         if row["epoch"] < self._epochs:
-            line += f"  {duration((self._epochs - row['epoch']) * row['seconds'])} left"
+            line += f"  {minutes((self._epochs - row['epoch']) * row['seconds'])} left"
         return line
 
-    # What the live view draws, in a thread of its own: it reads the numbers above and changes none.
+    # Drawn by the view in a thread of its own, which reads the rows and changes nothing.
 
     def _drawn(self) -> RenderableType:
-        if self._epoch:
-            return Group(*self._epoch_table(), *self._epoch_progress())
-        return self._stage_progress()
+        return Group(self._epoch_table(), self._bars) if self._epoch and self.rows else self._bars
 
-    def _stage_progress(self) -> Text:
-        unit, scale = ("MB", 10**6) if self._stage == "download" else ("images", 1)
-        parts = [self._stage, f"{self._done / scale:,.0f}"]
-        if self._total:
-            parts[-1] += f"/{self._total / scale:,.0f}"
-        parts[-1] += f" {unit}"
-        if rate := self._rate():
-            parts.append(f"{rate / scale:,.0f} {unit}/s")
-            if self._total:
-                parts.append(f"{_countdown(self._left()[0])} left")
-        return Text(_fitting(parts, self.console.width), no_wrap=True, overflow="ellipsis")
-
-    def _epoch_progress(self) -> list[Text]:
-        share = self._done / max(1, self._total)
-        width = self.console.width - len(self._stage) - 8
-        filled = round(share * width)
-        full, empty = ("#", "-") if self._is_ascii else ("━", "─")
-        bar = Text.assemble(f"{self._stage} ", (full * filled, "green"), (empty * (width - filled), "bright_black"))
-        bar.append(f"{math.floor(100 * share):5}%")
-        if self._done >= self._total:
-            parts = ["scoring and saving"]
-        elif rate := self._rate():
-            epoch, run = self._left()
-            parts = [f"{rate:,.0f} images/s", f"{_countdown(epoch)} left, {_countdown(run)} in all"]
-            if self.console.width > 60:
-                parts = [f"{self._done:,}/{self._total:,} images", *parts]
-        else:
-            parts = [f"{self._done:,}/{self._total:,} images"]
-        return [bar, Text(_fitting(parts, self.console.width), no_wrap=True, overflow="ellipsis")]
-
-    def _epoch_table(self) -> list[Text]:
-        """The last epochs, as many as there is room for, with the best one in bold, and the curve of all."""
-        if not self.rows:
-            return []
-        curve = self._curve()
-        rows = self.rows[-max(1, min(8, self.console.height - len(curve) - 4)) :]
-        known = [[column for column in table if column[2] in rows[-1]] for table in (WIDE, NARROW, LEAST)]
-        columns = next((table for table in known if _width(table) <= self.console.width), known[-1])
-        lines = [Text("  ".join(f"{heading:>{width}}" for heading, width, _ in columns), "bright_black", no_wrap=True)]
+    def _epoch_table(self) -> RenderableType:
+        """Draw the last epochs, the best one in bold, and the accuracies of all."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
+        columns = [(name, key) for name, key, width in COLUMNS if key in self.rows[-1] and width <= self.console.width]
+        for heading, _ in columns:
+            table.add_column(heading, justify="right")
         best = max(self.rows, key=lambda row: row.get("valid_accuracy", 0.0))
-        for row in rows:
+        for row in self.rows[-max(1, min(MOST_ROWS, self.console.height - 8)) :]:
             style = "bold" if row is best and "valid_accuracy" in row else ""
-            cells = (f"{_cell(name, row):>{width}}" for _, width, name in columns)
-            lines.append(Text("  ".join(cells), style, no_wrap=True))
-        return lines + curve
+            table.add_row(*(_cell(key, row) for _, key in columns), style=style)
+        return Group(table, *self._curves())
 
-    def _curve(self) -> list[Text]:
-        """Accuracy by epoch, or nothing where there is no room or no line to draw yet."""
-        width = min(self.console.width, 100)
-        if len(self.rows) < 2 or width < 30 or self.console.height < CURVE_HEIGHT + 10 or self._is_ascii:
-            return []
+    def _curves(self) -> list[Text]:
+        """Draw the accuracies by epoch, one line each, on the same scale."""
         curves = [
-            Curve(name, colour, name == "train", [(row["epoch"], row[f"{name}_accuracy"]) for row in self.rows])
-            for name, colour in (("train", TRAIN), ("valid", VALID))
-            if f"{name}_accuracy" in self.rows[-1]
+            (split, colour, [row[f"{split}_accuracy"] for row in self.rows])
+            for split, colour in (("train", TRAIN), ("valid", VALID))
+            if f"{split}_accuracy" in self.rows[-1]
         ]
-        return draw_curves(curves, "accuracy", right=max(2, self._epochs), width=width, height=CURVE_HEIGHT)
+        if len(self.rows) < 2 or self.console.options.ascii_only:
+            return []
+        values = [value for _, _, curve in curves for value in curve]
+        width = self.console.width - len("train accuracy ")
+        return [
+            Text(f"{split} accuracy {sparkline(curve, min(values), max(values), width)}", colour, no_wrap=True)
+            for split, colour, curve in curves
+        ]
 
-    @property
-    def _is_ascii(self) -> bool:
-        return not self.console.encoding.lower().startswith("utf")
+
+class _Amount(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        show = task.fields["show"]
+        text = (show(task.completed) + (f" of {show(task.total)}" if task.total else "")) if show else ""
+        return Text(text, justify="right", no_wrap=True)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        show = task.fields["show"]
+        text = f"{show(task.speed)}{task.fields['unit']}/s" if show and task.speed else ""
+        return Text(text, justify="right", no_wrap=True)
+
+
+def _bars(console: Console) -> Progress:
+    """Make the bars of a stage; a narrow terminal has room for less."""
+    columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn(bar_width=None)]
+    columns += [_Amount()] if console.width >= 50 else []
+    columns += [_Rate()] if console.width >= 70 else []
+    columns += [TimeRemainingColumn(), TextColumn("left")]
+    # Steps may take long, and the time left should count the scoring between epochs: a rate is that of five minutes.
+    return Progress(*columns, console=console, expand=True, speed_estimate_period=300)
 
 
 class _Handler(logging.Handler):
@@ -247,33 +224,7 @@ class _Handler(logging.Handler):
 def _cell(name: str, row: Epoch) -> str:
     value = row[name]
     if name.endswith("accuracy"):
-        return f"{100 * value:.2f}%"
+        return percent(value)
     if name.endswith("loss"):
         return f"{value:.4f}" if value < 10 else f"{value:.4g}"
-    return {"seconds": duration, "images_per_second": "{:,.0f}".format}.get(name, str)(value)
-
-
-def _width(columns: Sequence[tuple[str, int, str]]) -> int:
-    return sum(width for _, width, _ in columns) + 2 * (len(columns) - 1)
-
-
-def _fitting(parts: Sequence[str], width: int) -> str:
-    """The parts in a line; where it is too narrow the second ones go first: what is worked on and the time stay."""
-    parts = list(parts)
-    while len("  ".join(parts)) > width and len(parts) > 2:
-        del parts[1]
-    return "  ".join(parts)
-
-
-def _countdown(seconds: float) -> str:
-    return duration(seconds) if seconds >= 10 else f"{seconds:.0f}s"
-
-
-def duration(seconds: float) -> str:
-    """For people: 8.1s, 2m 05s, 1h 40m."""
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    return f"{whole // 60}m {whole % 60:02}s" if whole < 3600 else f"{whole // 3600}h {whole % 3600 // 60:02}m"
+    return {"seconds": minutes, "images_per_second": "{:,.0f}".format}.get(name, str)(value)

@@ -115,7 +115,7 @@ def _unfinished(run: Run, notice: str, reload_seconds: int = 0) -> str:
         "unfinished.html",
         notices=[notice],
         reload_seconds=reload_seconds,
-        images=f"Images: {run.about.get('data', 'unknown')}",
+        images=f"Images: {run.about.get('data', 'unknown')}.",
         **run_page.heading(run),
         **run_page.progress(run),
         **run_page.training(run),

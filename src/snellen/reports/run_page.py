@@ -36,7 +36,6 @@ def progress(run: Run) -> dict[str, Any]:
     if rows:
         recent = [row["seconds"] for row in rows[-RECENT:]]
         written = time.localtime((run.folder / "metrics.jsonl").stat().st_mtime)
-        facts.append(("time so far", minutes(sum(row["seconds"] for row in rows))))
         if len(rows) < num_epochs:
             facts.append(("time left", f"about {minutes((num_epochs - len(rows)) * sum(recent) / len(recent))}"))
         facts.append(("last epoch ended", time.strftime("%Y-%m-%d %H:%M:%S", written)))
