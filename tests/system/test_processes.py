@@ -23,8 +23,9 @@ from snellen.prediction.predictions import Predictions
 from snellen.prediction.probabilities import probabilities
 from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.recipe import Recipe
-from snellen.runs.run import Run, locked
+from snellen.runs.run import Run
 from snellen.system import processes
+from snellen.system.folders import locked
 from snellen.system.launch import count_devices
 from snellen.system.runtime import choose, seed_torch
 from snellen.training.cross_validate import cross_validate

@@ -135,11 +135,6 @@ def once(function: Callable, *arguments: Any, **named: Any) -> None:
         function(*arguments, **named)
 
 
-def in_first(context: contextlib.AbstractContextManager) -> contextlib.AbstractContextManager:
-    """Return `context` in the first process, one that does nothing in the others."""
-    return context if rank() == 0 else contextlib.nullcontext()
-
-
 def part_of(num: int) -> tuple[int, int]:
     """Return (start, stop), the rows out of `num` that this process computes; every row belongs to one process."""
     return num * rank() // size(), num * (rank() + 1) // size()
