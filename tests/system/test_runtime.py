@@ -61,6 +61,31 @@ def test_auto_says_what_it_chose_and_why():
 
 
 @pytest.mark.parametrize(
+    ("cpuinfo", "features"),
+    [
+        (
+            "processor: 0\nflags\t\t: fpu sse2 avx512_bf16\n\nprocessor: 1\nflags\t\t: fpu sse2 avx512_bf16\n",
+            {"avx512_bf16"},
+        ),
+        ("flags : fpu amx_bf16 amx_tile\n", {"amx_tile"}),
+        ("Features\t: fp asimd i8mm bf16\nCPU part: 0xd40\n", {"bf16"}),
+        ("flags : fpu sse2\nbugs : bf16\n", set()),
+    ],
+)
+def test_bfloat16_is_known_from_the_processors_features(tmp_path, cpuinfo, features):
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert runtime.processor_features(tmp_path / "cpuinfo") & runtime.BFLOAT16.keys() == features
+
+
+def test_linux_and_torch_agree_on_bfloat16():
+    """Torch's detection stands in on systems without /proc; on this one both can be read."""
+    if not hasattr(torch.cpu, "get_capabilities") or sys.platform != "linux":
+        pytest.skip("only one of the two is here")
+    detected = {name for name, value in torch.cpu.get_capabilities().items() if value is True}
+    assert runtime.processor_features() & runtime.BFLOAT16.keys() == detected & runtime.BFLOAT16.keys()
+
+
+@pytest.mark.parametrize(
     "device", ["nonsense", "", "cpu:x", "CPU", "meta", "cuda:99", "vulkan", "hpu", "xla", "opengl", "privateuseone"]
 )
 def test_a_device_that_cannot_be_used_is_refused_by_name(device):

@@ -17,6 +17,12 @@ import torch
 
 from snellen.errors import OutOfMemoryError, RunError, did_you_mean
 
+# Instruction sets with bfloat16 dot products, the fastest first; the names are Linux's and torch's.
+BFLOAT16 = {
+    "amx_tile": "AMX tiles",
+    "avx512_bf16": "AVX-512 bfloat16 dot products",
+    "bf16": "bfloat16 instructions",
+}
 # What a random draw is for: part of its key (see `random`), so that no two draws share numbers.
 ORDER, CHANGES, FIRST_FLIP = 1, 2, 3
 INITIAL_WEIGHTS, WHITENING_SAMPLE = 11, 12
@@ -118,22 +124,23 @@ def _fast_bfloat16(device: torch.device) -> tuple[bool, str]:
         return major >= 8, f"compute capability {major}.{minor}, bfloat16 units from 8.0"
     if device.type == "mps":
         return False, "bfloat16 is not faster there"
-    if getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)():
-        return True, "the processor has AMX tiles"
-    if getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)():
-        return True, "the processor has AVX-512 bfloat16 dot products"
-    if platform.machine().lower() in ("arm64", "aarch64") and _arm_has_bf16():
-        return True, "the processor has bfloat16 instructions"
+    for feature, words in BFLOAT16.items():
+        if feature in processor_features():
+            return True, f"the processor has {words}"
     return False, "the processor has no bfloat16 dot products"
 
 
 @cache
-def _arm_has_bf16() -> bool:
+def processor_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """Return the names of the processor's instruction sets, as Linux has them; elsewhere those that torch detects."""
     try:
-        with open("/proc/cpuinfo") as file:
-            return " bf16" in file.read()
+        lines = cpuinfo.read_text().splitlines()
     except OSError:
-        return False
+        detected: dict = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch do not have it
+        # Apple's processors have bf16 as well, but nobody measured whether it is faster there.
+        return frozenset(name for name, value in detected.items() if value is True) - {"bf16"}
+    names = [line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))]
+    return frozenset().union(*names)
 
 
 def _name(dtype: torch.dtype) -> str:
