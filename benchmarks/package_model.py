@@ -17,7 +17,7 @@ from snellen.prediction import calibrate
 from snellen.prediction.evaluate import describe_accuracy, evaluate, score
 from snellen.prediction.probabilities import familiarity, features, logits
 from snellen.runs.recipe import show_value
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 
 JPEG = "The images had passed through JPEG at quality 75 once, so this compares with no accuracy on the originals."
 
@@ -61,7 +61,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     model, images = load_model(arguments.run), ImageSet.open(arguments.data)
-    valid, place = images.select("valid"), runtime.choose()
+    valid, place = images.select("valid"), choose_runtime()
     by_views = {views: evaluate(model, images, views=views) for views in (1, 2, 6)}
     shown = by_views[model.about["recipe"]["views"]]
     raw = logits(model, valid, place)

@@ -16,7 +16,7 @@ import torch
 
 from snellen import ImageSet, load_model
 from snellen.prediction.probabilities import logits, mean_logits
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 
 
 def plain_logits(model, pixels: np.ndarray, views: int) -> np.ndarray:
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=5000)
     arguments = parser.parse_args()
 
-    place = runtime.choose()
+    place = choose_runtime()
     model = load_model(arguments.model)
     stored = ImageSet.open(arguments.data).pixels()
     pixels = np.concatenate([stored] * -(-arguments.images // len(stored)))[: arguments.images]

@@ -16,12 +16,12 @@ from snellen.models.classifier import build_model
 from snellen.models.model_file import load_model
 from snellen.prediction.evaluate import evaluate
 from snellen.runs.recipe import Recipe
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 from snellen.training import averaging
 from snellen.training.train import train
 
 RECIPE = Recipe(model="cifar_resnet8_v1", epochs=3, batch_size=10, peak_lr=0.1, precision="float32")
-PLACE = runtime.choose("float32", "cpu")
+PLACE = choose_runtime("float32", "cpu")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from snellen.cli.commands import main
 from snellen.errors import RunError
 from snellen.runs.presets import CURVES, CURVES_IMAGES, PRESETS
 from snellen.runs.run import Run
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 from snellen.training import budget
 from snellen.training.budget import Pace, Work, choose_recipe, plan
 from snellen.training.job import Job
@@ -88,7 +88,7 @@ def test_the_plan_fills_the_budget_at_the_measured_pace(images):
 def test_what_is_measured_is_the_training_itself(images):
     """Its steps change the weights as those of a training do."""
     recipe = replace(SMOKE, ema=0.9, mixup=1.0, precision="float64").lasting(budget.MOST_EPOCHS)
-    job = Job(recipe, images.select("train"), None, runtime.choose("float64", "cpu"))
+    job = Job(recipe, images.select("train"), None, choose_runtime("float64", "cpu"))
     measured, trained = (first_model(job).train() for _ in range(2))
     seconds = list(itertools.islice(budget.step_seconds(job, measured, clock=ticking(1.0)), 3))
     assert seconds == pytest.approx([1 / 100] * 3)
@@ -103,7 +103,7 @@ def test_what_is_measured_is_the_training_itself(images):
 def test_a_measured_phase_begins_where_it_is_in_the_training(images):
     """At the share where the whitening bias no longer trains, its gradient is not computed."""
     recipe = replace(SMOKE, whiten_bias_share=0.5).lasting(budget.MOST_EPOCHS)
-    job = Job(recipe, images.select("train"), None, runtime.choose("float32", "cpu"))
+    job = Job(recipe, images.select("train"), None, choose_runtime("float32", "cpu"))
     model = first_model(job).train()
     bias = model.network.features[0].bias
     for start, trains in ((0.25, True), (0.5, False)):

@@ -13,7 +13,8 @@ from snellen.errors import DataError
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.prediction.probabilities import probabilities
-from snellen.system import files, runtime
+from snellen.system import files
+from snellen.system.device import Runtime
 from snellen.system.progress import Progress
 
 log = logging.getLogger("snellen")
@@ -24,7 +25,7 @@ PART = 100_000  # images whose probabilities are written at once, where there ar
 def in_parts(
     model: Classifier,
     images: ImageSet,
-    place: runtime.Runtime,
+    place: Runtime,
     folder: Path | None,
     *,
     views: int | None = None,
@@ -60,7 +61,7 @@ def in_parts(
     return np.memmap(values, np.float32, "r", shape=(num, len(model.classes))).view(np.ndarray)
 
 
-def _key(model: Classifier, images: ImageSet, place: runtime.Runtime, views: int | None) -> str:
+def _key(model: Classifier, images: ImageSet, place: Runtime, views: int | None) -> str:
     """What decides every bit of the probabilities, as far as it can be known."""
     facts = [__version__, model.about, images.fingerprint, views, PART, place.why]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())

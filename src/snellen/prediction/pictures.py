@@ -17,7 +17,8 @@ from snellen.prediction.predictions import PREFIX
 from snellen.prediction.probabilities import familiarity, features, probabilities
 from snellen.sources.decode import UnreadablePicture, decode, is_picture
 from snellen.sources.rows import natural_key
-from snellen.system import files, runtime
+from snellen.system import files
+from snellen.system.device import Runtime
 from snellen.system.progress import Progress
 
 COLUMNS = ("name", "label", "probability", "strangeness", "problem")
@@ -48,7 +49,7 @@ class Classified:
 def classify(
     model: Classifier,
     pictures: Sequence[tuple[str, bytes | Path]],
-    place: runtime.Runtime,
+    place: Runtime,
     *,
     views: int | None = None,
     on_progress: Progress | None = None,

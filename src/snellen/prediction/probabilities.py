@@ -12,7 +12,8 @@ from snellen.errors import DataError, DivergedError
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, as_input
 from snellen.prediction import calibrate
-from snellen.system import processes, runtime
+from snellen.system import processes
+from snellen.system.device import Runtime
 from snellen.system.progress import Progress
 
 VIEWS = (1, 2, 6)  # see `mean_logits`
@@ -22,7 +23,7 @@ PIECE = {"cpu": 500, "cuda": 4096, "mps": 1024}  # images at a time: pieces that
 def probabilities(
     model: Classifier,
     images: ImageSet | np.ndarray,
-    place: runtime.Runtime,
+    place: Runtime,
     *,
     views: int | None = None,
     on_progress: Progress | None = None,
@@ -41,7 +42,7 @@ def probabilities(
 def logits(
     model: Classifier,
     images: ImageSet | np.ndarray,
-    place: runtime.Runtime,
+    place: Runtime,
     *,
     views: int | None = None,
     on_progress: Progress | None = None,
@@ -76,7 +77,7 @@ def _not_finite(model: Classifier, what: str) -> DivergedError:
 
 
 @torch.no_grad()
-def features(model: Classifier, images: ImageSet | np.ndarray, place: runtime.Runtime) -> np.ndarray:
+def features(model: Classifier, images: ImageSet | np.ndarray, place: Runtime) -> np.ndarray:
     """Return float32 (N, D): the input of the last layer for each image, without views."""
     found = np.zeros((len(images), len(model.feature_mean)), dtype=np.float32)
     with evaluating(model, place):
@@ -94,7 +95,7 @@ def familiarity(model: Classifier, seen: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def evaluating(model: Classifier, place: runtime.Runtime) -> Iterator[None]:
+def evaluating(model: Classifier, place: Runtime) -> Iterator[None]:
     """Put the model on its device, and for the block in evaluation mode."""
     was_training = model.training
     model.to_device(place.device, place.weights).eval()
@@ -104,7 +105,7 @@ def evaluating(model: Classifier, place: runtime.Runtime) -> Iterator[None]:
         model.train(was_training)
 
 
-def _pieces(images: ImageSet | np.ndarray, place: runtime.Runtime) -> Iterator[tuple[int, int, Tensor]]:
+def _pieces(images: ImageSet | np.ndarray, place: Runtime) -> Iterator[tuple[int, int, Tensor]]:
     """Yield (start, stop, float (stop - start, 3, H, W) in [0, 1] on the device) of the rows of this process.
 
     Only one piece is in memory at a time.

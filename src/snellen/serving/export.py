@@ -24,7 +24,8 @@ from snellen.models.gluon_names import to_gluon
 from snellen.prediction.opening import check_fit, opened, place_of
 from snellen.prediction.probabilities import mean_logits, probabilities, views_of
 from snellen.runs.run import Run
-from snellen.system import files, runtime
+from snellen.system import files, randomness
+from snellen.system.device import choose_runtime
 from snellen.system.progress import Progress
 
 log = logging.getLogger("snellen")
@@ -101,7 +102,7 @@ def export(
     facts = _facts(model, views)
     program = _program(model, views)
     data, runner = _onnx(program, facts) if to == "onnx" else _torch(program, facts)
-    wanted = probabilities(model, pixels, runtime.choose("float32", "cpu"), views=views)
+    wanted = probabilities(model, pixels, choose_runtime("float32", "cpu"), views=views)
     # First one image, then the others: the program must take any number.
     found = np.concatenate([runner(part) for part in (pixels[:1], pixels[1:]) if len(part)])
     difference = float(np.abs(found - wanted).max())
@@ -236,7 +237,7 @@ def _some_pixels(model: Classifier, images: ImageSet | str | Path | None) -> np.
     """Return uint8 (n, H, W, 3): images spread over the set, or noise."""
     if images is None:
         log.info("compared on noise; name prepared images with --data to compare on them")
-        return runtime.random(0).integers(0, 256, (COMPARED, *model.size, 3), dtype=np.uint8)
+        return randomness.random(0).integers(0, 256, (COMPARED, *model.size, 3), dtype=np.uint8)
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     check_fit(model, images)
     chosen = np.linspace(0, len(images) - 1, min(COMPARED, len(images))).astype(np.int64)

@@ -23,7 +23,7 @@ from snellen.models.classifier import Classifier
 from snellen.prediction.opening import opened, place_of
 from snellen.prediction.pictures import classify
 from snellen.runs.run import Run
-from snellen.system import runtime
+from snellen.system.device import Runtime
 
 log = logging.getLogger("snellen")
 
@@ -127,7 +127,7 @@ async def _run(server: Any, sock: socket.socket) -> None:
     await server.serve(sockets=[sock])
 
 
-def _check_output(model: Classifier, place: runtime.Runtime, views: int | None, name: str) -> None:
+def _check_output(model: Classifier, place: Runtime, views: int | None, name: str) -> None:
     """Classify a blank picture, which also prepares everything for the first visitor.
 
     Raises RunError if the probabilities are not finite.

@@ -12,7 +12,8 @@ from snellen.models.classifier import Classifier
 from snellen.prediction.pictures import Classified, classify
 from snellen.sources.decode import MAX_PIXELS, TooManyPixels, UnreadablePicture
 from snellen.sources.header import read_header
-from snellen.system import runtime
+from snellen.system.device import Runtime
+from snellen.system.memory import return_freed_memory
 from snellen.system.units import size
 
 MAX_WAITING = 32  # pictures that wait for the one that is being classified
@@ -48,7 +49,7 @@ class Service:
     def __init__(
         self,
         model: Classifier,
-        place: runtime.Runtime,
+        place: Runtime,
         *,
         views: int | None,
         max_bytes: int,
@@ -113,7 +114,7 @@ class Service:
             raise Refused(500, problem.what, expected=problem.expected or None, do=problem.do or None) from None
         finally:
             if memory > LARGE:
-                runtime.return_freed_memory()
+                return_freed_memory()
         if found.probabilities is None:
             raise _unreadable(found.problem)
         if not np.isfinite(found.probabilities).all():

@@ -13,7 +13,8 @@ from torch import nn
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, as_input
 from snellen.runs.recipe import Recipe
-from snellen.system import processes, runtime
+from snellen.system import processes
+from snellen.system.device import Runtime
 
 MOST_IMAGES = 10_000  # to compute statistics from
 PIECE = 500  # images normalised together, about
@@ -43,7 +44,7 @@ def after_step(average: nn.Module, model: nn.Module, recipe: Recipe, step: int) 
 
 @torch.no_grad()
 def after_epoch(
-    average: Classifier, model: Classifier, recipe: Recipe, epoch: int, images: ImageSet, place: runtime.Runtime
+    average: Classifier, model: Classifier, recipe: Recipe, epoch: int, images: ImageSet, place: Runtime
 ) -> None:
     """Make `average` the mean of the models at the end of the last epochs so far; before those, a copy of the model.
 
@@ -64,7 +65,7 @@ def after_epoch(
         _compute_statistics(average, recipe, images, place)
 
 
-def _compute_statistics(model: Classifier, recipe: Recipe, images: ImageSet, place: runtime.Runtime) -> None:
+def _compute_statistics(model: Classifier, recipe: Recipe, images: ImageSet, place: Runtime) -> None:
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     momentum = [norm.momentum for norm in norms]
     sample = images.take(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(np.int64))

@@ -20,7 +20,8 @@ from snellen.runs.cross_validation import fold_folder
 from snellen.runs.presets import CURVES, CURVES_IMAGES, CURVES_VALID, DEFAULT, PRESETS
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Run
-from snellen.system import processes, runtime
+from snellen.system import processes
+from snellen.system.device import choose_runtime
 from snellen.system.units import minutes
 from snellen.training.job import Job
 from snellen.training.loader import Batches
@@ -188,7 +189,7 @@ def measure(
     train: ImageSet, recipe: Recipe, device: str | None, seconds: float, clock: Clock = time.perf_counter
 ) -> Pace:
     """Train for about `seconds` in each phase of the recipe, then classify a few images."""
-    place = runtime.choose(recipe.precision, device)
+    place = choose_runtime(recipe.precision, device)
     job = Job(recipe.lasting(MOST_EPOCHS), train, None, place)
     model = build_model(recipe, train).to_device(place.device, place.weights).train()
     # A phase ends when the cost of a step changes: images grow, layers stop training.

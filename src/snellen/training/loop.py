@@ -14,7 +14,8 @@ from snellen.prediction.evaluate import score
 from snellen.prediction.probabilities import familiarity, features, logits, probabilities
 from snellen.runs.run import Epoch
 from snellen.system import processes
-from snellen.system.runtime import STEP_NOISE, peak_memory, seed_torch
+from snellen.system.memory import peak_memory
+from snellen.system.randomness import STEP_NOISE, seed_torch
 from snellen.training import averaging
 from snellen.training.init import start_from
 from snellen.training.job import Job
