@@ -61,12 +61,12 @@ def main() -> None:
     arguments = parser.parse_args()
 
     model, images = load_model(arguments.run), ImageSet.open(arguments.data)
-    valid, place = images.select("valid"), choose_runtime()
+    valid, runtime = images.select("valid"), choose_runtime()
     by_views = {views: evaluate(model, images, views=views) for views in (1, 2, 6)}
     shown = by_views[model.about["recipe"]["views"]]
-    raw = logits(model, valid, place)
+    raw = logits(model, valid, runtime)
     found = calibration(raw, valid.labels)
-    known = familiarity(model, features(model, valid, place))
+    known = familiarity(model, features(model, valid, runtime))
     alarms = false_alarms(known, valid.labels)
     written = ("format", "snellen", "model", "classes", "size", "normalisation")
     about = {k: v for k, v in model.about.items() if k not in written}

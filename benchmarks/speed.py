@@ -29,20 +29,20 @@ from snellen.training.job import Job
 
 def train_rate(images: ImageSet, recipe: Recipe, num_batches: int) -> float:
     """Images per second of the steps of train.py, loading and augmentation included."""
-    place = choose_runtime(recipe.precision)
-    model = build_model(recipe, images).to_device(place.device).train()
-    job = Job(recipe.lasting(MOST_EPOCHS), images, None, place)
+    runtime = choose_runtime(recipe.precision)
+    model = build_model(recipe, images).to_device(runtime.device).train()
+    job = Job(recipe.lasting(MOST_EPOCHS), images, None, runtime)
     return 1 / statistics.median(itertools.islice(step_seconds(job, model), num_batches))
 
 
 def predict_rate(images: ImageSet, recipe: Recipe, num_images: int) -> float:
     """Images per second of the one path to a prediction."""
-    place = choose_runtime(recipe.precision)
+    runtime = choose_runtime(recipe.precision)
     model = build_model(recipe, images)
     few = images.take(range(min(num_images, len(images))))
-    probabilities(model, few.take(range(min(500, len(few)))), place)  # warms up
+    probabilities(model, few.take(range(min(500, len(few)))), runtime)  # warms up
     started = time.perf_counter()
-    probabilities(model, few, place)
+    probabilities(model, few, runtime)
     return len(few) / (time.perf_counter() - started)
 
 

@@ -75,11 +75,11 @@ def test_more_pictures_than_one_chunk_keep_their_order(run):
 
 def test_familiar_pictures_are_seldom_strange_and_others_often(run, world):
     model = load_model(run.folder)
-    place = choose_runtime(device="cpu")
+    runtime = choose_runtime(device="cpu")
     known = [(id, pixels) for (split, id), pixels in world.pixels.items() if split == "train"]
-    strange = [picture.is_strange for picture in classify(model, known, place)]
+    strange = [picture.is_strange for picture in classify(model, known, runtime)]
     assert np.mean(strange) < 0.3
-    assert np.isfinite([picture.strangeness for picture in classify(model, known, place)]).all()
+    assert np.isfinite([picture.strangeness for picture in classify(model, known, runtime)]).all()
 
 
 def test_command_prints_a_line_for_each_and_writes_csv_and_json(run, folder, tmp_path):

@@ -23,8 +23,8 @@ def opened(model: Run | Classifier | str | Path) -> Classifier:
     return load_model(model.folder if isinstance(model, Run) else model)
 
 
-def place_of(model: Classifier, device: str | None, precision: str | None = None) -> Runtime:
-    """Return where a model computes, in this precision or by default in that of its recipe.
+def runtime_of(model: Classifier, device: str | None, precision: str | None = None) -> Runtime:
+    """Return what a model computes with: in this precision, or by default in that of its recipe.
 
     Raises RecipeError for a precision that recipes do not know.
     """

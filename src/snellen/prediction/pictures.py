@@ -49,14 +49,14 @@ class Classified:
 def classify(
     model: Classifier,
     pictures: Sequence[tuple[str, bytes | Path]],
-    place: Runtime,
+    runtime: Runtime,
     *,
     views: int | None = None,
     on_progress: Progress | None = None,
 ) -> list[Classified]:
     """Classify named pictures: orientation honoured, shorter side scaled to the model's size, central square.
 
-    One that cannot be read is an entry with its `problem`, in its place.
+    One that cannot be read is an entry with its `problem`, in its runtime.
     """
     found: list[Classified] = []
     for start in range(0, len(pictures), CHUNK):
@@ -70,8 +70,8 @@ def classify(
         readable = [image for image in pixels if not isinstance(image, str)]
         if readable:
             pixels_of = np.stack(readable)
-            guesses = probabilities(model, pixels_of, place, views=views)
-            seen = features(model, pixels_of, place)
+            guesses = probabilities(model, pixels_of, runtime, views=views)
+            seen = features(model, pixels_of, runtime)
             scores = calibrate.strangeness(familiarity(model, seen), *model.familiar.tolist())
             rows = iter(zip(guesses, scores, strict=True))
         for (name, _), image in zip(chunk, pixels, strict=True):

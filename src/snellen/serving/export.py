@@ -21,7 +21,7 @@ from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.models.gluon import read_params, write_params
 from snellen.models.gluon_names import to_gluon
-from snellen.prediction.opening import check_fit, opened, place_of
+from snellen.prediction.opening import check_fit, opened, runtime_of
 from snellen.prediction.probabilities import mean_logits, probabilities, views_of
 from snellen.runs.run import Run
 from snellen.system import files, randomness
@@ -113,14 +113,14 @@ def export(
             expected=f"{TOLERANCE:g} or less, on {len(pixels)} images",
             do=f"export to another format ({' or '.join(SUFFIXES)}), or with other versions of the packages",
         )
-    place = place_of(model, None)
-    labels = probabilities(model, pixels, place, views=views).argmax(axis=1)
+    runtime = runtime_of(model, None)
+    labels = probabilities(model, pixels, runtime, views=views).argmax(axis=1)
     num_other = int((found.argmax(axis=1) != labels).sum())
     with files.replacing(path) as file:
         file.write(data)
     if on_progress:
         on_progress("export", len(pixels), len(pixels))
-    exported = Exported(path, difference, len(pixels), num_other, str(place.dtype).removeprefix("torch."))
+    exported = Exported(path, difference, len(pixels), num_other, str(runtime.dtype).removeprefix("torch."))
     log.info("%s", exported)
     return exported
 

@@ -49,14 +49,14 @@ class Service:
     def __init__(
         self,
         model: Classifier,
-        place: Runtime,
+        runtime: Runtime,
         *,
         views: int | None,
         max_bytes: int,
         max_memory: int,
         patience: float,
     ):
-        self.model, self.place, self.views = model, place, views
+        self.model, self.runtime, self.views = model, runtime, views
         self.max_bytes, self.max_memory, self.patience = max_bytes, max_memory, patience
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="classify")
         self.num_waiting = 0  # pictures handed to the worker and not yet classified
@@ -109,7 +109,7 @@ class Service:
         data = bytes(picture)
         memory = self._check_header(data)
         try:
-            (found,) = classify(self.model, [("picture", data)], self.place, views=self.views)
+            (found,) = classify(self.model, [("picture", data)], self.runtime, views=self.views)
         except SnellenError as problem:
             raise Refused(500, problem.what, expected=problem.expected or None, do=problem.do or None) from None
         finally:

@@ -47,10 +47,10 @@ def choose_runtime(precision: str = "auto", device: str | None = None) -> Runtim
         why = {"cuda": "a GPU was found", "mps": "an Apple GPU was found", "cpu": "no GPU was found"}[device]
     else:
         why = "as asked"
-    place = _usable(device, precision)
-    if place.type == "cpu":
+    chosen = _usable(device, precision)
+    if chosen.type == "cpu":
         keep_freed_memory()
-    fast, reason = _fast_bfloat16(place)
+    fast, reason = _fast_bfloat16(chosen)
     if precision == "auto":
         dtype = torch.bfloat16 if fast else torch.float32
         reason = f"{str(dtype).removeprefix('torch.')} ({reason})"
@@ -58,11 +58,11 @@ def choose_runtime(precision: str = "auto", device: str | None = None) -> Runtim
         dtype = getattr(torch, precision)
         warning = f"; {reason}, so it may be slow" if dtype == torch.bfloat16 and not fast else ""
         reason = f"{precision} (as asked{warning})"
-    if place.type == "cuda":
+    if chosen.type == "cuda":
         torch.backends.cudnn.allow_tf32 = precision != "float32"  # on by default, but it is not float32
         torch.backends.cudnn.deterministic = True
-    name = torch.cuda.get_device_name(place) if place.type == "cuda" else f"{torch.get_num_threads()} threads"
-    return Runtime(place, dtype, f"device {place} ({why}; {name}), {reason}")
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else f"{torch.get_num_threads()} threads"
+    return Runtime(chosen, dtype, f"device {chosen} ({why}; {name}), {reason}")
 
 
 def _usable(name: str, precision: str) -> torch.device:

@@ -189,9 +189,9 @@ def measure(
     train: ImageSet, recipe: Recipe, device: str | None, seconds: float, clock: Clock = time.perf_counter
 ) -> Pace:
     """Train for about `seconds` in each phase of the recipe, then classify a few images."""
-    place = choose_runtime(recipe.precision, device)
-    job = Job(recipe.lasting(MOST_EPOCHS), train, None, place)
-    model = build_model(recipe, train).to_device(place.device, place.weights).train()
+    runtime = choose_runtime(recipe.precision, device)
+    job = Job(recipe.lasting(MOST_EPOCHS), train, None, runtime)
+    model = build_model(recipe, train).to_device(runtime.device, runtime.weights).train()
     # A phase ends when the cost of a step changes: images grow, layers stop training.
     ends = sorted({recipe.small_share, recipe.whiten_bias_share, recipe.first_group_share, 1.0} - {0.0})
     train_seconds, start = 0.0, 0.0
@@ -199,9 +199,9 @@ def measure(
         train_seconds += (end - start) * statistics.median(step_seconds(job, model, start, seconds, clock))
         start = end
     few = train.take(range(min(len(train), PREDICTED)))
-    probabilities(model, few.take(range(min(len(few), PREDICTED // 2))), place, views=1)  # warms up
+    probabilities(model, few.take(range(min(len(few), PREDICTED // 2))), runtime, views=1)  # warms up
     started = clock()
-    probabilities(model, few, place, views=1)
+    probabilities(model, few, runtime, views=1)
     return Pace(train_seconds, recipe.views * (clock() - started) / len(few))
 
 
