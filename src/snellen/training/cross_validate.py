@@ -71,7 +71,7 @@ def cross_validate(
         for number, (view, folder) in enumerate(zip(views, cv.folders, strict=True), start=1):
             log.info("fold %d of %d: %s -> %s", number, folds, _counts(view), folder)
             runs.append(fit(view, out=folder))
-        if not processes.first_says(cv.scores is not None and cv.predictions.exists()):
+        if not processes.answer_of_first(cv.scores is not None and cv.predictions.exists()):
             together, scores = _out_of_fold(images, views, runs, device, on_progress)
             cv = CrossValidation(cv.folder, cv.about | {"scores": scores})
             if processes.rank() == 0:

@@ -95,7 +95,7 @@ def update(state: State, batch: Batch, job: Job) -> float:
 
 def train_scores(state: State, num_images: int) -> Epoch:
     """Return the figures of an epoch that has been trained: means over its images, which all processes share."""
-    loss, accuracy = (processes.tell_all(state.sums) / num_images).tolist()
+    loss, accuracy = (processes.broadcast(state.sums) / num_images).tolist()
     seconds = state.clock.seconds
     return {
         "train_loss": loss,

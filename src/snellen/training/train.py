@@ -69,7 +69,7 @@ def train(
     models = {role: opened(source) for role, source in sources.items() if source is not None}
     identities = {role: identity(source, models[role]) for role, source in sources.items() if source is not None}
     with processes.joined(device):
-        processes.same_everywhere(images.fingerprint, "images")
+        processes.check_same(images.fingerprint, "images")
         runtime = choose_runtime(chosen.precision, processes.device_here(device))
         about = _about(images, on, runtime) | identities
         job = Job(chosen, train_images, valid_images, runtime, **models, about=about)
