@@ -10,8 +10,8 @@ from snellen.models.model_file import load_model
 from snellen.runs.cross_validation import FOLDS, CrossValidation
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run
-from snellen.system import runtime
 from snellen.system.contents import packaged_models
+from snellen.system.device import Runtime, choose_runtime
 
 Model = Run | CrossValidation | Classifier | str | Path  # a path is that of a run, a cross-validation or a model file
 
@@ -23,14 +23,14 @@ def opened(model: Run | Classifier | str | Path) -> Classifier:
     return load_model(model.folder if isinstance(model, Run) else model)
 
 
-def place_of(model: Classifier, device: str | None, precision: str | None = None) -> runtime.Runtime:
-    """Return where a model computes, in this precision or by default in that of its recipe.
+def runtime_of(model: Classifier, device: str | None, precision: str | None = None) -> Runtime:
+    """Return what a model computes with: in this precision, or by default in that of its recipe.
 
     Raises RecipeError for a precision that recipes do not know.
     """
     if precision is None:
         precision = model.about.get("recipe", {}).get("precision", "auto")
-    return runtime.choose(Recipe(precision=precision).precision, device)
+    return choose_runtime(Recipe(precision=precision).precision, device)
 
 
 def is_model(name: str) -> bool:

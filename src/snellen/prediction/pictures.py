@@ -17,7 +17,8 @@ from snellen.prediction.predictions import PREFIX
 from snellen.prediction.probabilities import familiarity, features, probabilities
 from snellen.sources.decode import UnreadablePicture, decode, is_picture
 from snellen.sources.rows import natural_key
-from snellen.system import files, runtime
+from snellen.system import files
+from snellen.system.device import Runtime
 from snellen.system.progress import Progress
 
 COLUMNS = ("name", "label", "probability", "strangeness", "problem")
@@ -48,14 +49,14 @@ class Classified:
 def classify(
     model: Classifier,
     pictures: Sequence[tuple[str, bytes | Path]],
-    place: runtime.Runtime,
+    runtime: Runtime,
     *,
     views: int | None = None,
     on_progress: Progress | None = None,
 ) -> list[Classified]:
     """Classify named pictures: orientation honoured, shorter side scaled to the model's size, central square.
 
-    One that cannot be read is an entry with its `problem`, in its place.
+    One that cannot be read is an entry with its `problem`, in its runtime.
     """
     found: list[Classified] = []
     for start in range(0, len(pictures), CHUNK):
@@ -69,8 +70,8 @@ def classify(
         readable = [image for image in pixels if not isinstance(image, str)]
         if readable:
             pixels_of = np.stack(readable)
-            guesses = probabilities(model, pixels_of, place, views=views)
-            seen = features(model, pixels_of, place)
+            guesses = probabilities(model, pixels_of, runtime, views=views)
+            seen = features(model, pixels_of, runtime)
             scores = calibrate.strangeness(familiarity(model, seen), *model.familiar.tolist())
             rows = iter(zip(guesses, scores, strict=True))
         for (name, _), image in zip(chunk, pixels, strict=True):

@@ -10,7 +10,7 @@ from snellen.images.folds import as_trained
 from snellen.images.imageset import ImageSet
 from snellen.prediction import parts
 from snellen.prediction.ensemble import average
-from snellen.prediction.opening import Model, check_fit, members, place_of
+from snellen.prediction.opening import Model, check_fit, members, runtime_of
 from snellen.prediction.predictions import PREFIX, Predictions
 from snellen.system import files, processes
 from snellen.system.folders import locked
@@ -66,9 +66,9 @@ def predict(
                     on_progress=on_progress,
                 )
             else:
-                place = place_of(first, processes.device_here(device), precision)
-                log.info("%s", place.why)
-                found = parts.in_parts(first, chosen, place, folder, views=views, on_progress=on_progress)
+                runtime = runtime_of(first, processes.device_here(device), precision)
+                log.info("%s", runtime.why)
+                found = parts.in_parts(first, chosen, runtime, folder, views=views, on_progress=on_progress)
             guesses = Predictions(chosen.ids, found, first.classes)
             if out is not None:
                 processes.once(guesses.save, out)

@@ -21,10 +21,11 @@ from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.models.gluon import read_params, write_params
 from snellen.models.gluon_names import to_gluon
-from snellen.prediction.opening import check_fit, opened, place_of
+from snellen.prediction.opening import check_fit, opened, runtime_of
 from snellen.prediction.probabilities import mean_logits, probabilities, views_of
 from snellen.runs.run import Run
-from snellen.system import files, runtime
+from snellen.system import files, randomness
+from snellen.system.device import choose_runtime
 from snellen.system.progress import Progress
 
 log = logging.getLogger("snellen")
@@ -101,7 +102,7 @@ def export(
     facts = _facts(model, views)
     program = _program(model, views)
     data, runner = _onnx(program, facts) if to == "onnx" else _torch(program, facts)
-    wanted = probabilities(model, pixels, runtime.choose("float32", "cpu"), views=views)
+    wanted = probabilities(model, pixels, choose_runtime("float32", "cpu"), views=views)
     # First one image, then the others: the program must take any number.
     found = np.concatenate([runner(part) for part in (pixels[:1], pixels[1:]) if len(part)])
     difference = float(np.abs(found - wanted).max())
@@ -112,14 +113,14 @@ def export(
             expected=f"{TOLERANCE:g} or less, on {len(pixels)} images",
             do=f"export to another format ({' or '.join(SUFFIXES)}), or with other versions of the packages",
         )
-    place = place_of(model, None)
-    labels = probabilities(model, pixels, place, views=views).argmax(axis=1)
+    runtime = runtime_of(model, None)
+    labels = probabilities(model, pixels, runtime, views=views).argmax(axis=1)
     num_other = int((found.argmax(axis=1) != labels).sum())
     with files.replacing(path) as file:
         file.write(data)
     if on_progress:
         on_progress("export", len(pixels), len(pixels))
-    exported = Exported(path, difference, len(pixels), num_other, str(place.dtype).removeprefix("torch."))
+    exported = Exported(path, difference, len(pixels), num_other, str(runtime.dtype).removeprefix("torch."))
     log.info("%s", exported)
     return exported
 
@@ -236,7 +237,7 @@ def _some_pixels(model: Classifier, images: ImageSet | str | Path | None) -> np.
     """Return uint8 (n, H, W, 3): images spread over the set, or noise."""
     if images is None:
         log.info("compared on noise; name prepared images with --data to compare on them")
-        return runtime.random(0).integers(0, 256, (COMPARED, *model.size, 3), dtype=np.uint8)
+        return randomness.random(0).integers(0, 256, (COMPARED, *model.size, 3), dtype=np.uint8)
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     check_fit(model, images)
     chosen = np.linspace(0, len(images) - 1, min(COMPARED, len(images))).astype(np.int64)

@@ -8,7 +8,7 @@ from torch import Tensor
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.runs.recipe import Recipe
-from snellen.system.runtime import Runtime
+from snellen.system.device import Runtime
 from snellen.training.loss import cross_entropy
 
 
