@@ -86,7 +86,7 @@ def serve(
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="critical",  # clients cannot fill the log; app.py logs our own errors
+            log_level="critical",  # malformed requests are not logged; app.py logs our own errors
             access_log=False,
             server_header=False,
             proxy_headers=False,
