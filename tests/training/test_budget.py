@@ -25,6 +25,7 @@ from snellen.training.state import State
 from snellen.training.train import train
 
 SMOKE = replace(PRESETS["smoke"], batch_size=100, precision="float32")
+SMALL = replace(SMOKE, model="cifar_resnet8_v1", peak_lr=0.1, head_lr=0.0)  # a quicker one
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +78,17 @@ def ticking(seconds):
 
 
 def test_the_plan_fills_the_budget_at_the_measured_pace(images):
-    made = plan(images, 100.0, SMOKE, clock=ticking(1.0))
+    made = plan(images, 100.0, SMALL, clock=ticking(1.0))
     assert made.pace.train_seconds == pytest.approx(1 / 100)  # a step of 100 images
-    assert made.pace.predict_seconds == pytest.approx(SMOKE.views / budget.PREDICTED)
-    assert made.recipe == replace(SMOKE, epochs=made.recipe.epochs)
+    assert made.pace.predict_seconds == pytest.approx(SMALL.views / budget.PREDICTED)
+    assert made.recipe == replace(SMALL, epochs=made.recipe.epochs)
     assert 90 < made.seconds <= 100
-    assert plan(images, 100.0, SMOKE, clock=ticking(0.5)).recipe.epochs > 1.8 * made.recipe.epochs
+    assert plan(images, 100.0, SMALL, clock=ticking(0.5)).recipe.epochs > 1.8 * made.recipe.epochs
 
 
 def test_what_is_measured_is_the_training_itself(images):
     """Its steps change the weights as those of a training do."""
-    recipe = replace(SMOKE, ema=0.9, mixup=1.0, precision="float64").lasting(budget.MOST_EPOCHS)
+    recipe = replace(SMALL, ema=0.9, mixup=1.0, precision="float64").lasting(budget.MOST_EPOCHS)
     job = Job(recipe, images.select("train"), None, choose_runtime("float64", "cpu"))
     measured, trained = (first_model(job).train() for _ in range(2))
     seconds = list(itertools.islice(budget.step_seconds(job, measured, clock=ticking(1.0)), 3))
@@ -118,18 +119,18 @@ def few_epochs(monkeypatch):
 
 
 def test_a_training_with_a_budget_keeps_its_plan(images, tmp_path, few_epochs):
-    run = train(images, SMOKE, tmp_path / "run", budget=500)
-    assert run.recipe == replace(SMOKE, epochs=2)
+    run = train(images, SMALL, tmp_path / "run", budget=500)
+    assert run.recipe == replace(SMALL, epochs=2)
     assert run.metrics[-1]["step"] == 2 * 6
     # The second call measures and trains nothing.
     assert choose_recipe(None, images, run.folder, 600) == run.recipe
-    assert train(images, SMOKE, tmp_path / "run", budget=600).recipe == run.recipe
+    assert train(images, SMALL, tmp_path / "run", budget=600).recipe == run.recipe
 
 
 def test_the_schedule_is_planned_for_the_length_not_cut_off(images, tmp_path):
-    made = plan(images, 30.0, replace(SMOKE, schedule="linear"), clock=ticking(2.0))
+    made = plan(images, 30.0, replace(SMALL, schedule="linear"), clock=ticking(2.0))
     last = train(images, made.recipe, tmp_path / "run").metrics[-1]
-    assert last["lr"] == pytest.approx(SMOKE.peak_lr / last["step"])
+    assert last["lr"] == pytest.approx(SMALL.peak_lr / last["step"])
 
 
 def test_without_a_recipe_a_measured_one_is_chosen_and_the_plan_says_what_to_expect(images):
@@ -143,7 +144,7 @@ def test_without_a_recipe_a_measured_one_is_chosen_and_the_plan_says_what_to_exp
 
 def test_a_budget_for_less_than_one_step_is_refused(images, tmp_path):
     with pytest.raises(RunError, match="weight update"):
-        train(images, SMOKE, tmp_path / "run", budget=0.01)
+        train(images, SMALL, tmp_path / "run", budget=0.01)
     assert not (tmp_path / "run").exists()
     with pytest.raises(RunError, match="weight update"):  # the same if the recipe is to be chosen
         plan(images, 0.01)
