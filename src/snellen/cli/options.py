@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ the_views = click.option("--views", type=click.Choice(["1", "2", "6"]), help="Vi
 
 the_precision = click.option(
     "--precision",
-    type=click.Choice(Recipe.__dataclass_fields__["precision"].metadata["choices"]),
+    type=click.Choice({field.name: field.metadata["choices"] for field in fields(Recipe)}["precision"]),
     help="By default the recipe's. float32 gives what an exported model gives.",
 )
 
