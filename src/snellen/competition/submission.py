@@ -10,6 +10,7 @@ from snellen.images.imageset import SAMPLE, ImageSet
 from snellen.images.sample import Sample, class_columns, left_out, read_sample
 from snellen.prediction.predictions import Predictions
 from snellen.system import files
+from snellen.system.targets import check_file
 
 log = logging.getLogger("snellen")
 
@@ -25,7 +26,7 @@ def write_submission(
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     out, sample = Path(out), read_sample(images)
-    _check_target(out, images, sample)
+    _check_target(out, images)
     predictions = predictions if isinstance(predictions, Predictions) else Predictions.open(predictions)
     if predictions.classes != images.classes:
         raise DataError(
@@ -72,15 +73,19 @@ def write_submission(
     return out
 
 
-def _check_target(out: Path, images: ImageSet, sample: Sample) -> None:
-    """Raise DataError where the submission would replace anything but one with the same header and ids."""
-    file = images.folder / SAMPLE
-    if out.is_file() and file.exists() and out.read_bytes() == file.read_bytes():
-        raise DataError(f'"{out}" is the competition\'s sample.', where="--out", do="choose another --out")
-    lines = io.StringIO(newline="")
-    csv.writer(lines, lineterminator="\n").writerows([sample.header, sample.ids[:1]])
-    # The id of the first line as well: a list of labels may have the same header.
-    files.check_target(out, lines.getvalue().rstrip("\n"), "a submission of this competition")
+def _check_target(out: Path, images: ImageSet) -> None:
+    """Raise DataError if the submission would replace anything but one that passes the check line by line."""
+    sample = images.folder / SAMPLE
+
+    def is_submission(path: Path) -> bool:
+        if sample.exists() and path.read_bytes() == sample.read_bytes():
+            return False  # the competition's own sample passes the check too
+        try:
+            return check_submission(path, images) > 0
+        except DataError:
+            return False
+
+    check_file(out, "a submission for this sample", is_submission, source=images.source)
 
 
 def check_submission(path: str | Path, images: ImageSet) -> int:

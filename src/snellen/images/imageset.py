@@ -165,6 +165,13 @@ class ImageSet:
             with contextlib.suppress(OSError), open(self.stored.filename, "rb", buffering=0) as file:  # type: ignore[attr-defined]
                 _announce(file.fileno(), self.stored, *_runs(np.sort(self.rows[index])))
 
+    @property
+    def source(self) -> Path | None:
+        """The folder of raw files that the images were prepared from; None if they came from an archive or a word."""
+        named = self.about.get("source")
+        path = Path(str(named.get("source", ""))) if isinstance(named, dict) else None
+        return path if path and path.is_absolute() and path.is_dir() else None
+
     def __str__(self) -> str:
         height, width = self.size
         counts = ", ".join(f"{n:,} {split}" for split, n in self.counts.items())

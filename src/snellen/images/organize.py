@@ -21,11 +21,12 @@ from snellen.sources.decode import UnreadablePicture, is_picture
 from snellen.sources.rows import Row, without_suffix
 from snellen.sources.source import identity, open_source, results_inside
 from snellen.system import files
+from snellen.system.contents import ORGANIZED
 from snellen.system.folders import replacing_folder
 from snellen.system.progress import Progress
+from snellen.system.targets import check_place
 
 log = logging.getLogger("snellen")
-MARKER = ".organized.json"  # in a tree that we made, and may therefore replace
 LINKS = ("copy", "hard", "symbolic")
 
 
@@ -51,10 +52,11 @@ def organize(
     tree = Path(out) / "train_valid_test"
     if link not in LINKS:
         raise DataError(f'there is no kind of link "{link}".', where="--link", expected=", ".join(LINKS))
-    if tree.exists() and not (tree / MARKER).exists() and (not tree.is_dir() or any(tree.iterdir())):
+    if tree.exists() and not (tree / ORGANIZED).exists() and (not tree.is_dir() or any(tree.iterdir())):
         raise DataError(
             f'"{tree}" was not made by organize, so it is not replaced.', where="--out", do="choose another --out"
         )
+    check_place(tree)
     skip = results_inside(source, tree)
     with replacing_folder(tree, old_goes=True) as work:
         scratch = work / ".scratch"
@@ -81,7 +83,7 @@ def organize(
             "options": {"valid_share": valid_share, "seed": seed, "link": link},
             "snellen": snellen.__version__,
         }
-        files.write_json(work / MARKER, about)
+        files.write_json(work / ORGANIZED, about)
     log.info("%s: %d pictures", tree, len(opened.rows))
     return tree
 

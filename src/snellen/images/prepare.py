@@ -31,6 +31,7 @@ from snellen.sources.tables import FORMULA
 from snellen.system import files
 from snellen.system.folders import replacing_folder
 from snellen.system.progress import Progress
+from snellen.system.targets import check_place
 
 log = logging.getLogger("snellen")
 OURS = {"about.json", "images.npy", "rows.csv", SAMPLE}  # what may be removed without losing anything of a person's
@@ -75,6 +76,7 @@ def prepare(
     given: dict[str, Any] = {"labels": labels, "test": test, "sample": sample, "skip": results_inside(source, out)}
     if is_source(source, out):
         raise DataError(f'"{out}" is the source: it is not overwritten.', where="--out", do="choose another --out")
+    check_place(out)
     if size is not None:
         _warn_of_size(size)
     origin = identity(source, **given)

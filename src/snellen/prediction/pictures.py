@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from snellen.sources.rows import natural_key
 from snellen.system import files
 from snellen.system.device import Runtime
 from snellen.system.progress import Progress
+from snellen.system.targets import check_file
 
 COLUMNS = ("name", "label", "probability", "strangeness", "problem")
 CHUNK = 1024  # pictures decoded before they are classified: what bounds the memory
@@ -111,11 +113,21 @@ def find_pictures(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
     return list(once.values())
 
 
+def _is_list(path: Path) -> bool:
+    """Whether a file is JSON that `write_classified` wrote: each entry has the columns, and classes if it was read."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return bool(entries) and all({*entry} - {"classes"} == {*COLUMNS} for entry in entries)
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
 def write_classified(found: Sequence[Classified], classes: Sequence[str], out: str | Path) -> Path:
     """Write what `classify` found as CSV, or as JSON where `out` ends so."""
     out = Path(out)
     is_json = out.suffix.lower() == ".json"
-    files.check_target(out, "[" if is_json else ",".join(COLUMNS), "a list of classified pictures")
+    is_ours = _is_list if is_json else ",".join([*COLUMNS, PREFIX]).encode()
+    check_file(out, "a list of classified pictures", is_ours)
     entries = []
     for picture in found:
         entry: dict = {

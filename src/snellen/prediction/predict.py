@@ -10,11 +10,13 @@ from snellen.images.folds import as_trained
 from snellen.images.imageset import ImageSet
 from snellen.prediction import parts
 from snellen.prediction.ensemble import average
-from snellen.prediction.opening import Model, check_fit, members, runtime_of
-from snellen.prediction.predictions import PREFIX, Predictions
-from snellen.system import files, processes
+from snellen.prediction.opening import Model, check_fit, folders_of, members, runtime_of
+from snellen.prediction.predictions import Predictions
+from snellen.system import processes
+from snellen.system.contents import PREDICTIONS_START
 from snellen.system.folders import locked
 from snellen.system.progress import Progress
+from snellen.system.targets import check_file
 
 log = logging.getLogger("snellen")
 
@@ -44,7 +46,7 @@ def predict(
     models = members(model)
     first = models[0][1]
     if out is not None:
-        files.check_target(out, f"id,label,{PREFIX}", "predictions")
+        check_file(out, "predictions", PREDICTIONS_START, source=images.source, owners=folders_of(model))
     if len(models) == 1:
         images = as_trained(images, first.about)
     chosen = images.select(split)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from snellen.errors import DataError
+from snellen.errors import DataError, shown
 
 MAX_MEMBERS = 5_000_000
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -63,11 +63,6 @@ def is_junk(name: str) -> bool:
         "thumbs.db",
         "desktop.ini",
     )
-
-
-def shown(name: str) -> str:
-    """What a stranger wrote as a message shows it: cut, and control characters spelt out."""
-    return (name if name.isprintable() else name[:200].encode("unicode_escape").decode("ascii"))[:200]
 
 
 def refuse(archive: Path, name: str, why: str) -> NoReturn:
