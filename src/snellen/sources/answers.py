@@ -33,6 +33,7 @@ class TaskOptions:
     metric: str | None = None
     positive: str | None = None
     class_names: str | None = None
+    group_by: str | None = None
 
     def check(self) -> None:
         """Raise DataError for an unknown kind, form or metric."""

@@ -108,6 +108,31 @@ def find_labels(
     return best
 
 
+def groups_by(column: str, tables: Sequence[Table], paths: Sequence[str], id: str | None) -> dict[str, str]:
+    """Return the value of a column for each labelled picture. Raises DataError if no table has it, or values lack."""
+    pictures, matches = Lookup(paths), []
+    found: dict[str, str] = {}
+    for table in tables:
+        named = id if id and table.find_column(id) is not None else None
+        if table.width > 1 and (match := match_ids(table, pictures, len(paths), id=named)):
+            matches.append(match)
+            if match.first and (number := table.find_column(column)) is not None:
+                for where, value in zip(match.where, match.values(number), strict=True):
+                    if len(where) == 1 and value:
+                        found.setdefault(where[0], value)
+    if not found:
+        raise columns.unknown_column("group-by", column, [match.table for match in matches])
+    if missing := [path for path in paths if path not in found]:
+        raise DataError(
+            f'{len(missing):,} of {len(paths):,} labelled pictures have no value of "{column}", first '
+            f"{first_few(missing)}.",
+            where="--group-by",
+            expected="a value for each picture: pictures with the same value stay together",
+            do="complete the column, or group by another one",
+        )
+    return found
+
+
 def _refuse_rival(best: TableLabels, other: TableLabels) -> None:
     """Raise DataError if another table is as good and says something else of the same pictures."""
     own, its = best.by_path, other.by_path

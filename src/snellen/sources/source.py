@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from snellen.sources.answers import (
 from snellen.sources.archives import Contents, Folder, open_container
 from snellen.sources.arrays import Arrays, find_arrays
 from snellen.sources.cifar import MAX_BYTES, find_cifar, read_cifar
-from snellen.sources.csv_labels import find_labels, is_sample_name
+from snellen.sources.csv_labels import find_labels, groups_by, is_sample_name
 from snellen.sources.decode import is_picture
 from snellen.sources.downloads import DOWNLOADS, download
 from snellen.sources.labelled import WORDS as WORDS_FOR_LABELS
@@ -84,12 +84,15 @@ def open_source(
     options = options or TaskOptions()
     options.check()
     path = _located(source, scratch, on_progress)
-    if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES and (listed := listed_files(path)):
-        files, labels = listed, labels or path
+    if _is_table(path):
+        # Pictures anywhere, or pixels in its columns.
+        files = listed_files(path) or {path.name: Place(Folder(path.parent), path.name)}
+        labels = labels or (path if any(map(is_picture, files)) else None)
     else:
         files = gather(path, scratch=scratch, skip=skip)
     if cifar := find_cifar(list(files)):
         _refuse_options("is CIFAR in its author's form", labels=labels, test=test, sample=sample)
+        _refuse_options("is CIFAR in its author's form", label=options.label, id=options.id, group_by=options.group_by)
         names = (*cifar.train, *cifar.test, cifar.meta)
         rows, classes, pixels = read_cifar(cifar, read_whole(files, names, MAX_BYTES))
         kind = f"{cifar.kind}, {'binary' if cifar.is_binary else 'Python'} form"
@@ -108,9 +111,11 @@ def open_source(
                 where=str(path),
                 expected="pictures (.png, .jpg and the like) with a labels CSV or class folders; pixels in a CSV or "
                 ".npz file; or the files of CIFAR",
-                do="check the path",
+                do="check the path"
+                if not _is_table(path)
+                else f"if its ids name pictures in a folder: give the folder as SOURCE, and --labels {path.name}",
             )
-        _refuse_options("holds arrays", labels=labels, test=test)
+        _refuse_options("holds arrays", labels=labels, test=test, id=options.id, group_by=options.group_by)
         return _of_arrays(arrays, files, sample, options)
     if test_paths and len(test_paths) == len(paths):
         raise DataError(
@@ -135,13 +140,18 @@ def open_source(
     if found.sample is None:
         used = found.table.match.table if found.table else None
         _warn_of_samples([table for table in guesses if table is not used], found.rows)
-    index = {row.path: i for i, row in enumerate(found.rows)}
+    rows = found.rows
+    if options.group_by is not None:
+        labelled_paths = [row.path for row in rows if row.split != "test"]
+        groups = groups_by(options.group_by, [*given, *guesses], labelled_paths, options.id)
+        rows = [replace(row, group=groups.get(row.path)) for row in rows]
+    index = {row.path: i for i, row in enumerate(rows)}
 
     def read() -> Iterator[tuple[int, Contents]]:
         return ((index[name], contents) for name, contents in read_pictures(files, index))
 
     hint = SampleLines.of(found.hint.table, found.hint.column, found.hint.first) if found.hint else None
-    labelled = [row.label for row in found.rows if row.label is not None and row.split != "test"]
+    labelled = [row.label for row in rows if row.label is not None and row.split != "test"]
     warn_of_variants(labelled)
     task = decide_task(
         labelled,
@@ -152,7 +162,11 @@ def open_source(
         is_named=options.label is not None,
     )
     data = found.sample.table.data if found.sample else None
-    return _listed(found.kind, found.rows, task, data, read, told=found.told, sample_lines=hint)
+    return _listed(found.kind, rows, task, data, read, told=found.told, sample_lines=hint)
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in TABLE_SUFFIXES and path.is_file()
 
 
 def results_inside(source: str | Path, out: Path) -> Path | None:
@@ -187,8 +201,12 @@ def identity(
         if source in DOWNLOADS:
             known["checksum"] = DOWNLOADS[source].checksum  # type: ignore[index]
     else:
-        open_container(Path(source))
-        known = {"source": str(Path(source).resolve())} | _stamp(Path(source), skip)
+        known = {"source": str(Path(source).resolve())}
+        if _is_table(Path(source)):
+            known |= _stamp(Path(source), skip) | _stamp_of_listed(Path(source))
+        else:
+            open_container(Path(source))
+            known |= _stamp(Path(source), skip)
     for name, path in (("labels", labels), ("test", test), ("sample", sample)):
         if path is not None:
             known[name] = {"path": str(path)} | (_stamp(Path(path), None) if Path(path).exists() else {})
@@ -206,11 +224,21 @@ def _stamp(path: Path, skip: Path | None) -> dict[str, Any]:
     return {"files": count, "digest": digest.hexdigest()}
 
 
+def _stamp_of_listed(table: Path) -> dict[str, Any]:
+    """Count and digest of the pictures that a CSV lists."""
+    digest, files = hashlib.sha256(), listed_files(table) or {}
+    for name, place in files.items():
+        status = (place.container.path / place.name).stat()
+        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return {"files": len(files), "digest": digest.hexdigest()}
+
+
 def _refuse_options(what: str, **options: str | Path | None) -> None:
     """Raise DataError for an option that this source has no use for: what is asked for is not ignored."""
     for name, value in options.items():
         if value is not None:
-            raise DataError(f"the source {what}: --{name} {value} has no meaning for it.", do=f"leave out --{name}")
+            option = "--" + name.replace("_", "-")
+            raise DataError(f"the source {what}: {option} {value} has no meaning for it.", do=f"leave out {option}")
 
 
 def _located(source: str | Path, scratch: Path, on_progress: Progress | None) -> Path:
