@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snellen.errors import DataError, did_you_mean, first_few
-from snellen.sources.lookup import MAX_COLUMNS, Match
+from snellen.sources.lookup import MAX_COLUMNS, Match, are_row_numbers
 from snellen.sources.names import shown
 from snellen.sources.roles import column_roles, words_of
 from snellen.sources.tables import Table
@@ -84,7 +84,7 @@ def candidates(match: Match) -> list[int]:
             continue
         if column_roles(values) or words_of(match.header(column)) & SPLIT_WORDS:
             continue
-        if not match.header(column) and match.first and _counts(values):
+        if match.first and are_row_numbers(match.table, column):
             continue
         is_unlike = len(distinct) == len(values) > 2 and not all(map(is_number, distinct))
         (unlike if is_unlike else left).append(column)
@@ -99,10 +99,6 @@ def is_number(text: str) -> bool:
 def is_binary(values: Sequence[str]) -> bool:
     """Whether a column holds nothing but 0 and 1."""
     return {*values} <= {"0", "1", "0.0", "1.0"}
-
-
-def _counts(values: Sequence[str]) -> bool:
-    return any(values[:200] == [str(n) for n in range(start, start + len(values[:200]))] for start in (0, 1))
 
 
 def _wanted(match: Match, wanted: str) -> LabelColumns | None:

@@ -1,5 +1,6 @@
 """Pictures with labels in tables, as Kaggle serves them: which table, which lines, what is train, valid and test."""
 
+import heapq
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -354,7 +355,8 @@ def with_sample(rows: list[Row], tables: Sequence[Table], sample: Table | None) 
 
 def names_nothing(table: Table, what: str, paths: Sequence[str]) -> DataError:
     """The error for a table that a person has named and that names no picture."""
-    examples = ids_of([path.removeprefix(common_folder(paths)) for path in paths[:3]])
+    first = heapq.nsmallest(3, paths, key=natural_key)
+    examples = ids_of([path.removeprefix(common_folder(paths)) for path in first])
     problem = f"names none of the {len(paths)} pictures it is for"
     if len(table.lines) == 1:
         problem = "has no lines below its header"

@@ -59,7 +59,7 @@ class Match:
     first: int  # index of the first line that is data
     where: list[list[str]]  # for each line from `first`: the pictures that its id means
     score: float  # share that the two sets, ids and pictures, have in common
-    rivals: frozenset[int] = frozenset()  # other columns that name pictures
+    rivals: frozenset[int] = frozenset()  # other columns that name the same pictures
 
     @cached_property
     def ids(self) -> list[str]:
@@ -109,12 +109,14 @@ def match_ids(table: Table, pictures: Lookup, num_pictures: int, *, id: str | No
         def fitness(column: int) -> tuple[bool, bool, int]:
             values = [row[column] for _, row in lines[1:] if len(row) > column]
             is_file = sum(map(is_picture, values)) > len(values) / 2
-            return is_file, not _are_row_numbers(table, column), hits[column]
+            return is_file, not are_row_numbers(table, column), hits[column]
 
         near.sort(key=lambda column: (*map(int, fitness(column)), -column), reverse=True)
-        chosen, rivals = near[0], frozenset(near[1:])
-        for rival in near[1:]:
-            if fitness(rival) == fitness(chosen) and (odd := _disagreement(table, pictures, chosen, rival)):
+        chosen = near[0]
+        unlike = {rival: odd for rival in near[1:] if (odd := _disagreement(table, pictures, chosen, rival))}
+        rivals = frozenset(near[1:]) - unlike.keys()
+        for rival, odd in unlike.items():
+            if fitness(rival) == fitness(chosen):
                 names = [shown(table.column_name(column)) for column in (chosen, rival)]
                 raise DataError(
                     f"two columns of {table.name} could be the ids: {first_few(names)}.",
@@ -131,7 +133,7 @@ def match_ids(table: Table, pictures: Lookup, num_pictures: int, *, id: str | No
     return Match(table, chosen, first, where, len(found) / (num_pictures + len(where) - len(found)), rivals)
 
 
-def _are_row_numbers(table: Table, column: int) -> bool:
+def are_row_numbers(table: Table, column: int) -> bool:
     """Whether a column counts its lines from 0 or 1 and has no name, as pandas writes an index."""
     name = table.column_name(column).lower()
     values = [row[column] for _, row in table.lines[1:LOOKED_AT] if len(row) > column]

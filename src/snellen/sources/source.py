@@ -359,7 +359,12 @@ def _no_labels(path: Path, paths: list[str], guesses: list[Table], sample: Table
     bare = [table.name for table in guesses if len(table.lines) == 1 and not is_sample_name(table.name)]
     others = [table.name for table in guesses if table.name not in bare]
     seen = [f"{first_few(bare)} has no lines below its header"] if bare else []
-    seen += [f"{first_few(others)} names none of them"] if others else []
+    if others:
+        table = next(table for table in guesses if table.name == others[0])
+        values = [shown(value) for value in table.lines[1][1][:3]]
+        seen.append(
+            f"{first_few(others)} names none of them (its first line: {first_few(values)}; a picture: {paths[0]})"
+        )
     return DataError(
         "; ".join([f"{len(paths)} pictures were found, but no labels", *seen]) + ".",
         where=str(path),

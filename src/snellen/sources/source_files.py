@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from snellen.errors import DataError
-from snellen.sources.archives import SUFFIXES, TAR_SUFFIXES, Container, Contents, Folder, Zip, open_container
+from snellen.errors import DataError, first_few
+from snellen.sources.archives import DANGLING, SUFFIXES, TAR_SUFFIXES, Container, Contents, Folder, Zip, open_container
 from snellen.sources.decode import UnreadablePicture, is_picture
 from snellen.sources.roles import ROLE_OF, words_of
 from snellen.sources.rows import common_folder
@@ -35,8 +35,12 @@ def gather(path: Path, *, scratch: Path, skip: Path | None = None) -> dict[str, 
     """
     outer = open_container(path, skip=skip)
     files = {name: Place(outer, name) for name in outer.sizes}
-    for folder, why in outer.left_out.items() if isinstance(outer, Folder) else ():
-        log.info("%s %s: it is not read", folder, why)
+    left_out = outer.left_out if isinstance(outer, Folder) else {}
+    for folder, why in left_out.items():
+        if why != DANGLING:
+            log.log(logging.INFO if "snellen" in why else logging.WARNING, "%s %s: it is not read", folder, why)
+    if dangling := [name for name, why in left_out.items() if why == DANGLING]:
+        log.warning("%d links lead to missing files and are left out, first %s", len(dangling), first_few(dangling))
     only = next(iter(files)) if isinstance(outer, Folder) and len(files) == 1 else ""
     if only.lower().endswith((*SUFFIXES, *TAR_SUFFIXES)):
         return gather(path / only, scratch=scratch)  # nothing but the download in its folder

@@ -103,6 +103,7 @@ def train(
     Raises RunError for a folder with another run or a loss that is no number, DataError where a split is missing.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    images.check_fingerprint()
     chosen = None if recipe is None else find_recipe(recipe)
     if on not in ON:
         raise DataError(f'"{on}" cannot be trained on.', where="--on", expected=" or ".join(ON))
