@@ -96,9 +96,12 @@ def test_no_labelled_image_is_refused():
         choose_valid([], [], 0.1, 0)
 
 
-def test_classes_with_a_single_image_are_counted_and_named():
-    with pytest.raises(DataError, match='2 of 4 classes have a single image, first "owl", "yak"'):
-        choose_valid([*IDS, "x", "y"], [*LABELS, "owl", "yak"], 0.1, 0)
+def test_classes_with_a_single_image_are_for_training_and_named(caplog):
+    chosen = choose_valid([*IDS, "x", "y"], [*LABELS, "owl", "yak"], 0.1, 0)
+    assert chosen == choose_valid(IDS, LABELS, 0.1, 0)
+    assert '2 classes have a single image, which is used only for training, first "owl", "yak"' in caplog.text
+    with pytest.raises(DataError, match="each of the 2 classes has a single image"):
+        choose_valid(["x", "y"], ["owl", "yak"], 0.1, 0)
 
 
 def test_a_split_that_the_source_gives_is_kept():

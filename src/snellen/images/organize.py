@@ -16,7 +16,7 @@ import snellen
 from snellen.errors import DataError
 from snellen.images.splits import splits_of
 from snellen.sources.archives import Contents
-from snellen.sources.class_folders import UNKNOWN
+from snellen.sources.class_folders import UNKNOWN, UNLABELLED
 from snellen.sources.decode import UnreadablePicture, is_picture
 from snellen.sources.rows import Row, without_suffix
 from snellen.sources.source import identity, open_source, results_inside
@@ -43,7 +43,8 @@ def organize(
 
     link: "copy" writes files; "hard" and "symbolic" link to the files of a source folder.
     on_progress: called with ("organize", pictures done, pictures in all).
-    Test pictures whose label the source knows come below test/<class>/, others below test/unknown/. No picture is
+    Test pictures whose label the source knows come below test/<class>/, others below test/unknown/, or below
+    test/unlabelled/ if there is a class called unknown. No picture is
     decoded, so unreadable ones come along (`prepare` splits without them).
 
     A tree that organize made before is replaced as a whole: splits never mix. Raises DataError, also for a folder of
@@ -99,9 +100,12 @@ def _targets(rows: Sequence[Row], splits: Sequence[str]) -> list[list[str]]:
             )
     owner: dict[str, Row] = {}
     targets = []
+    without_label = UNLABELLED if any(row.label == UNKNOWN for row in rows) else UNKNOWN
     for row, split in zip(rows, splits, strict=True):
         folders = [split] if split == "test" else [split, "train_valid"]
-        names = [f"{folder}/{UNKNOWN if row.label is None else row.label}/{_file_name(row)}" for folder in folders]
+        names = [
+            f"{folder}/{without_label if row.label is None else row.label}/{_file_name(row)}" for folder in folders
+        ]
         for name in names:
             if name in owner:
                 raise DataError(

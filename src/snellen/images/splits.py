@@ -1,6 +1,7 @@
 """Which labelled images are for validation. It depends on ids, labels, share and seed, on nothing else."""
 
 import hashlib
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -8,6 +9,8 @@ from fractions import Fraction
 
 from snellen.errors import DataError, first_few
 from snellen.sources.rows import Row
+
+log = logging.getLogger("snellen")
 
 
 def choose_valid(
@@ -30,7 +33,18 @@ def choose_valid(
             expected="a number between 0 and 1, such as 0.1",
             do="give another share",
         )
-    by_class = ids_by_class(ids, labels)
+    by_class = ids_by_class(ids, labels, takes_single=True)
+    if single := sorted(label for label, members in by_class.items() if len(members) == 1):
+        log.warning(
+            "%d classes have a single image, which is used only for training, first %s", len(single), first_few(single)
+        )
+        by_class = {label: members for label, members in by_class.items() if len(members) > 1}
+    if not by_class:
+        raise DataError(
+            f"each of the {len(single)} classes has a single image.",
+            expected="at least two images of some classes: one to train on and one for validation",
+            do="add images",
+        )
     smallest = min(len(members) for members in by_class.values())
     num_valid = max(1, math.floor(smallest * Fraction(str(valid_share))))
     chosen = set()
@@ -47,13 +61,14 @@ def choose_valid(
     return chosen
 
 
-def ids_by_class(ids: Sequence[str], labels: Sequence[str]) -> dict[str, list[str]]:
-    """The ids of each class. Raises DataError for fewer than two classes and for a class with one image."""
+def ids_by_class(ids: Sequence[str], labels: Sequence[str], *, takes_single: bool = False) -> dict[str, list[str]]:
+    """Return the ids of each class. Raises DataError for fewer than two classes, and for a class with one image."""
     by_class = defaultdict(list)
     for id, label in zip(ids, labels, strict=True):
         by_class[label].append(id)
     check_classes(by_class)
-    if single := sorted(label for label, members in by_class.items() if len(members) == 1):
+    single = sorted(label for label, members in by_class.items() if len(members) == 1)
+    if single and not takes_single:
         raise DataError(
             f"{len(single)} of {len(by_class)} classes have a single image, first {first_few(single)}.",
             expected="at least two images of each class: one to train on and one for validation",

@@ -21,7 +21,7 @@ from typing import IO, Any, Protocol
 
 from snellen.errors import DataError
 from snellen.sources.decode import MAX_BYTES, UnreadablePicture
-from snellen.sources.names import checked_members, checked_name, is_junk, raise_damaged, raise_encrypted
+from snellen.sources.names import SYSTEM_FOLDERS, checked_members, checked_name, is_junk, raise_damaged, raise_encrypted
 from snellen.sources.seven_zip import SevenZip
 from snellen.system.contents import ORGANIZED, RESULTS, folder_contents
 from snellen.system.files import read_json
@@ -81,6 +81,9 @@ def open_container(path: Path, *, skip: Path | None = None) -> Container:
     )
 
 
+DANGLING = "is a link to a file that is missing"
+
+
 @dataclass(frozen=True)
 class Folder:
     """The files of a person in a folder: what snellen wrote into it is left out, and so is `skip`."""
@@ -124,12 +127,18 @@ class Folder:
                 with os.scandir(real) as listing:  # knows what is a folder without asking for each file again
                     entries = sorted(listing, key=lambda entry: entry.name)
                 found = [entry for entry in entries if not is_junk(entry.name)]
+                for entry in entries:
+                    if entry.name.lower() in SYSTEM_FOLDERS and entry.name != "__MACOSX":
+                        left_out[f"{prefix}{entry.name}"] = "belongs to the operating system"
                 folders = [entry.name for entry in found if entry.is_dir()]
                 if prefix and _is_result(self.path, Path(real), {entry.name for entry in entries}):
                     left_out[prefix] = "was written by snellen"
                     continue
                 todo += [f"{prefix}{name}/" for name in reversed(folders)]
                 statuses = [(entry.name, entry.stat()) for entry in found if entry.is_file()]
+                for entry in found:
+                    if entry.is_symlink() and not os.path.exists(entry.path):
+                        left_out[prefix + entry.name] = DANGLING
             except OSError as problem:
                 raise DataError(
                     f"a folder cannot be read: {problem.strerror}.",

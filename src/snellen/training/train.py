@@ -58,6 +58,7 @@ def train(
     Raises RunError for a folder with another run or a diverging loss, DataError if a split is missing.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    images.check_fingerprint()
     named = None if recipe is None else find_recipe(recipe)
     _check(on, calibrated_by)
     chosen = choose_recipe(named, images, out, budget, on=on, device=device)
