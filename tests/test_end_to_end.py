@@ -127,7 +127,7 @@ def test_compete_with_folds_submits_the_average_of_their_models(world, tmp_path)
         (["train", "nowhere", "--out", "run", "--recipe", "fsat"], 'did you mean "fast"?'),
         (["train", "nowhere", "--out", "run", "--set", "epoch=3"], 'did you mean "epochs"?'),
         (["train", "nowhere", "--out", "run", "--set", "epochs=many"], '"many" is not a value for epochs'),
-        (["train", "nowhere", "--out", "run", "--set", "epochs"], "sets nothing"),
+        (["train", "nowhere", "--out", "run", "--set", "epochs"], "is not a setting"),
         (["evaluate", "nowhere", "nowhere"], "does not exist"),
         (["submission", "nowhere.csv", "nowhere", "--out", "s.csv"], "does not exist"),
         (["prepare", "nowhere", "--out", "data"], "nowhere"),

@@ -70,9 +70,9 @@ def test_spaces_are_written_as_set_takes_them():
         ("momentum=0..1", ["momentum=1:", "from 0 to 0.9999"]),
         ("momentum=nan..1", ["momentum"]),
         ("batch_size=1.5..3", ['"1.5" is not a value for batch_size', "a whole number"]),
-        ("flip=off..random", ["flip has no range", "between commas"]),
+        ("flip=off..random", ["flip has no range", "comma-separated"]),
         ("flip=off,rndom", ["flip=rndom", 'did you mean "random"?']),
-        ("epochs", ["sets nothing"]),
+        ("epochs", ["is not a setting"]),
         ("epochs=0", ["epochs=0"]),
     ],
 )
