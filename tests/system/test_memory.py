@@ -3,7 +3,6 @@ import os
 import pytest
 import torch
 
-from snellen.errors import OutOfMemoryError
 from snellen.system import memory
 
 
@@ -65,30 +64,3 @@ def test_a_system_without_proc_has_the_memory_of_the_machine(tmp_path, monkeypat
     assert memory.free_memory(tmp_path) == in_all
     monkeypatch.delattr(os, "sysconf")
     assert memory.free_memory(tmp_path) is None
-
-
-CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize(
-    "problem",
-    [
-        MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
-        RuntimeError("MPS backend out of memory (MPS allocated: 8.8 GB)"),
-    ],
-)
-def test_running_out_of_memory_is_one_error_with_what_to_do(problem):
-    for device, words in ((CPU, "the machine ran out"), (torch.device("cuda:1"), "the device cuda:1 ran out")):
-        with (
-            pytest.raises(OutOfMemoryError, match=words) as caught,
-            memory.memory_errors(device, where="batch_size=9", do="less"),
-        ):
-            raise problem
-        assert (caught.value.where, caught.value.do) == ("batch_size=9", "less")
-
-
-def test_other_errors_keep_their_class():
-    with pytest.raises(RuntimeError, match="shapes"), memory.memory_errors(CPU, where="", do=""):
-        raise RuntimeError("shapes do not fit")

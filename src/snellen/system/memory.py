@@ -1,20 +1,16 @@
-"""Memory: how much is free, how much was used, and running out of it."""
+"""Memory: how much is free and how much was used."""
 
 import contextlib
 import ctypes
 import os
 import re
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import torch
 
-from snellen.errors import OutOfMemoryError
 from snellen.system.units import size
-
-OUT_OF_MEMORY = re.compile("DefaultCPUAllocator|out of memory", re.IGNORECASE)  # in messages of torch
 
 
 @cache
@@ -37,19 +33,6 @@ def return_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
-
-
-@contextlib.contextmanager
-def memory_errors(device: torch.device, *, where: str, do: str) -> Iterator[None]:
-    """Turn running out of memory in the block into an OutOfMemoryError that names the device."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as problem:
-        # torch.OutOfMemoryError is a RuntimeError; on a processor torch raises a plain RuntimeError.
-        if not isinstance(problem, MemoryError | torch.OutOfMemoryError) and not OUT_OF_MEMORY.search(str(problem)):
-            raise
-        name = "the machine" if device.type == "cpu" else f"the device {device}"
-        raise OutOfMemoryError(f"{name} ran out of memory.", where=where, do=do) from None
 
 
 def peak_memory(device: torch.device) -> int | None:

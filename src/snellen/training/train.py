@@ -13,8 +13,9 @@ from snellen.prediction.opening import opened
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch, Run
-from snellen.system import memory, processes
+from snellen.system import processes
 from snellen.system.device import Runtime, choose_runtime
+from snellen.system.out_of_memory import memory_errors
 from snellen.system.progress import Progress
 from snellen.system.versions import versions
 from snellen.training.budget import choose_recipe
@@ -81,7 +82,7 @@ def train(
             else:
                 log.info("%s", runtime.why)
                 where, do = _smaller(chosen)
-                with memory.memory_errors(runtime.device, where=where, do=do):
+                with memory_errors(where=where, do=do):
                     fit(job, record)
         return record.run
 
