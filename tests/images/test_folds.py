@@ -25,7 +25,7 @@ from snellen.images.folds import as_trained, fold, fold_numbers
 from snellen.images.prepare import prepare
 from snellen.models.model_file import load_model, save_model
 from snellen.prediction.ensemble import classify_by_all
-from snellen.prediction.evaluate import evaluate, score
+from snellen.prediction.evaluate import evaluate
 from snellen.prediction.opening import is_model
 from snellen.prediction.predict import predict
 from snellen.prediction.predictions import Predictions
@@ -36,6 +36,7 @@ from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.presets import PRESETS
 from snellen.runs.repeat import commands
 from snellen.runs.run import Run
+from snellen.scoring.scores import score
 from snellen.training.cross_validate import cross_validate
 from snellen.training.train import train
 

@@ -12,10 +12,10 @@ import numpy as np
 from snellen.images.folds import seen
 from snellen.images.imageset import UNLABELLED, ImageSet
 from snellen.models.classifier import Classifier
-from snellen.prediction.evaluate import score
 from snellen.prediction.opening import place_of
 from snellen.prediction.parts import in_parts
 from snellen.prediction.pictures import Classified, classify
+from snellen.scoring.scores import score
 from snellen.system import processes
 from snellen.system.progress import Progress
 

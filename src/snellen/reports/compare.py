@@ -14,12 +14,13 @@ from snellen.errors import DataError, RunError
 from snellen.images.folds import as_trained, seen
 from snellen.images.imageset import ImageSet
 from snellen.models.model_file import load_model
-from snellen.prediction.evaluate import labelled, score
+from snellen.prediction.evaluate import labelled
 from snellen.prediction.predict import predict
 from snellen.runs.recipe import show_value
 from snellen.runs.repeat import first_weights
 from snellen.runs.run import Run
 from snellen.scoring.paired import Difference, differences
+from snellen.scoring.scores import score
 from snellen.system import files
 from snellen.system.progress import Progress
 from snellen.system.units import minutes, percent

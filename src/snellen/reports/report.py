@@ -11,7 +11,7 @@ from snellen.charts import figures, pages
 from snellen.errors import DataError, RunError
 from snellen.images.folds import seen, warning_of
 from snellen.images.imageset import ImageSet
-from snellen.prediction.evaluate import labelled, score, wilson_interval
+from snellen.prediction.evaluate import labelled
 from snellen.prediction.opening import opened
 from snellen.prediction.predict import predict
 from snellen.reports import run_page
@@ -20,7 +20,9 @@ from snellen.reports.cards import Card, cards
 from snellen.reports.run_images import images_of
 from snellen.runs.run import Run
 from snellen.scoring.confusion import bins, class_rows, confusion_table, shades, worst_pairs
+from snellen.scoring.intervals import wilson_interval
 from snellen.scoring.label_errors import label_errors
+from snellen.scoring.scores import score
 from snellen.system import files
 from snellen.system.progress import Progress
 from snellen.system.units import minutes, percent, size

@@ -11,13 +11,13 @@ import numpy as np
 from snellen.images.folds import fold, split_seed
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, check_model
-from snellen.prediction.evaluate import score
 from snellen.prediction.predict import predict
 from snellen.prediction.predictions import Predictions
 from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch, Run
+from snellen.scoring.scores import score
 from snellen.system import processes
 from snellen.system.folders import locked
 from snellen.system.progress import Progress

@@ -10,9 +10,9 @@ from snellen.errors import DivergedError
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, build_model
 from snellen.prediction import calibrate
-from snellen.prediction.evaluate import score
 from snellen.prediction.probabilities import familiarity, features, logits, probabilities
 from snellen.runs.run import Epoch
+from snellen.scoring.scores import score
 from snellen.system import processes
 from snellen.system.runtime import STEP_NOISE, peak_memory, seed_torch
 from snellen.training import averaging
