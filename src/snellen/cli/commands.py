@@ -21,7 +21,9 @@ from snellen.cli.options import (
     the_folds,
     the_precision,
     the_recipe,
+    the_share,
     the_split,
+    the_split_rule,
     the_views,
 )
 from snellen.errors import SnellenError
@@ -133,7 +135,8 @@ def prepare(**arguments: Any) -> None:
 @main.command()
 @click.argument("source", shell_complete=completion.sources)
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="The folder to write.")
-@the_split
+@the_share
+@the_split_rule("seeds")
 @click.option("--link", type=click.Choice(["copy", "hard", "symbolic"]), default="copy", show_default=True)
 def organize(**arguments: Any) -> None:
     """Write class folders, train_valid_test/, for other tools.

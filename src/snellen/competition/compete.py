@@ -51,6 +51,7 @@ def compete(
     budget: float | None = None,
     valid_share: float = 0.1,
     seed: int = 0,
+    split_rule: str = "proportional",
     refit: bool = True,
     folds: int | None = None,
     labels: str | Path | None = None,
@@ -66,10 +67,10 @@ def compete(
     """Prepare, train and validate, train again on all labelled images, classify the test images, write the submission.
 
     `out` gets data/, run/, refit/, evaluation.json, report.html, predictions.csv and submission.csv. Run again,
-    it goes on where it stopped. seed decides the split; the recipe's own seed the training. folds: train so many,
-    each validated on its share of all labelled images, into folds/ instead of run/ and refit/; the submission is from
-    their average, and there is no report. recipe: as `train` takes it. budget: seconds that all of it may
-    take; see budget.py. Raises what the verbs raise.
+    it resumes. seed and split_rule decide the split, see `choose_valid`; the recipe's own seed decides the training.
+    folds: how many runs to train, each validated on its part of all labelled images, into folds/ instead of run/ and
+    refit/; the submission is their average, and there is no report. recipe: as `train` takes it. budget: seconds that
+    all of it may take; see budget.py. Raises what the verbs raise.
     """
     out, started = Path(out), time.perf_counter()
     if is_source(source, out):
@@ -91,6 +92,7 @@ def compete(
             size=size,
             valid_share=valid_share,
             seed=seed,
+            split_rule=split_rule,
             skip_unreadable=skip_unreadable,
             group_duplicates=group_duplicates,
             on_progress=on_progress,

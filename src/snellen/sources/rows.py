@@ -22,6 +22,7 @@ class Row:
     label: str | None  # name of its class, where known
     split: str | None  # "train", "valid", "test"; None: labelled, and for `choose_valid` to decide
     path: str  # within the source, with forward slashes; unique
+    group: str | None = None  # the value of the column of --group-by, such as a patient
 
 
 def natural_key(text: str) -> list[tuple[str, int, str]]:
