@@ -5,7 +5,7 @@
  "cuts": [c, ...]}                        class, sum of k p_k over the classes k = 0 ... K - 1; fitted for the metric
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,11 +37,23 @@ def decide(probabilities: np.ndarray, rule: Rule | None = None) -> np.ndarray:
     return cuts.searchsorted(expected_class(probabilities), side="left")
 
 
+def has_rule(metric: str) -> bool:
+    """Return whether a metric has a rule to fit; the others have argmax."""
+    return metric == "qwk"
+
+
 def fit_rule(probabilities: np.ndarray, labels: np.ndarray, metric: str) -> dict[str, Any]:
-    """Return the rule for a metric that suits these images best; only qwk has one other than argmax."""
-    if metric != "qwk":
+    """Return the rule for a metric that suits these images best."""
+    if not has_rule(metric):
         return dict(ARGMAX)
     return {"kind": "cut_points", "metric": metric, "cuts": fit_cuts(probabilities, labels).tolist()}
+
+
+def mean_rule(rules: Sequence[Rule]) -> Rule:
+    """Return the rule for the mean of several models' probabilities if none can be fitted: the mean of their cuts."""
+    if not all(rule["kind"] == "cut_points" for rule in rules):
+        return ARGMAX
+    return {**rules[0], "cuts": np.mean([rule["cuts"] for rule in rules], axis=0).tolist()}
 
 
 def cross_fitted(probabilities: np.ndarray, labels: np.ndarray, metric: str) -> np.ndarray:
@@ -50,7 +62,7 @@ def cross_fitted(probabilities: np.ndarray, labels: np.ndarray, metric: str) -> 
     Each of five parts is decided by the rule fitted on the other four. The score of these decisions is what to expect
     of the rule on new images; the score of a rule on the images it was fitted on is too high.
     """
-    if metric != "qwk":
+    if not has_rule(metric):
         return decide(probabilities)
     decided = np.empty(len(labels), dtype=np.int64)
     # Dealt out class by class, so that each part has its share of every class.
@@ -80,7 +92,12 @@ def decide_fairly(
 
 def expected_class(probabilities: np.ndarray) -> np.ndarray:
     """Return float64 (N,): sum of k p_k, the mean class, from 0 to K - 1."""
-    return probabilities.astype(np.float64) @ np.arange(probabilities.shape[1])
+    expected, classes = np.empty(len(probabilities)), np.arange(probabilities.shape[1], dtype=np.float64)
+    at_once = max(1, 2**20 // len(classes))  # of millions of rows only some are in memory as float64
+    for start in range(0, len(probabilities), at_once):
+        part = slice(start, start + at_once)
+        expected[part] = probabilities[part].astype(np.float64) @ classes
+    return expected
 
 
 def fit_cuts(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from snellen.errors import DataError
 from snellen.models.classifier import Classifier
 from snellen.prediction import calibrate
+from snellen.prediction.decide import decide
 from snellen.prediction.predictions import PREFIX
 from snellen.prediction.probabilities import familiarity, features, probabilities
 from snellen.sources.decode import UnreadablePicture, decode, is_picture
@@ -31,6 +32,7 @@ class Classified:
     name: str
     problem: str = ""
     probabilities: np.ndarray | None = None  # float32 (classes,), calibrated; sums to 1
+    decided: int = 0  # the label decided on, see decide.py
     strangeness: float = math.nan  # out-of-distribution score; above 1 the picture is unlike the training images
 
     @property
@@ -39,9 +41,10 @@ class Classified:
         return self.strangeness > 1
 
     def top(self, classes: Sequence[str], most: int) -> list[tuple[str, float]]:
-        """The most probable classes with their probabilities, best first."""
+        """Return the class decided on and then the most probable others, with their probabilities."""
         assert self.probabilities is not None, "an unreadable picture has no classes"
-        best = np.argsort(-self.probabilities, kind="stable")[:most]
+        order = np.argsort(-self.probabilities, kind="stable")
+        best = [self.decided, *order[order != self.decided].tolist()][:most]
         return [(classes[label], float(self.probabilities[label])) for label in best]
 
 
@@ -72,13 +75,14 @@ def classify(
             guesses = probabilities(model, pixels_of, place, views=views)
             seen = features(model, pixels_of, place)
             scores = calibrate.strangeness(familiarity(model, seen), *model.familiar.tolist())
-            rows = iter(zip(guesses, scores, strict=True))
+            decided = decide(guesses, model.about.get("rule"))
+            rows = iter(zip(guesses, decided.tolist(), scores, strict=True))
         for (name, _), image in zip(chunk, pixels, strict=True):
             if isinstance(image, str):
                 found.append(Classified(name, problem=image))
             else:
-                guess, score = next(rows)
-                found.append(Classified(name, probabilities=guess, strangeness=float(score)))
+                guess, label, score = next(rows)
+                found.append(Classified(name, probabilities=guess, decided=label, strangeness=float(score)))
         if on_progress:
             on_progress("classify", len(found), len(pictures))
     return found

@@ -77,9 +77,9 @@ class CrossValidation:
         """One that is about to begin; nothing is read or written."""
         return cls(Path(folder), {"fingerprint": images.fingerprint, "folds": num_folds, "seed": split_seed(images)})
 
-    def with_scores(self, scores: dict[str, Any]) -> "CrossValidation":
-        """The same, with scores; once that is saved the cross-validation is done."""
-        return replace(self, about=self.about | {"scores": scores})
+    def with_scores(self, scores: dict[str, Any], rule: dict[str, Any]) -> "CrossValidation":
+        """Return the same with scores and the average's decision rule; once saved, the cross-validation is done."""
+        return replace(self, about=self.about | {"scores": scores, "rule": rule})
 
     def save(self) -> None:
         files.write_json(self.folder / FOLDS, self.about)

@@ -11,6 +11,7 @@ import numpy as np
 from snellen.images.folds import fold, split_seed
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, check_model
+from snellen.prediction.decide import cross_fitted, fit_rule
 from snellen.prediction.predict import predict
 from snellen.prediction.predictions import Predictions
 from snellen.runs.cross_validation import CrossValidation
@@ -42,7 +43,7 @@ def cross_validate(
 ) -> CrossValidation:
     """Train one run for each fold, in `out`/fold-1 and so on; resume if `out` already holds this cross-validation.
 
-    Each labelled image is validated on in exactly one fold, see folds.py. out_of_fold.csv has the probabilities by the
+    Each labelled image validates in exactly one fold, see folds.py. out_of_fold.csv has the probabilities by the
     model of that fold, in the order of the images; they are calibrated by a temperature (one number) that was fitted on
     the fold's own valid images. The other arguments are those of `train`; budget is for all folds together.
     Raises RunError for a folder that holds something else, DataError for an impossible number of folds.
@@ -72,8 +73,8 @@ def cross_validate(
                 )
                 runs.append(run)
             if not processes.first_says(bool(found.scores) and found.predictions.exists()):
-                together, scores = _out_of_fold(images, views, runs, device, on_progress if is_first else None)
-                found = found.with_scores(scores)
+                together, *facts = _out_of_fold(images, views, runs, device, on_progress if is_first else None)
+                found = found.with_scores(*facts)
                 processes.once(together.save, found.predictions)
                 processes.once(found.save)
         log.info("%s", found)
@@ -82,17 +83,29 @@ def cross_validate(
 
 def _out_of_fold(
     images: ImageSet, views: list[ImageSet], runs: list[Run], device: str | None, on_progress: Progress | None
-) -> tuple[Predictions, dict[str, Any]]:
-    """Return predictions for all labelled images, each by the model of the fold that validates on it, and scores."""
-    labelled = np.flatnonzero(images.splits != "test")
+) -> tuple[Predictions, dict[str, Any], dict[str, Any]]:
+    """Return predictions for the labelled images, each by the model of the fold that validates on it, scores, and rule.
+
+    The rule is the one that the average of the folds decides by. It is fitted on all these predictions; their own
+    labels are cross-fitted.
+    """
+    # Images of a class that cannot be divided train in every fold, and no fold validates on them.
+    validated = np.flatnonzero(np.any([view.splits == "valid" for view in views], axis=0))
+    if left_out := int((images.splits != "test").sum()) - len(validated):
+        log.warning("%d labelled images train in every fold, as their class cannot be divided", left_out)
     guesses = np.empty((len(images), len(images.classes)), dtype=np.float32)
-    by_fold: list[dict[str, Any]] = []
     for view, run in zip(views, runs, strict=True):
         valid = np.flatnonzero(view.splits == "valid")
         guesses[valid] = predict(run, view, split="valid", device=device, on_progress=on_progress).probabilities
-        by_fold.append(score(guesses[valid], images.labels[valid]))
-    scores = {"split": "out-of-fold", **score(guesses[labelled], images.labels[labelled]), "folds": by_fold}
-    return Predictions(images.ids[labelled], guesses[labelled], images.classes), scores
+    guesses, labels, metric = guesses[validated], images.labels[validated], images.task.metric
+    decided = cross_fitted(guesses, labels, metric)
+    by_fold = [
+        score(guesses[here], labels[here], decided=decided[here], metric=metric)
+        for here in ((view.splits == "valid")[validated] for view in views)
+    ]
+    scores = {"split": "out-of-fold", **score(guesses, labels, decided=decided, metric=metric), "folds": by_fold}
+    predictions = Predictions(images.ids[validated], guesses, images.classes, decided)
+    return predictions, scores, fit_rule(guesses, labels, metric)
 
 
 def _counts(view: ImageSet) -> str:
