@@ -32,7 +32,7 @@ class Classified:
     name: str
     problem: str = ""
     probabilities: np.ndarray | None = None  # float32 (classes,), calibrated; sums to 1
-    decided: int = 0  # the label decided on, see decide.py
+    decided: int | None = None  # the label decided on, see decide.py; None: the most probable class
     strangeness: float = math.nan  # out-of-distribution score; above 1 the picture is unlike the training images
 
     @property
@@ -44,7 +44,8 @@ class Classified:
         """Return the class decided on and then the most probable others, with their probabilities."""
         assert self.probabilities is not None, "an unreadable picture has no classes"
         order = np.argsort(-self.probabilities, kind="stable")
-        best = [self.decided, *order[order != self.decided].tolist()][:most]
+        first = order[0] if self.decided is None else self.decided
+        best = [first, *order[order != first].tolist()][:most]
         return [(classes[label], float(self.probabilities[label])) for label in best]
 
 
