@@ -44,7 +44,7 @@ from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.run import Run
 from snellen.sources import archives, decode, tables
 from snellen.sources.decode import UnreadablePicture
-from snellen.system.runtime import choose
+from snellen.system.device import choose_runtime
 from snellen.training.checkpoint import restore_checkpoint
 from snellen.training.job import Job
 from snellen.training.ledger import Ledger
@@ -69,7 +69,7 @@ def readers(base: Path) -> dict[str, tuple[dict[str, bytes], Callable[[Path], An
     guesses = snellen.predict(run, images, out=base / "predictions.csv")
     snellen.write_submission(guesses, images, base / "submission.csv")
     snellen.export(run, base / "model.params", to="gluon")
-    job = Job(SMOKE, images.select("train"), None, choose(device="cpu"))
+    job = Job(SMOKE, images.select("train"), None, choose_runtime(device="cpu"))
     state = State.begun(build_model(SMOKE, images), job, Batches(job.train_images, SMOKE, job.runtime.device))
 
     def inside(folder: Path, name: str, read: Callable[[Path], Any]) -> Callable[[Path], Any]:

@@ -25,7 +25,7 @@ from torch import nn
 from snellen.images.imageset import ImageSet
 from snellen.prediction.predictions import Predictions
 from snellen.runs.recipe import Recipe
-from snellen.system import runtime
+from snellen.system import randomness
 from snellen.training.loader import Batches, shuffled
 
 BATCH = 500
@@ -147,7 +147,7 @@ def rows_cost(folder: Path, num: int) -> None:
         shuffled(num, block, np.random.default_rng(0))
         print(f"shuffling in blocks of {block}: {(time.perf_counter() - started) / num * 1e6:.3f} s for each million")
     started = time.perf_counter()
-    draw = runtime.random(0, 2, 0, 0)
+    draw = randomness.random(0, 2, 0, 0)
     draw.random(num)
     draw.integers(-4, 4, size=(2, num), endpoint=True)
     print(f"drawing flips and crops: {(time.perf_counter() - started) / num * 1e6:.3f} s for each million")

@@ -18,7 +18,7 @@ from snellen.prediction.evaluate import describe_accuracy, evaluate
 from snellen.prediction.probabilities import familiarity, features, logits
 from snellen.runs.recipe import show_value
 from snellen.scoring.scores import score
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 
 JPEG = "The images had passed through JPEG at quality 75 once, so this compares with no accuracy on the originals."
 
@@ -62,12 +62,12 @@ def main() -> None:
     arguments = parser.parse_args()
 
     model, images = load_model(arguments.run), ImageSet.open(arguments.data)
-    valid, place = images.select("valid"), runtime.choose()
+    valid, runtime = images.select("valid"), choose_runtime()
     by_views = {views: evaluate(model, images, views=views) for views in (1, 2, 6)}
     shown = by_views[model.about["recipe"]["views"]]
-    raw = logits(model, valid, place)
+    raw = logits(model, valid, runtime)
     found = calibration(raw, valid.labels)
-    known = familiarity(model, features(model, valid, place))
+    known = familiarity(model, features(model, valid, runtime))
     alarms = false_alarms(known, valid.labels)
     written = ("format", "snellen", "model", "classes", "size", "normalisation")
     about = {k: v for k, v in model.about.items() if k not in written}

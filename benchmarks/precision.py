@@ -12,7 +12,7 @@ from pathlib import Path
 
 from snellen.images.imageset import ImageSet
 from snellen.runs.presets import PRESETS
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 from speed import train_rate
 
 GLUONCV = 515  # images/s
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     images, recipe = ImageSet.open(arguments.data).select("train"), PRESETS[arguments.recipe]
-    print(runtime.choose().why)
+    print(choose_runtime().why)
     pairs = []
     for _ in range(arguments.rounds):
         rates = (train_rate(images, recipe.with_settings([f"precision={name}"]), arguments.batches) for name in NAMES)

@@ -16,7 +16,7 @@ import torch
 
 from snellen import ImageSet, load_model
 from snellen.prediction.probabilities import logits, mean_logits
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 
 
 def plain_logits(model, pixels: np.ndarray, views: int) -> np.ndarray:
@@ -39,14 +39,14 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=5000)
     arguments = parser.parse_args()
 
-    place = runtime.choose()
+    runtime = choose_runtime()
     model = load_model(arguments.model)
     stored = ImageSet.open(arguments.data).pixels()
     pixels = np.concatenate([stored] * -(-arguments.images // len(stored)))[: arguments.images]
-    print(f"{place.why}; torch {torch.__version__}")
+    print(f"{runtime.why}; torch {torch.__version__}")
     for views in arguments.views:
         started = time.perf_counter()
-        fast = logits(model, pixels, place, views=views)
+        fast = logits(model, pixels, runtime, views=views)
         seconds = time.perf_counter() - started
         sample = pixels[: arguments.sample]
         started = time.perf_counter()

@@ -1,6 +1,6 @@
 """The web page under load, on loopback: start-up, latency, throughput, memory, slow uploads, the stop.
 
-    python benchmarks/serve.py load [--seconds 5]              p50, p99 and requests/s with 1, 8 and 32 clients
+    python benchmarks/serve.py load [--seconds 5]              p50, p99, requests/s and processor time, 1 to 32 clients
     python benchmarks/serve.py start FOLDER                     a server in the background; seconds until it is ready
     python benchmarks/serve.py drive FOLDER --requests 20000    that many requests to it; its memory before and after
     python benchmarks/serve.py stop FOLDER                      SIGTERM while pictures arrive: all of them are answered
@@ -101,17 +101,27 @@ async def clients(port: int, num: int, kinds: tuple[str, ...], stop: asyncio.Eve
     return took, statuses
 
 
-async def load(port: int, seconds: float) -> None:
+async def load(pid: int, port: int, seconds: float) -> None:
     for kinds in (("page",), ("model",), ("picture",), MIX):
         for num in (1, 8, 32):
             stop = asyncio.Event()
             asyncio.get_running_loop().call_later(seconds, stop.set)
-            started = time.perf_counter()
+            started, before = time.perf_counter(), cpu_seconds(pid)
             took, statuses = await clients(port, num, kinds, stop, 10**9)
             rate = len(took) / (time.perf_counter() - started)
+            cpu = 1000 * (cpu_seconds(pid) - before) / len(took)
             p50, p99 = (1000 * float(np.quantile(took, share)) for share in (0.5, 0.99))
             name = kinds[0] if len(kinds) == 1 else "mixed"
-            print(f"{name:8} {num:3} clients: p50 {p50:7.2f} ms, p99 {p99:7.2f} ms, {rate:7.0f}/s, {dict(statuses)}")
+            print(
+                f"{name:8} {num:3} clients: p50 {p50:7.2f} ms, p99 {p99:7.2f} ms, {rate:7.0f}/s, "
+                f"{cpu:6.3f} ms of the server's processor time each, {dict(statuses)}"
+            )
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that the process has used; it is steady even if other work shares the machine."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(pid: int) -> float:
@@ -204,7 +214,7 @@ def main() -> None:
         start(folder)
     if options.what == "load":
         try:
-            asyncio.run(load(server(folder)["port"], options.seconds or 5))
+            asyncio.run(load(server(folder)["pid"], server(folder)["port"], options.seconds or 5))
         finally:
             os.kill(server(folder)["pid"], signal.SIGTERM)
     elif options.what == "drive":

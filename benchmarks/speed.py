@@ -22,27 +22,27 @@ from snellen.models.classifier import build_model
 from snellen.prediction.probabilities import probabilities
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 from snellen.training.budget import MOST_EPOCHS, step_seconds
 from snellen.training.job import Job
 
 
 def train_rate(images: ImageSet, recipe: Recipe, num_batches: int) -> float:
     """Images per second of the steps of train.py, loading and augmentation included."""
-    place = runtime.choose(recipe.precision)
-    model = build_model(recipe, images).to_device(place.device).train()
-    job = Job(recipe.lasting(MOST_EPOCHS), images, None, place)
+    runtime = choose_runtime(recipe.precision)
+    model = build_model(recipe, images).to_device(runtime.device).train()
+    job = Job(recipe.lasting(MOST_EPOCHS), images, None, runtime)
     return 1 / statistics.median(itertools.islice(step_seconds(job, model), num_batches))
 
 
 def predict_rate(images: ImageSet, recipe: Recipe, num_images: int) -> float:
     """Images per second of the one path to a prediction."""
-    place = runtime.choose(recipe.precision)
+    runtime = choose_runtime(recipe.precision)
     model = build_model(recipe, images)
     few = images.take(range(min(num_images, len(images))))
-    probabilities(model, few.take(range(min(500, len(few)))), place)  # warms up
+    probabilities(model, few.take(range(min(500, len(few)))), runtime)  # warms up
     started = time.perf_counter()
-    probabilities(model, few, place)
+    probabilities(model, few, runtime)
     return len(few) / (time.perf_counter() - started)
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     labels = [images.classes.index(label) for _, label in rows]
     usual = ["batch_size=128", "precision=auto"] if arguments.recipe == "d2l" else []
     recipe = PRESETS[arguments.recipe].with_settings([*usual, *arguments.settings])
-    print(runtime.choose().why, f"torch {torch.__version__}", sep="; ")
+    print(choose_runtime().why, f"torch {torch.__version__}", sep="; ")
 
     pairs = {"train": [], "predict": []}
     for _ in range(arguments.rounds):

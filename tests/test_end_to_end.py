@@ -64,7 +64,7 @@ def test_compete_is_not_mixed_with_its_source(world):
     before = sorted(world.folder.rglob("*"))
     done = CliRunner().invoke(main, ["compete", str(world.folder), "--out", str(world.folder)])
     assert done.exit_code == 1
-    assert "is the source: data/, run/ and the rest would be mixed with its files" in done.stderr
+    assert "holds the source: data/, run/ and the other results would be mixed with it" in done.stderr
     assert "do: choose another --out\n" in done.stderr
     assert sorted(world.folder.rglob("*")) == before
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import many
-from snellen.errors import DataError, RecipeError, RunError, SnellenError, did_you_mean, first_few, some_of
+from snellen.errors import DataError, RecipeError, RunError, SnellenError, did_you_mean, first_few, shown, some_of
 
 
 @pytest.mark.parametrize("kind", [DataError, RecipeError, RunError])
@@ -32,9 +32,29 @@ def test_a_near_name_is_offered_and_a_far_one_is_not():
 @given(st.text(max_size=20), st.lists(st.text(max_size=20), max_size=5))
 def test_the_offered_name_is_always_a_known_one(name, known):
     answer = did_you_mean(name, known, "look")
-    assert answer == "look" or answer.removeprefix('did you mean "').removesuffix('"?') in known
+    assert answer == "look" or answer.removeprefix('did you mean "').removesuffix('"?') in map(shown, known)
     if name in known:
-        assert answer == f'did you mean "{name}"?'
+        assert answer == f'did you mean "{shown(name)}"?'
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cat", "cat"), ("Käse, 猫", "Käse, 猫"), ("\x1b[31mred", "\\x1b[31mred"), ("a\nb\r", "a\\nb\\r"),
+        ("\x9b2J", "\\x9b2J"), ("exe\u202egnp", "exe\\u202egnp"), ("\udcff", "\\udcff"), ("x" * 999, "x" * 200),
+    ],
+)  # fmt: skip
+def test_a_name_is_shown_as_text_that_steers_no_terminal(name, text):
+    assert shown(name) == text
+    assert first_few([name]) == f'"{text}"'
+    assert some_of([name]) == text
+
+
+@many
+@given(st.text(max_size=300))
+def test_whatever_a_name_holds_what_is_shown_is_printable(name):
+    assert shown(name).isprintable()
+    assert len(shown(name)) <= 200
 
 
 def test_first_few_names_three_and_says_when_there_are_more():

@@ -13,7 +13,7 @@ from snellen.models.model_file import load_model
 from snellen.prediction.evaluate import evaluate
 from snellen.prediction.probabilities import probabilities
 from snellen.runs.presets import PRESETS
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 from snellen.training.train import train
 
 DEVICE = "cuda"
@@ -66,7 +66,7 @@ def test_a_stopped_training_goes_on_to_the_same_result(images, tmp_path, name):
 def test_a_prediction_is_the_processors_up_to_rounding(images, tmp_path):
     run = train(images, RECIPES["sgd"], tmp_path / "run", device=DEVICE)
     model, test = load_model(run.folder), images.select("test")
-    here = probabilities(model, test, runtime.choose("float32", "cpu"), views=6)
-    there = probabilities(model, test, runtime.choose("float32", DEVICE), views=6)
+    here = probabilities(model, test, choose_runtime("float32", "cpu"), views=6)
+    there = probabilities(model, test, choose_runtime("float32", DEVICE), views=6)
     np.testing.assert_allclose(there, here, atol=1e-4)
     assert math.isfinite(evaluate(run, images, device=DEVICE)["log_loss"])

@@ -3,9 +3,11 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
+MAX_SHOWN = 200  # characters of a name that a message shows
+
 
 class SnellenError(Exception):
-    """Something a user can mend. `what` is a whole sentence that holds the wrong value."""
+    """Something a user can fix. `what` is a whole sentence that contains the wrong value."""
 
     def __init__(self, what: str, *, where: str = "", expected: str = "", do: str = ""):
         self.what, self.where, self.expected, self.do = what, where, expected, do
@@ -34,18 +36,26 @@ class OutOfMemoryError(RunError):
     """A device or the machine without enough memory for a training."""
 
 
+def shown(name: str) -> str:
+    """Return a stranger's name as a message or a terminal shows it: control characters spelt out, cut if long."""
+    if name.isprintable():
+        return name[:MAX_SHOWN]
+    spelt = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name[:MAX_SHOWN])
+    return "".join(spelt)[:MAX_SHOWN]
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
-    """The `do` part for a misspelt name: the nearest known one, or `otherwise`."""
+    """Return the `do` part for a misspelt name: the nearest known one, or `otherwise`."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f'did you mean "{near[0]}"?' if near else otherwise
+    return f'did you mean "{shown(near[0])}"?' if near else otherwise
 
 
 def some_of(names: Sequence[str], most: int = 5) -> str:
-    """The first of a list of classes: "cat, deer, ..."."""
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    """Return the first of a list of classes: "cat, deer, ..."."""
+    return ", ".join(map(shown, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def first_few(names: Iterable[str], most: int = 3) -> str:
-    """Up to `most` names in quotes, for messages that count many: '"3", "17", "9"'."""
+    """Return up to `most` names in quotes, for messages that count many: '"3", "17", "9"'."""
     names = list(names)
-    return ", ".join(f'"{name}"' for name in names[:most]) + (", ..." if len(names) > most else "")
+    return ", ".join(f'"{shown(name)}"' for name in names[:most]) + (", ..." if len(names) > most else "")

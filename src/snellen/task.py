@@ -7,11 +7,11 @@ from typing import Any
 KINDS = {"single": "one label per image", "multi": "several labels per image"}
 # What a line of the submission holds after the id.
 FORMS = {
-    "label": "one label",
+    "label": "one label per line",
     "positive": "the probability of one class",
     "columns": "one probability per class column",
-    "top5": "five labels, best first",
-    "labels": "several labels",
+    "top5": "five labels per line, best first",
+    "labels": "several labels per line",
 }
 DEFAULT_METRIC = {
     "label": "accuracy",
@@ -20,6 +20,10 @@ DEFAULT_METRIC = {
     "top5": "map@5",
     "labels": "f1_samples",
 }
+# Scores by which a model can be chosen; `scoring` computes them.
+METRICS = (
+    "accuracy", "balanced_accuracy", "log_loss", "auc", "f1_macro", "f1_micro", "qwk", "map@5", "mcc", "f1_samples",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from made import make_images, noise, some
 from snellen.errors import DataError
 from snellen.images.imageset import UNLABELLED, ImageSet, fingerprint, read_rows
+from snellen.images.prepare import prepare
 
 IDS = ["9", "10", "a7", "1", "1", "x,y", 'q"z', "猫"]
 SPLITS = ["train", "valid", "train", "train", "test", "test", "valid", "test"]
@@ -267,3 +268,17 @@ def test_an_image_set_opens_without_torch(images):
         "ImageSet.open(sys.argv[1]); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, images.folder], check=True)
+
+
+def test_replaced_pixels_are_found_by_the_fingerprint(world, tmp_path):
+    images = prepare(world.folder, tmp_path / "data")
+    images.check_fingerprint()
+    rows = (tmp_path / "data/rows.csv").read_bytes()
+    (tmp_path / "data/rows.csv").write_bytes(rows.replace(b"\n", b"\r\n"))
+    ImageSet.open(tmp_path / "data").check_fingerprint()
+    data = bytearray((tmp_path / "data/images.npy").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "data/images.npy").write_bytes(data)
+    with pytest.raises(DataError, match=r"images\.npy is not as `snellen prepare` wrote it") as caught:
+        ImageSet.open(tmp_path / "data").check_fingerprint()
+    assert "prepare` again" in caught.value.do

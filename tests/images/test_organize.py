@@ -69,6 +69,16 @@ def test_the_raw_folder_itself_may_get_the_tree_as_in_the_seeds(world, tmp_path)
         assert len(files(tree)) == 18 + 2 * 42
 
 
+def test_a_tree_in_its_own_source_is_not_read_as_raw_data(world, tmp_path):
+    before = prepare(world.folder, tmp_path / "before")
+    organize(world.folder, world.folder, link="hard")
+    after = prepare(world.folder, tmp_path / "after")
+    assert (after.ids == before.ids).all()
+    assert (after.paths == before.paths).all()
+    shutil.move(world.folder / "train_valid_test", tmp_path / "moved")
+    assert len(prepare(tmp_path / "moved", tmp_path / "data")) == 60
+
+
 @pytest.mark.parametrize("link", ["hard", "symbolic"])
 def test_links_lead_to_the_source_files(world, tmp_path, link):
     tree = organize(world.folder, tmp_path / "out", link=link)

@@ -292,14 +292,14 @@ def test_the_result_may_lie_in_the_source_folder(world, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "bad", [("nowhere", "cannot be read: No such file"), ("labels.csv", "neither a folder nor an")]
+    "bad", [("nowhere", "cannot be read: No such file"), ("labels.doc", "neither a folder nor an")]
 )
 def test_a_source_that_is_none_leaves_nothing_behind(tmp_path, bad):
-    (tmp_path / "labels.csv").write_text("id,label\n1,a\n")
+    (tmp_path / "labels.doc").write_text("id,label\n1,a\n")
     name, message = bad
     with pytest.raises(DataError, match=message):
         prepare(tmp_path / name, tmp_path / "deep" / "data")
-    assert [path.name for path in tmp_path.iterdir()] == ["labels.csv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.doc"]
 
 
 def test_labels_that_cannot_be_split_are_refused_before_decoding(world, tmp_path):

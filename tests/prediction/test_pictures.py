@@ -16,7 +16,7 @@ from snellen.images.prepare import prepare
 from snellen.models.model_file import load_model
 from snellen.prediction.pictures import CHUNK, Classified, classify, find_pictures, write_classified
 from snellen.runs.presets import PRESETS
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 from snellen.training.train import train
 
 
@@ -43,7 +43,7 @@ def folder(tmp_path):
 
 def test_every_picture_gets_its_own_answer_in_natural_order(run, folder):
     model = load_model(run.folder)
-    found = classify(model, find_pictures([folder]), runtime.choose(device="cpu"))
+    found = classify(model, find_pictures([folder]), choose_runtime(device="cpu"))
     names = [picture.name.rpartition("/")[2] for picture in found]
     assert names == [
         "1-cherry.jpg",
@@ -69,17 +69,17 @@ def test_more_pictures_than_one_chunk_keep_their_order(run):
     numbers = rng.integers(0, 3, CHUNK + 7)
     pixels = np.full((len(numbers), 16, 16, 3), 60, dtype=np.uint8)
     pixels[np.arange(len(numbers)), :, :, numbers] = 180
-    found = classify(model, list(zip(map(str, range(len(numbers))), pixels, strict=True)), runtime.choose(device="cpu"))
+    found = classify(model, list(zip(map(str, range(len(numbers))), pixels, strict=True)), choose_runtime(device="cpu"))
     assert [picture.top(CLASSES, 1)[0][0] for picture in found] == [CLASSES[number] for number in numbers]
 
 
 def test_familiar_pictures_are_seldom_strange_and_others_often(run, world):
     model = load_model(run.folder)
-    place = runtime.choose(device="cpu")
+    runtime = choose_runtime(device="cpu")
     known = [(id, pixels) for (split, id), pixels in world.pixels.items() if split == "train"]
-    strange = [picture.is_strange for picture in classify(model, known, place)]
+    strange = [picture.is_strange for picture in classify(model, known, runtime)]
     assert np.mean(strange) < 0.3
-    assert np.isfinite([picture.strangeness for picture in classify(model, known, place)]).all()
+    assert np.isfinite([picture.strangeness for picture in classify(model, known, runtime)]).all()
 
 
 def test_command_prints_a_line_for_each_and_writes_csv_and_json(run, folder, tmp_path):

@@ -192,16 +192,17 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 from snellen.prediction import parts
-from snellen.system import runtime
+from snellen.system import memory
+from snellen.system.device import choose_runtime
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
-images, place = ImageSet.open(sys.argv[1]), runtime.choose("float32", "cpu")
+images, runtime = ImageSet.open(sys.argv[1]), choose_runtime("float32", "cpu")
 network = nn.Sequential(nn.Sequential(nn.AvgPool2d(16), nn.Flatten()), nn.Linear(3, 1000))
 model = Classifier("tiny", network, images.classes, images.size)
 parts.PART = 5000
-in_use = runtime._kibibytes("/proc/self/status", "VmData")
+in_use = memory.bytes_in("/proc/self/status", "VmData")
 resource.setrlimit(resource.RLIMIT_DATA, (in_use + 250 * 2**20,) * 2)
-found = parts.in_parts(model, images, place, Path(sys.argv[2]))
+found = parts.in_parts(model, images, runtime, Path(sys.argv[2]))
 print(found.nbytes, sum(int(np.isnan(found[n : n + 5000]).sum()) for n in range(0, len(found), 5000)))
 """
 

@@ -17,7 +17,7 @@ from snellen.prediction.probabilities import logits, probabilities
 from snellen.reports.compare import compare
 from snellen.reports.report import report
 from snellen.runs.recipe import Recipe
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 from snellen.training.train import train
 
 SMOKE = Recipe(model="whitened_cnn", epochs=1, batch_size=20, peak_lr=20, head_lr=20, precision="float32")
@@ -63,14 +63,14 @@ def test_a_temperature_that_cannot_be_is_refused(temperature):
     model = small_model()
     model.temperature.fill_(temperature)
     with pytest.raises(DivergedError, match=f"the model's temperature is {temperature}"):
-        probabilities(model, noise(3), runtime.choose("float32", "cpu"))
+        probabilities(model, noise(3), choose_runtime("float32", "cpu"))
 
 
 def test_only_the_images_with_such_outputs_are_counted():
     model = small_model()
     model.network.features.register_forward_hook(lambda _, x, y: y.index_fill(0, torch.tensor(2), math.inf))
     with pytest.raises(DivergedError, match="for 1 of 5 images"):
-        logits(model, noise(5), runtime.choose("float32", "cpu"))
+        logits(model, noise(5), choose_runtime("float32", "cpu"))
 
 
 def test_finite_outputs_pass_whatever_their_size():
@@ -78,4 +78,4 @@ def test_finite_outputs_pass_whatever_their_size():
     with torch.no_grad():
         model.network.output.weight.fill_(1e30)
         model.network.output.weight[0].fill_(-1e30)
-    assert np.isfinite(probabilities(model, noise(4), runtime.choose("float32", "cpu"))).all()
+    assert np.isfinite(probabilities(model, noise(4), choose_runtime("float32", "cpu"))).all()

@@ -9,6 +9,7 @@ import pytest
 
 from made import make_images, noise, scenes
 from read_page import read_page
+from snellen.charts.pages import mark
 from snellen.errors import DataError, RunError, SnellenError
 from snellen.images import oddities
 from snellen.prediction.predictions import Predictions
@@ -106,7 +107,7 @@ def test_json_names_every_image_by_its_own_id(findings, images, place):
 
 
 def test_text_and_page_are_written(findings, place):
-    assert findings.save(place / "check.txt").read_text() == f"{findings}\n"
+    assert findings.save(place / "check.txt").read_text() == f"made by {mark('check')}\n{findings}\n"
     page = read_page(findings.save(place / "check.html"))
     assert "different labels" in page.text
     assert "prepare --group-duplicates" in page.text

@@ -8,6 +8,7 @@ from PIL import Image
 
 from made import make_images, noise
 from read_page import read_page
+from snellen.charts.pages import mark
 from snellen.errors import DataError, RunError, SnellenError
 from snellen.prediction.evaluate import evaluate
 from snellen.prediction.predict import predict
@@ -105,6 +106,7 @@ def test_figure_and_json_are_written(comparison, place):
     with Image.open(comparison.save(place / "figure.png")) as figure:
         assert figure.size[0] > 500
     found = json.loads(comparison.save(place / "figures.json").read_text())
+    assert found.pop("made_by") == mark("compare")
     assert found == json.loads(json.dumps(comparison.to_dict()))
     assert [one["name"] for one in found["runs"]] == [one.name for one in comparison.runs]
     assert found["runs"][1]["difference"]["beyond_noise"] is True

@@ -19,14 +19,14 @@ from snellen.models.model_file import save_model
 from snellen.prediction.predict import predict
 from snellen.prediction.probabilities import probabilities
 from snellen.serving.export import export
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 CLASSES = ("cat", "dog", "élan, the")
-FLOAT32 = runtime.choose("float32", "cpu")
+FLOAT32 = choose_runtime("float32", "cpu")
 
 
 def decided(model: Classifier) -> Classifier:

@@ -29,7 +29,7 @@ from snellen.prediction.pictures import classify
 from snellen.prediction.probabilities import features
 from snellen.serving.serve import serve
 from snellen.sources.decode import decode
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
@@ -54,7 +54,7 @@ def make_model(path, *, knows_strangeness=True) -> Path:
     model = small_model(CLASSES, name="cifar_resnet8_v1").eval()
     if knows_strangeness:
         pixels = np.stack([decode(file, 16)[0] for file in (NOISE, GREY)])
-        known, strange = torch.from_numpy(features(model, pixels, runtime.choose("float32", "cpu")))
+        known, strange = torch.from_numpy(features(model, pixels, choose_runtime("float32", "cpu")))
         model.directions[0] = known / known.norm()
         model.familiar.copy_(torch.tensor([1.0, (1 + torch.cosine_similarity(known, strange, dim=0)) / 2]))
     model.temperature.fill_(0.1)
@@ -169,7 +169,7 @@ def fits(description: dict, schema: str, value) -> None:
 def test_answers_are_those_of_classify(server, model, description):
     photo = picture(noise(1, size=200)[0][:120], "JPEG")
     files = {"noise": NOISE, "grey": GREY, "photo": photo}
-    wanted = classify(load_model(model), list(files.items()), runtime.choose("float32", "cpu"))
+    wanted = classify(load_model(model), list(files.items()), choose_runtime("float32", "cpu"))
     assert [guess.is_strange for guess in wanted[:2]] == [False, True]
     for guess in wanted:
         status, _, value = server.ask("POST", "/api/classify?top=9", files[guess.name])

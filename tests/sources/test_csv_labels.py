@@ -1,7 +1,9 @@
 import pytest
 
 from snellen.errors import DataError
-from snellen.sources.csv_labels import Lookup, find_competition, find_labels
+from snellen.sources.csv_labels import find_labels
+from snellen.sources.labelled import read_labelled
+from snellen.sources.lookup import Lookup
 from snellen.sources.tables import read_table
 
 TRAIN = [f"train/{n}.png" for n in (10, 9, 2, 1)]
@@ -15,7 +17,7 @@ def table(text, name="trainLabels.csv"):
 
 
 def find(paths, *tables, labels=None, sample=None, test=None):
-    return find_competition(paths, tables, labels=labels, sample=sample, test=test)
+    return read_labelled(paths, tables, labels=labels, sample=sample, test=test)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_an_id_is_a_file_name_or_a_path_with_or_without_its_ending(id, expected)
 
 
 def test_rows_come_in_the_order_of_the_labels_and_of_the_sample():
-    rows = find(TRAIN + TEST, table(SAMPLE, "sampleSubmission.csv"), table(LABELS)).rows()
+    rows = find(TRAIN + TEST, table(SAMPLE, "sampleSubmission.csv"), table(LABELS)).rows
     assert [(row.id, row.label, row.split, row.path) for row in rows] == [
         ("2", "cat", None, "train/2.png"),
         ("1", "dog", None, "train/1.png"),
@@ -55,7 +57,7 @@ def test_rows_come_in_the_order_of_the_labels_and_of_the_sample():
 
 
 def test_without_a_sample_test_rows_come_in_natural_order():
-    rows = find([*TRAIN, "test/10.png", "test/9.png", "test/v2.10.png"], table(LABELS)).rows()
+    rows = find([*TRAIN, "test/10.png", "test/9.png", "test/v2.10.png"], table(LABELS)).rows
     assert [row.id for row in rows if row.split == "test"] == ["9", "10", "v2.10"]
 
 
@@ -70,7 +72,7 @@ def test_without_a_sample_test_rows_come_in_natural_order():
     ],
 )
 def test_ids_are_the_same_however_the_labels_spell_them(labels):
-    rows = find(TRAIN, table(labels)).rows()
+    rows = find(TRAIN, table(labels)).rows
     assert [row.id.removeprefix("train/") for row in rows] == ["2", "1", "10", "9"]
     assert [row.label for row in rows] == ["cat", "dog", "cat", "dog"]
 
@@ -80,17 +82,17 @@ def test_labels_and_sample_are_told_apart_by_content_when_train_and_test_have_th
     labels, sample = table("id,label\n0,a\n1,b\n2,a\n3,b\n", "x.csv"), table("id,label\n3,a\n2,a\n1,a\n0,a\n", "y.csv")
     for order in ((labels, sample), (sample, labels)):
         found = find(paths, *order)
-        assert found.labels.table is labels
+        assert found.table.match.table is labels
         assert found.sample.table is sample
     named = table("id,label\n3,a\n2,b\n1,b\n0,a\n", "sample_submission.csv")
-    assert find(paths, named, labels).labels.table is labels
+    assert find(paths, named, labels).table.match.table is labels
 
 
 def test_other_tables_are_neither_labels_nor_sample():
     paths = TRAIN + TEST
     sizes = table("id,width\n1,32\n77,32\n78,32\n", "sizes.csv")
     found = find(paths, sizes, table("test\n1\n2\n30\n", "test.csv"), table(LABELS))
-    assert found.labels.table.name == "trainLabels.csv"
+    assert found.table.match.table.name == "trainLabels.csv"
     assert found.sample is None
     assert find(paths, table("a,b\nx,y\n", "other.csv")) is None
     assert find(paths, table(SAMPLE, "sampleSubmission.csv")) is None, "a sample alone holds no labels"
@@ -99,7 +101,7 @@ def test_other_tables_are_neither_labels_nor_sample():
 def test_in_one_folder_the_pictures_of_the_sample_are_test():
     paths = [f"images/{n}.jpg" for n in ("a1", "a2", "b1", "b2")]
     found = find(paths, table("id,label\na1,x\na2,y\n"), table("id,label\nb2,x\nb1,x\n", "sample_submission.csv"))
-    assert [(row.id, row.label, row.split) for row in found.rows()] == [
+    assert [(row.id, row.label, row.split) for row in found.rows] == [
         ("a1", "x", None),
         ("a2", "y", None),
         ("b2", None, "test"),
@@ -110,7 +112,7 @@ def test_in_one_folder_the_pictures_of_the_sample_are_test():
 def test_labels_sample_and_test_can_be_named():
     paths = [*TRAIN, "holdout/1.png"]
     other = table("id,label\n1,a\n2,b\n9,a\n10,b\n", "other.csv")
-    rows = find(paths, table(LABELS), labels=other, test={"holdout/1.png"}).rows()
+    rows = find(paths, table(LABELS), labels=other, test={"holdout/1.png"}).rows
     assert [row.label for row in rows] == ["a", "b", "a", "b", None]
     assert rows[-1].path == "holdout/1.png"
 
@@ -135,7 +137,7 @@ def test_labels_sample_and_test_can_be_named():
 )
 def test_labels_that_do_not_fit_the_pictures_are_counted_and_named_by_line(labels, message):
     with pytest.raises(DataError, match=message) as caught:
-        find(TRAIN + TEST, table(labels)).rows()
+        find(TRAIN + TEST, table(labels))
     assert 'trainLabels.csv, column "id"' in str(caught.value)
     assert "each picture named once, with a label" in str(caught.value)
 
@@ -144,7 +146,7 @@ def test_an_id_that_means_two_pictures_is_refused():
     with pytest.raises(
         DataError, match=r'1 of 2 ids mean more than one picture, first "1 \(a/1.png, b/1.png\)" in line 2'
     ):
-        find(["a/1.png", "b/1.png", "a/2.png"], table("id,label\n1,x\n2,y\n")).rows()
+        find(["a/1.png", "b/1.png", "a/2.png"], table("id,label\n1,x\n2,y\n"))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_an_id_that_means_two_pictures_is_refused():
 )
 def test_a_sample_that_disagrees_with_the_test_pictures_is_refused(sample, message):
     with pytest.raises(DataError, match=message) as caught:
-        find(TRAIN + TEST, table(LABELS), table(sample, "sampleSubmission.csv")).rows()
+        find(TRAIN + TEST, table(LABELS), table(sample, "sampleSubmission.csv"))
     assert "sampleSubmission.csv" in str(caught.value)
     assert "--sample" in str(caught.value)
 
@@ -192,7 +194,7 @@ LONG = "x" * 1001
 )
 def test_ids_and_labels_that_command_a_terminal_or_fill_the_memory_are_refused_by_line(labels, message):
     with pytest.raises(DataError, match=message) as caught:
-        find(TRAIN + TEST, table(labels)).rows()
+        find(TRAIN + TEST, table(labels))
     assert str(caught.value).isascii()
     assert "\x1b" not in str(caught.value)
     assert len(str(caught.value)) < 1000
@@ -202,11 +204,10 @@ def test_ids_and_labels_that_command_a_terminal_or_fill_the_memory_are_refused_b
 
 @pytest.mark.parametrize(("id", "message"), [(ODD, "control characters"), (LONG, "more than 1,000 letters")])
 def test_such_ids_in_a_sample_are_refused_too_but_what_it_says_of_them_is_not_looked_at(id, message):
-    found = find(TRAIN + TEST, table(LABELS), table(SAMPLE + f"{id},cat\n", "sampleSubmission.csv"))
     with pytest.raises(DataError, match=f"1 of 4 lines have .*{message}.*in line 5") as caught:
-        found.rows()
+        find(TRAIN + TEST, table(LABELS), table(SAMPLE + f"{id},cat\n", "sampleSubmission.csv"))
     assert "in: sampleSubmission.csv" in str(caught.value)
-    assert len(find(TRAIN + TEST, table(LABELS), table(SAMPLE.replace("cat", f'"{ODD}"'), "sample.csv")).rows()) == 7
+    assert len(find(TRAIN + TEST, table(LABELS), table(SAMPLE.replace("cat", f'"{ODD}"'), "sample.csv")).rows) == 7
 
 
 def test_line_ends_and_marks_of_other_systems_are_no_control_characters():
@@ -216,15 +217,15 @@ def test_line_ends_and_marks_of_other_systems_are_no_control_characters():
         "\ufeff" + LABELS,
         LABELS.replace(",", " ,\t"),
     ):
-        assert find(TRAIN, table(text)).rows() == find(TRAIN, table(LABELS)).rows()
+        assert find(TRAIN, table(text)).rows == find(TRAIN, table(LABELS)).rows
     longest = "x" * 1000
-    rows = find([*TRAIN, f"train/{longest}.png"], table(LABELS + f"{longest},{longest}\n")).rows()
+    rows = find([*TRAIN, f"train/{longest}.png"], table(LABELS + f"{longest},{longest}\n")).rows
     assert (rows[-1].id, rows[-1].label) == (longest, longest)
 
 
 def test_the_names_of_columns_are_shown_without_their_control_characters(caplog):
     caplog.set_level("INFO", "snellen")
-    find(TRAIN, table(LABELS.replace("id,label", 'id\x1b[2J,"label\nor kind"'))).rows()
+    find(TRAIN, table(LABELS.replace("id,label", 'id\x1b[2J,"label\nor kind"')))
     assert r'ids in column "id\x1b[2J", labels in column "label\nor kind"' in caplog.text
 
 
@@ -244,10 +245,10 @@ def test_a_file_that_was_named_and_fits_nothing_is_refused():
 
 def test_a_million_columns_do_not_take_minutes():
     wide = table("id,label" + ",x" * 1_000_000 + "\n1,a" + ",y" * 1_000_000 + "\n")
-    assert find_labels([wide], TRAIN).column == 0
+    assert find_labels([wide], TRAIN).match.column == 0
 
 
 def test_columns_that_are_not_used_are_said(caplog):
     caplog.set_level("INFO", "snellen")
-    find(TRAIN, table("id,label,when\n2,cat,a\n1,dog,b\n10,cat,c\n9,dog,d\n")).rows()
+    find(TRAIN, table("id,label,when\n2,cat,a\n1,dog,b\n10,cat,c\n9,dog,d\n"))
     assert 'ids in column "id", labels in column "label"; columns not used: "when"' in caplog.text

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from snellen.sources.rows import common_folder, ids_of, is_in_test_folder, natural_key, without_suffix
+from snellen.sources.rows import common_folder, ids_of, natural_key, without_suffix
 
 
 def test_numbers_in_names_are_compared_as_numbers():
@@ -45,15 +45,3 @@ def test_ids_lose_what_does_not_tell_them_apart():
     assert ids_of(["1.png", "2.png"]) == ["1", "2"]
     assert ids_of(["1.png", "1.jpg"]) == ["1.png", "1.jpg"]
     assert ids_of(["1.png", "1.png"], ["a/1.png", "b/1.png"]) == ["a/1", "b/1"]
-
-
-@pytest.mark.parametrize(
-    "path", ["test/1.png", "x/Test_Images/1.png", "images-test/1.png", "test1/1.png", "testing/a/1.png"]
-)
-def test_folders_called_test_are_known(path):
-    assert is_in_test_folder(path)
-
-
-@pytest.mark.parametrize("path", ["train/1.png", "test.png", "contest/1.png", "latest/1.png", "train/test_1.png"])
-def test_other_words_with_test_in_them_are_not(path):
-    assert not is_in_test_folder(path)

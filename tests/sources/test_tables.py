@@ -1,7 +1,7 @@
 import pytest
 
 from snellen.errors import DataError
-from snellen.sources.tables import label_column, read_table
+from snellen.sources.tables import read_table
 
 
 @pytest.mark.parametrize(
@@ -51,22 +51,18 @@ def test_what_cannot_be_read_is_named_with_its_line(data, message):
     assert "UTF-8" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("id,label\n1,a\n", 1),
-        ("id,what\n1,a\n", 1),
-        ("label,id\na,1\n", 0),
-        ("id,source,label\n1,x,a\n2,x,b\n", 2),
-        ("id,width,Class\n1,32,a\n2,32,b\n", 2),
-        ("id,time,kind,note\n1,10:01,a,\n2,10:02,b,\n3,10:03,a,\n4,10:04,b,\n", 2),
-    ],
-)
-def test_the_label_column_is_known_by_its_name_or_by_few_distinct_values(text, expected):
-    table = read_table("labels.csv", text.encode())
-    id_column = next(n for n in range(table.width) if table.column_name(n) == "id")
-    assert label_column(table, id_column) == expected
+@pytest.mark.parametrize("text", ["id,label\n1,bear, brown\n2,cat\n", "id,label\n1,cat\n2,0,5\n"])
+def test_lines_with_more_values_than_the_header_are_refused(text):
+    with pytest.raises(DataError, match=r"1 of 3 lines have more values than the first line, first") as caught:
+        read_table("labels.csv", text.encode()).check_width()
+    assert "labels.csv, line " in caught.value.where
+    assert '1,"bear, brown"' in caught.value.do
 
 
-def test_a_table_of_one_column_has_no_labels():
-    assert label_column(read_table("ids.csv", b"id\n1\n2\n"), 0) is None
+def test_empty_values_at_the_end_of_lines_are_no_values():
+    read_table("labels.csv", b"id,label\n1,cat,\n2,dog,,\n").check_width()
+
+
+def test_columns_are_found_by_name_in_any_case_or_by_number():
+    table = read_table("labels.csv", b"Id,label,7\n1,cat,x\n")
+    assert [table.find_column(name) for name in ("id", "LABEL", "7", "2", "9", "x")] == [0, 1, 2, 1, None, None]

@@ -19,7 +19,7 @@ from snellen.prediction.evaluate import evaluate
 from snellen.prediction.probabilities import probabilities
 from snellen.runs.recipe import Recipe
 from snellen.system import processes
-from snellen.system.runtime import choose
+from snellen.system.device import choose_runtime
 from snellen.training.loader import Batches
 from snellen.training.synchronize import sum_gradients
 from snellen.training.train import train
@@ -85,7 +85,7 @@ def main(data: str, out: Path, names: list[str]) -> None:
             hook.remove()
             weights[name] = updates[-1]
         scores = evaluate(out / "sgd", images)
-        guesses = probabilities(load_model(out / "sgd"), images.select("train"), choose("float32", "cpu"))
+        guesses = probabilities(load_model(out / "sgd"), images.select("train"), choose_runtime("float32", "cpu"))
         np.save(out / f"guesses-{rank}.npy", guesses)
         try:
             Batches(images.select("train"), Recipe(batch_size=1), torch.device("cpu"))

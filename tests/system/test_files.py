@@ -164,21 +164,3 @@ def test_written_json_is_plain_to_read(tmp_path):
     assert json.loads(text) == {"name": "Käse", "n": [1]}
     assert "Käse" in text
     assert '\n  "n"' in text
-
-
-@pytest.mark.parametrize(("found", "start", "is_ours"), [
-    (b"id,label\n1,cat\n", "id,label,p_", False),
-    (b"id,label,p_cat\n", "id,label,p_", True),
-    (b"", "id,label,p_", True),
-    (b"\x89PNG\r\n", b"PK", False),
-])  # fmt: skip
-def test_only_what_is_of_the_same_kind_may_be_replaced(tmp_path, found, start, is_ours):
-    files.check_target(tmp_path / "new.csv", start, "predictions")
-    (tmp_path / "old.csv").write_bytes(found)
-    if is_ours:
-        files.check_target(tmp_path / "old.csv", start, "predictions")
-    else:
-        with pytest.raises(DataError, match=r'old\.csv" is there already, and it is not predictions'):
-            files.check_target(tmp_path / "old.csv", start, "predictions")
-    with pytest.raises(DataError, match="is a folder"):
-        files.check_target(tmp_path, start, "predictions")

@@ -23,10 +23,12 @@ from snellen.prediction.predictions import Predictions
 from snellen.prediction.probabilities import probabilities
 from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.recipe import Recipe
-from snellen.runs.run import Run, locked
+from snellen.runs.run import Run
 from snellen.system import processes
+from snellen.system.device import choose_runtime
+from snellen.system.folders import locked
 from snellen.system.launch import count_devices
-from snellen.system.runtime import choose, seed_torch
+from snellen.system.randomness import seed_torch
 from snellen.training.cross_validate import cross_validate
 from snellen.training.loader import Batches
 from snellen.training.pieces import pieces_of
@@ -132,7 +134,7 @@ def test_evaluation_counts_every_image_once(together, images):
         assert process["scores"]["right"] == expected["right"]
         assert process["scores"]["classes"] == expected["classes"]
         assert process["scores"]["log_loss"] == pytest.approx(expected["log_loss"], rel=1e-5)
-    guesses = probabilities(load_model(together / "sgd"), images.select("train"), choose("float32", "cpu"))
+    guesses = probabilities(load_model(together / "sgd"), images.select("train"), choose_runtime("float32", "cpu"))
     for path in together.glob("guesses-*.npy"):
         np.testing.assert_allclose(np.load(path), guesses, rtol=1e-4, atol=1e-6)
 

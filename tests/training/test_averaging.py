@@ -16,12 +16,12 @@ from snellen.models.classifier import build_model
 from snellen.models.model_file import load_model
 from snellen.prediction.evaluate import evaluate
 from snellen.runs.recipe import Recipe
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 from snellen.training import averaging
 from snellen.training.train import train
 
 RECIPE = Recipe(model="cifar_resnet8_v1", epochs=3, batch_size=10, peak_lr=0.1, precision="float32")
-PLACE = runtime.choose("float32", "cpu")
+RUNTIME = choose_runtime("float32", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_weights_are_the_mean_of_those_of_the_last_epochs(images):
     models = drifting(images, 5)
     average = build_model(recipe, images.select("train"))
     for epoch, model in enumerate(models, start=1):
-        averaging.after_epoch(average, model, recipe, epoch, images.select("train"), PLACE)
+        averaging.after_epoch(average, model, recipe, epoch, images.select("train"), RUNTIME)
         members = models[2:epoch] if epoch > 2 else [model]
         for name, value in average.named_parameters():
             mean = torch.stack([dict(member.named_parameters())[name] for member in members]).mean(dim=0)
@@ -59,7 +59,7 @@ def test_statistics_are_those_of_the_average_on_the_training_images(images, monk
     chosen = images.select("train")
     average = build_model(recipe, chosen)
     for epoch, model in enumerate(models, start=2):
-        averaging.after_epoch(average, model, recipe, epoch, chosen, PLACE)
+        averaging.after_epoch(average, model, recipe, epoch, chosen, RUNTIME)
     norms = [layer for layer in average.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     assert {norm.momentum for norm in norms} == {0.1}, "training goes on as before"
     first = norms[0]

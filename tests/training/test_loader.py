@@ -327,13 +327,13 @@ def test_blocks_of_images_that_lie_by_class_are_warned_of(tmp_path, caplog):
 LITTLE_MEMORY = """
 import resource, sys
 import numpy as np, torch
-from snellen.system import runtime
+from snellen.system import memory
 from snellen.images.imageset import ImageSet
 from snellen.training.loader import Batches
 from snellen.models.classifier import build_model
 from snellen.runs.recipe import Recipe
 images, cpu, recipe = ImageSet.open(sys.argv[1]), torch.device("cpu"), Recipe(batch_size=250, model="whitened_cnn")
-in_use = runtime._kibibytes("/proc/self/status", "VmData")
+in_use = memory.bytes_in("/proc/self/status", "VmData")
 resource.setrlimit(resource.RLIMIT_DATA, (in_use + 360 * 2**20,) * 2)
 batches = Batches(images, recipe, cpu)
 print(batches.held, batches.why)
@@ -356,6 +356,6 @@ def test_a_set_larger_than_the_memory_is_read_from_the_disk(tmp_path):
     done = subprocess.run([sys.executable, "-c", LITTLE_MEMORY, images.folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     choice, num_read, refusal = done.stdout.splitlines()
-    assert choice.startswith("False 492 MB of images are read from the disk as they are needed (")
-    assert choice.endswith(" MB is all that is free on cpu)")
+    assert choice.startswith("False 491.5 MB of images are read from the disk as they are needed (")
+    assert choice.endswith(" MB are free on cpu)")
     assert (num_read, refusal) == ("2000", "too much")

@@ -23,7 +23,8 @@ from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
 from snellen.runs.repeat import commands
 from snellen.runs.run import Run
-from snellen.system import files, runtime
+from snellen.system import files
+from snellen.system.device import choose_runtime
 from snellen.system.folders import locked
 from snellen.training.cross_validate import cross_validate
 from snellen.training.train import train
@@ -362,7 +363,7 @@ def test_the_best_model_is_calibrated_like_the_last_one(images, tmp_path):
     best, last = load_model(run.best), load_model(run.model)
     assert [model.about["scores"]["epoch"] for model in (best, last)] == [accuracies.index(max(accuracies)) + 1, 6]
     for model in (best, last):
-        raw = logits(model, images.select("valid"), runtime.choose("float32"), views=1)
+        raw = logits(model, images.select("valid"), choose_runtime("float32"), views=1)
         labels = images.select("valid").labels
         assert float(model.temperature) == pytest.approx(calibrate.fit_temperature(raw, labels), rel=1e-5)
         assert model.familiar[0] > model.familiar[1]
@@ -406,9 +407,10 @@ def test_a_folder_with_half_of_what_makes_a_run_holds_none(images, tmp_path, nam
 LITTLE_MEMORY = """
 import resource, sys
 from snellen.cli.commands import main
-from snellen.system import runtime
+from snellen.system import memory
+from snellen.system.device import choose_runtime
 from snellen.training.train import train
-in_use = runtime._kibibytes("/proc/self/status", "VmData")
+in_use = memory.bytes_in("/proc/self/status", "VmData")
 resource.setrlimit(resource.RLIMIT_DATA, (in_use + 200 * 2**20,) * 2)
 main()
 """

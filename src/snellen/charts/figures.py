@@ -142,11 +142,13 @@ def comparison(names: Sequence[str], shares: Sequence[Share], curves: Sequence[C
     return _svg("comparison", what, 9, height, lambda figure: _draw_comparison(figure, names, shares, curves))
 
 
-def save_comparison(names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve], path: Path) -> None:
-    """Write the same as a PNG file."""
+def save_comparison(
+    names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve], path: Path, mark: str
+) -> None:
+    """Write the same as a PNG file whose metadata hold the mark of the command."""
     with _figure(9, _comparison_height(len(names))) as figure, files.replacing(path) as file:
         _draw_comparison(figure, names, shares, curves)
-        file.write(_png(figure))
+        file.write(_png(figure, mark))
 
 
 def _comparison_height(num: int) -> float:
@@ -223,9 +225,9 @@ def _without_backend() -> Iterator[None]:
             os.environ["MPLBACKEND"] = backend
 
 
-def _png(figure) -> bytes:
+def _png(figure, mark: str | None = None) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format="png")
+    figure.savefig(file, format="png", metadata={"Software": mark} if mark else {})
     return file.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from PIL import Image
 
 from snellen import __version__
 from snellen.errors import SnellenError
-from snellen.system import files
+from snellen.system.targets import check_file
 from snellen.system.units import minutes, percent, size
 
-STARTS = {".html": b"<!DOCTYPE html>", ".json": b"{", ".png": b"\x89PNG", ".txt": b""}  # of files by their ending
+# What stands before the mark, by the ending of the file; and by how many bytes from the start both have come.
+MARKS = {".html": '"generator" content="', ".json": '{\n  "made_by": "', ".png": "Software\0", ".txt": "made by "}
+FAR_ENOUGH = 1024
 LONGEST = 128  # pixels: larger pictures are scaled down, so that a page of them stays small
 
 
@@ -26,19 +29,35 @@ def picture(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
 
 
-def check_page(path: Path, *endings: str) -> None:
-    """Raise SnellenError where a page cannot go: an ending that says nothing, a folder, a file of another kind."""
+def mark(command: str) -> str:
+    """Return the words by which a page, figure or list is known to be written by a command."""
+    return f"snellen {command} {__version__}"
+
+
+def check_page(
+    path: Path, command: str, *endings: str, source: Path | None = None, owners: Collection[Path] = ()
+) -> None:
+    """Raise SnellenError for an ending that none of the command's pages has, and if the command may not write there."""
     if path.suffix not in endings:
         raise SnellenError(
-            f'"{path}" has no ending that says what to write.',
+            f'"{path}" has none of the endings that decide what is written.',
             where="--out",
-            expected=f"{', '.join(endings[:-1])} or {endings[-1]}",
+            expected=" or ".join(endings),
         )
-    files.check_target(path, STARTS[path.suffix], "such a page or list")
+    start = MARKS[path.suffix] + f"snellen {command} "
+
+    def is_ours(path: Path) -> bool:
+        with open(path, "rb") as file:
+            return start.encode() in file.read(FAR_ENOUGH)
+
+    check_file(path, f"what `snellen {command}` writes", is_ours, source=source, owners=owners)
 
 
-def render(template: str, **values: Any) -> str:
-    """The text of a page. Whatever `values` hold is escaped, except figures marked as such (`markup`)."""
+def render(template: str, *, command: str = "", **values: Any) -> str:
+    """Return the text of a page. Whatever `values` hold is escaped, except figures marked as such (`markup`).
+
+    command: the command that writes the page; by default the one that the template is called after.
+    """
     import jinja2
 
     environment = jinja2.Environment(
@@ -49,7 +68,8 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "minutes": minutes, "size": size, "figure": _figure}
-    return environment.get_template(template).render(values | {"version": __version__})
+    values |= {"version": __version__, "mark": mark(command or Path(template).stem)}
+    return environment.get_template(template).render(values)
 
 
 def _figure(svg: str) -> Any:

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,17 @@ class Duration(click.ParamType):
 
 
 raw_files = options(
-    click.option("--labels", type=PATH, help="The labels CSV, where the guess is wrong."),
-    click.option("--test", type=PATH, help="The folder of test images, where the guess is wrong."),
-    click.option("--sample", type=PATH, help="The sample submission CSV, where the guess is wrong."),
+    click.option("--labels", type=PATH, help="Labels CSV, or the word folders or names (default: detected)."),
+    click.option("--test", type=PATH, help="Folder or archive of test pictures (default: detected)."),
+    click.option("--sample", type=PATH, help="Sample submission CSV (default: detected)."),
+    click.option("--label", metavar="COLUMN", help="Column of labels, or A,B,C: columns of 0 and 1, each a class."),
+    click.option("--id", metavar="COLUMN", help="Column of picture names (default: detected)."),
+    click.option("--kind", metavar="KIND", help="single or multi: one label per image, or several."),
+    click.option("--form", metavar="FORM", help="A submission line: label, positive, columns or top5."),
+    click.option("--metric", metavar="NAME", help="What the competition scores, such as auc (default: by the form)."),
+    click.option("--positive", metavar="CLASS", help="The class whose probability is submitted."),
+    click.option("--class-names", type=PATH, metavar="FILE", help="JSON or CSV with a name for each class."),
+    click.option("--group-by", metavar="COLUMN", help="Keep pictures with one value, such as a patient, together."),
     click.option("--size", type=click.IntRange(4, 1024), metavar="PIXELS", help="Side of the prepared images."),
     click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out instead of stopping."),
     click.option("--group-duplicates", is_flag=True, help="Keep duplicates on one side of the split."),
@@ -93,7 +102,7 @@ the_views = click.option("--views", type=click.Choice(["1", "2", "6"]), help="Vi
 
 the_precision = click.option(
     "--precision",
-    type=click.Choice(Recipe.__dataclass_fields__["precision"].metadata["choices"]),
+    type=click.Choice({field.name: field.metadata["choices"] for field in fields(Recipe)}["precision"]),
     help="By default the recipe's. float32 gives what an exported model gives.",
 )
 

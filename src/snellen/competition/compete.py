@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snellen.competition.submission import write_submission
-from snellen.errors import DataError
+from snellen.errors import DataError, first_few
 from snellen.images.imageset import SAMPLE, ImageSet
 from snellen.images.prepare import prepare
 from snellen.prediction.evaluate import describe_accuracy, evaluate
@@ -19,10 +19,12 @@ from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Epoch, Run
-from snellen.sources.source import is_source
+from snellen.sources.source import WORDS, results_inside
 from snellen.system import files
+from snellen.system.contents import PARTS_OF_ENTRY, Contents, contents_of
 from snellen.system.folders import locked
 from snellen.system.progress import Progress
+from snellen.system.targets import check_folder, check_place
 from snellen.training.budget import choose_recipe
 from snellen.training.cross_validate import cross_validate
 from snellen.training.train import train
@@ -57,6 +59,14 @@ def compete(
     labels: str | Path | None = None,
     test: str | Path | None = None,
     sample: str | Path | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    kind: str | None = None,
+    form: str | None = None,
+    metric: str | None = None,
+    positive: str | None = None,
+    class_names: str | Path | None = None,
+    group_by: str | None = None,
     size: int | None = None,
     skip_unreadable: bool = False,
     group_duplicates: bool = False,
@@ -73,13 +83,7 @@ def compete(
     all of it may take; see budget.py. Raises what the verbs raise.
     """
     out, started = Path(out), time.perf_counter()
-    if is_source(source, out):
-        raise DataError(
-            f'"{out}" is the source: data/, run/ and the rest would be mixed with its files.',
-            where="--out",
-            expected="a new folder, or one that `snellen compete` wrote",
-            do="choose another --out",
-        )
+    _check_out(source, out)
     chosen = None if recipe is None else find_recipe(recipe)
     with locked(out):
         log.info("prepare: %s -> %s", source, out / "data")
@@ -89,6 +93,14 @@ def compete(
             labels=labels,
             test=test,
             sample=sample,
+            label=label,
+            id=id,
+            kind=kind,
+            form=form,
+            metric=metric,
+            positive=positive,
+            class_names=class_names,
+            group_by=group_by,
             size=size,
             valid_share=valid_share,
             seed=seed,
@@ -135,3 +147,24 @@ def compete(
                 "submission: %d lines, one for each test picture; there is no sample to check against", len(guesses)
             )
         return Entry(images, run, scores, final, submission)
+
+
+def _check_out(source: str | Path, out: Path) -> None:
+    """Raise SnellenError now, not after hours, if the results would be mixed with other files."""
+    begun = contents_of(out / "data") is Contents.IMAGES
+    strangers: set[str] = set()
+    if results_inside(source, out) and out.is_dir():  # there, only a folder of nothing but results is no raw data
+        strangers = {path.name for path in out.iterdir() if path.is_dir() and path.name[0] != "."} - PARTS_OF_ENTRY
+    holds_source = source not in WORDS and Path(source).resolve().is_relative_to(out.resolve())
+    if holds_source or (begun and strangers):
+        what = "the source" if holds_source else first_few(sorted(strangers))
+        raise DataError(
+            f'"{out}" holds {what}: data/, run/ and the other results would be mixed with it.',
+            where="--out",
+            expected="a new folder, or one that `snellen compete` wrote",
+            do="choose another --out",
+        )
+    if begun:
+        check_place(out)
+    else:
+        check_folder(out, Contents.ENTRY, "snellen compete", begun=frozenset({"data"}))

@@ -5,11 +5,13 @@ import io
 import logging
 from pathlib import Path
 
+from snellen.competition.lines import Answer, shares
 from snellen.errors import DataError, first_few, some_of
 from snellen.images.imageset import SAMPLE, ImageSet
-from snellen.images.sample import Sample, class_columns, left_out, read_sample
+from snellen.images.sample import answered_task, form_hint, left_out, read_sample
 from snellen.prediction.predictions import Predictions
 from snellen.system import files
+from snellen.system.targets import check_file
 
 log = logging.getLogger("snellen")
 
@@ -17,15 +19,15 @@ log = logging.getLogger("snellen")
 def write_submission(
     predictions: Predictions | str | Path, images: ImageSet | str | Path, out: str | Path = "submission.csv"
 ) -> Path:
-    """Write the sample submission's header and ids, in its order, with the predicted labels; check every line.
+    """Write the sample submission's header and ids, in its order, with the predictions; check every line.
 
-    A sample with one column per class gets probabilities instead. Without a sample: id,label in the order of the test
-    images. Test images that `prepare` had to leave out get the most frequent class (or the class shares), with a
-    warning. Raises DataError for missing or unknown ids; then nothing is written.
+    What a line holds is the form of the images' Task: a label, one or several probabilities, or five labels. Without a
+    sample there is a line for each test image. Test images that `prepare` had to leave out get the most frequent class
+    (or the class shares), with a warning. Raises DataError for missing or unknown ids; then nothing is written.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     out, sample = Path(out), read_sample(images)
-    _check_target(out, images, sample)
+    _check_target(out, images)
     predictions = predictions if isinstance(predictions, Predictions) else Predictions.open(predictions)
     if predictions.classes != images.classes:
         raise DataError(
@@ -51,36 +53,38 @@ def write_submission(
             do="predict the test split: snellen predict RUN DATA --split test --out predictions.csv",
         )
     counts = images.about["class_counts"]
-    frequent = max(images.classes, key=lambda name: counts[name])
-    columns = class_columns(sample.header, images)
+    frequent, usual = max(images.classes, key=lambda name: counts[name]), shares(counts, images.classes)
+    answer = Answer(answered_task(images, sample.header), sample.header)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(sample.header)
     for id, own in lines:
-        if columns is None:
-            writer.writerow([id, predictions.label_of(own) if own in known else frequent])
-        elif own in known:
-            writer.writerow([id, *(f"{known[own][column]:.9g}" for column in columns)])
-        else:
-            shares = [counts[images.classes[column]] / sum(counts.values()) for column in columns]
-            writer.writerow([id, *(f"{share:.9g}" for share in shares)])
+        is_read = own in known
+        label = predictions.label_of(own) if is_read else frequent
+        writer.writerow([id, *answer.values(known[own] if is_read else usual, label)])
     if unread:
-        what = f'the most frequent class, "{frequent}"' if columns is None else "the shares of the classes"
+        what = f'the most frequent class, "{frequent}"' if answer.task.form == "label" else "the shares of the classes"
         log.warning("%d test images could not be read; their lines hold %s", len(unread), what)
-    _check(text.getvalue(), out, images, sample)
+    check_lines(text.getvalue(), out, answer, sample.ids)
     files.write_text(out, text.getvalue())
+    if hint := form_hint(images, sample):
+        log.warning("%s", hint)
     return out
 
 
-def _check_target(out: Path, images: ImageSet, sample: Sample) -> None:
-    """Raise DataError where the submission would replace anything but one with the same header and ids."""
-    file = images.folder / SAMPLE
-    if out.is_file() and file.exists() and out.read_bytes() == file.read_bytes():
-        raise DataError(f'"{out}" is the competition\'s sample.', where="--out", do="choose another --out")
-    lines = io.StringIO(newline="")
-    csv.writer(lines, lineterminator="\n").writerows([sample.header, sample.ids[:1]])
-    # The id of the first line as well: a list of labels may have the same header.
-    files.check_target(out, lines.getvalue().rstrip("\n"), "a submission of this competition")
+def _check_target(out: Path, images: ImageSet) -> None:
+    """Raise DataError if the submission would replace anything but one that passes the check line by line."""
+    sample = images.folder / SAMPLE
+
+    def is_submission(path: Path) -> bool:
+        if sample.exists() and path.read_bytes() == sample.read_bytes():
+            return False  # the competition's own sample passes the check too
+        try:
+            return check_submission(path, images) > 0
+        except DataError:
+            return False
+
+    check_file(out, "a submission for this sample", is_submission, source=images.source)
 
 
 def check_submission(path: str | Path, images: ImageSet) -> int:
@@ -94,12 +98,16 @@ def check_submission(path: str | Path, images: ImageSet) -> int:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"the submission cannot be read: {problem}.", where=str(path), do="write it again") from None
-    return _check(text, path, images, read_sample(images))
+    sample = read_sample(images)
+    return check_lines(text, path, Answer(answered_task(images, sample.header), sample.header), sample.ids)
 
 
-def _check(text: str, path: Path, images: ImageSet, sample: Sample) -> int:
-    header, sample_ids = sample.header, sample.ids
-    columns = class_columns(header, images)
+def check_lines(text: str, path: Path, answer: Answer, sample_ids: list[str]) -> int:
+    """Compare the text of a submission with the sample's header and ids; returns the number of lines.
+
+    Raises DataError that names the first line that differs, or that does not hold an answer of the right form.
+    """
+    header = list(answer.header)
 
     def wrong(what: str, line: int, expected: str) -> DataError:
         again = "write it again: snellen submission predictions.csv DATA --out submission.csv"
@@ -116,15 +124,6 @@ def _check(text: str, path: Path, images: ImageSet, sample: Sample) -> int:
     for line, (row, id) in enumerate(zip(rows[1:], sample_ids, strict=True), start=2):
         if len(row) != len(header) or row[0] != id:
             raise wrong(f'the line is "{",".join(row)[:60]}".', line, f'id "{id}" and {len(header) - 1} values')
-        if columns is None and row[1] not in images.classes:
-            raise wrong(f'"{row[1]}" is not a class.', line, f"one of {some_of(images.classes, 10)}")
-        if columns is not None and not all(_is_probability(value) for value in row[1:]):
-            raise wrong(f"a value of id {id} is not a probability.", line, "numbers from 0 to 1")
+        if problem_here := answer.problem(row[1:]):
+            raise wrong(f"{problem_here[0]} (id {id}).", line, problem_here[1])
     return len(sample_ids)
-
-
-def _is_probability(text: str) -> bool:
-    try:
-        return 0 <= float(text) <= 1
-    except ValueError:
-        return False

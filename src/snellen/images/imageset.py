@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,18 @@ class ImageSet:
         """SHA-256 over pixels and rows, as `prepare` computed it."""
         return self.about["fingerprint"]
 
+    def check_fingerprint(self) -> None:
+        """Raise DataError unless pixels and rows are those that `prepare` wrote. Reads all pixels once per process."""
+        files = [self.folder / "images.npy", self.folder / "rows.csv"]
+        wanted = (self.about.get("fold") or {}).get("images", self.fingerprint)
+        if _fingerprint_of(*files, *(path.stat().st_mtime_ns for path in files)) != wanted:
+            raise DataError(
+                "images.npy is not as `snellen prepare` wrote it.",
+                where=str(files[0]),
+                expected=f"the fingerprint {wanted[:12]}..., as about.json has it",
+                do="put the file back, or run `snellen prepare` again into an empty folder",
+            )
+
     @cached_property
     def counts(self) -> dict[str, int]:
         """Images per split, for those splits that have any."""
@@ -168,6 +180,13 @@ class ImageSet:
         if CAN_READ_AT and len(index):
             with contextlib.suppress(OSError), open(self.stored.filename, "rb", buffering=0) as file:  # type: ignore[attr-defined]
                 _announce(file.fileno(), self.stored, *_runs(np.sort(self.rows[index])))
+
+    @property
+    def source(self) -> Path | None:
+        """The folder of raw files that the images were prepared from; None if they came from an archive or a word."""
+        named = self.about.get("source")
+        path = Path(str(named.get("source", ""))) if isinstance(named, dict) else None
+        return path if path and path.is_absolute() and path.is_dir() else None
 
     def __str__(self) -> str:
         height, width = self.size
@@ -266,3 +285,11 @@ def fingerprint(stored: np.ndarray, rows_csv: bytes) -> str:
     for start in range(0, len(stored), at_once):
         digest.update(np.ascontiguousarray(stored[start : start + at_once]).data)
     return digest.hexdigest()
+
+
+@cache
+def _fingerprint_of(pixels: Path, rows: Path, *_: int) -> str:
+    """The fingerprint of two files; the other arguments are times of change, so that changed files are read again."""
+    text = io.StringIO(newline="")  # as prepare wrote it, however a spreadsheet has quoted it since
+    csv.writer(text, lineterminator="\n").writerows(read_table(rows.read_bytes()))
+    return fingerprint(np.lib.format.open_memmap(pixels, mode="r"), text.getvalue().encode())

@@ -16,16 +16,17 @@ import snellen
 from snellen.errors import DataError
 from snellen.images.splits import doubts_about, splits_of
 from snellen.sources.archives import Contents
-from snellen.sources.class_folders import UNKNOWN
+from snellen.sources.class_folders import UNKNOWN, UNLABELLED
 from snellen.sources.decode import UnreadablePicture, is_picture
 from snellen.sources.rows import Row, without_suffix
 from snellen.sources.source import identity, open_source, results_inside
 from snellen.system import files
+from snellen.system.contents import ORGANIZED
 from snellen.system.folders import replacing_folder
 from snellen.system.progress import Progress
+from snellen.system.targets import check_place
 
 log = logging.getLogger("snellen")
-MARKER = ".organized.json"  # in a tree that we made, and may therefore replace
 LINKS = ("copy", "hard", "symbolic")
 
 
@@ -43,7 +44,8 @@ def organize(
 
     link: "copy" writes files; "hard" and "symbolic" link to the files of a source folder.
     on_progress: called with ("organize", pictures done, pictures in all).
-    Test pictures whose label the source knows come below test/<class>/, others below test/unknown/. No picture is
+    Test pictures whose label the source knows come below test/<class>/, others below test/unknown/, or below
+    test/unlabelled/ if there is a class called unknown. No picture is
     decoded, so unreadable ones come along (`prepare` splits without them).
 
     A tree that organize made before is replaced as a whole: splits never mix. Raises DataError, also for a folder of
@@ -52,10 +54,11 @@ def organize(
     tree = Path(out) / "train_valid_test"
     if link not in LINKS:
         raise DataError(f'there is no kind of link "{link}".', where="--link", expected=", ".join(LINKS))
-    if tree.exists() and not (tree / MARKER).exists() and (not tree.is_dir() or any(tree.iterdir())):
+    if tree.exists() and not (tree / ORGANIZED).exists() and (not tree.is_dir() or any(tree.iterdir())):
         raise DataError(
             f'"{tree}" was not made by organize, so it is not replaced.', where="--out", do="choose another --out"
         )
+    check_place(tree)
     skip = results_inside(source, tree)
     with replacing_folder(tree, old_goes=True) as work:
         scratch = work / ".scratch"
@@ -84,7 +87,7 @@ def organize(
             "options": {"valid_share": valid_share, "seed": seed, "split_rule": split_rule, "link": link},
             "snellen": snellen.__version__,
         }
-        files.write_json(work / MARKER, about)
+        files.write_json(work / ORGANIZED, about)
     log.info("%s: %d pictures", tree, len(opened.rows))
     return tree
 
@@ -100,9 +103,12 @@ def _targets(rows: Sequence[Row], splits: Sequence[str]) -> list[list[str]]:
             )
     owner: dict[str, Row] = {}
     targets = []
+    without_label = UNLABELLED if any(row.label == UNKNOWN for row in rows) else UNKNOWN
     for row, split in zip(rows, splits, strict=True):
         folders = [split] if split == "test" else [split, "train_valid"]
-        names = [f"{folder}/{UNKNOWN if row.label is None else row.label}/{_file_name(row)}" for folder in folders]
+        names = [
+            f"{folder}/{without_label if row.label is None else row.label}/{_file_name(row)}" for folder in folders
+        ]
         for name in names:
             if name in owner:
                 raise DataError(

@@ -11,6 +11,7 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,12 +26,14 @@ from snellen.images.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet, read_tabl
 from snellen.images.sample import check_sample
 from snellen.images.size import SMALLEST
 from snellen.images.splits import doubts_about, groups_of, splits_of
+from snellen.sources.answers import TaskOptions
 from snellen.sources.rows import Row
 from snellen.sources.source import identity, is_source, open_source, results_inside
 from snellen.sources.tables import FORMULA
 from snellen.system import files
 from snellen.system.folders import replacing_folder
 from snellen.system.progress import Progress
+from snellen.system.targets import check_place
 
 log = logging.getLogger("snellen")
 OURS = {"about.json", "images.npy", "rows.csv", SAMPLE}  # what may be removed without losing anything of a person's
@@ -44,6 +47,14 @@ def prepare(
     labels: str | Path | None = None,
     test: str | Path | None = None,
     sample: str | Path | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    kind: str | None = None,
+    form: str | None = None,
+    metric: str | None = None,
+    positive: str | None = None,
+    class_names: str | Path | None = None,
+    group_by: str | None = None,
     size: int | None = None,
     valid_share: float = 0.1,
     seed: int = 0,
@@ -59,6 +70,10 @@ def prepare(
     labels, test, sample: override the guess: the labels CSV, the folder of test pictures, the sample submission.
     size: pixels of both sides. Without it: that of the first 64 pictures, if they are square, alike and at most 96
     pixels large; otherwise 32. How pictures of another size are brought to it is told in `decode`.
+    label, id: the column of labels, or several with commas between, each a class; and that of ids.
+    kind, form, metric, positive: parts of the Task that a person decides; see task.py and sources/answers.py.
+    class_names: a JSON or CSV file with a name for people for each class.
+    group_by: a column whose values stay on one side of the split, such as patients.
     valid_share, seed, split_rule: see `choose_valid`. A source with a valid folder of its own keeps its split.
     skip_unreadable: leave pictures out that cannot be decoded; they are listed in about.json. Where there are any, the
     images take twice their room on the disk for a while.
@@ -76,10 +91,14 @@ def prepare(
     given: dict[str, Any] = {"labels": labels, "test": test, "sample": sample, "skip": results_inside(source, out)}
     if is_source(source, out):
         raise DataError(f'"{out}" is the source: it is not overwritten.', where="--out", do="choose another --out")
+    check_place(out)
     if size is not None:
         _warn_of_size(size)
     origin = identity(source, **given)
+    asked = TaskOptions(label, id, kind, form, metric, positive, str(class_names) if class_names else None, group_by)
+    asked.check()
     options = {"size": size, "valid_share": valid_share, "seed": seed, "split_rule": split_rule}
+    options |= {name: value for name, value in asdict(asked).items() if value is not None}
     options |= {"skip_unreadable": skip_unreadable, "group_duplicates": group_duplicates}
     if _is_done(out, origin, options):
         log.info("%s holds these images already", out)
@@ -90,10 +109,8 @@ def prepare(
         scratch = work / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)  # of a prepare that was stopped
         scratch.mkdir()
-        opened = open_source(source, scratch=scratch, on_progress=on_progress, **given)
-        splits_of(
-            opened.rows, valid_share, seed, rule=split_rule
-        )  # what is wrong with the labels is said before decoding
+        opened = open_source(source, options=asked, scratch=scratch, on_progress=on_progress, **given)
+        splits_of(opened.rows, valid_share, seed, rule=split_rule)  # reports wrong labels before decoding starts
         decoded, note, images = work / DECODED, work / "decoded.json", work / "images.npy"
         decoded.touch()
         with open(decoded, "r+b", buffering=0) as file:
@@ -184,7 +201,9 @@ def _is_done(out: Path, origin: dict[str, Any], options: dict[str, Any]) -> bool
         return True
     before: dict[str, Any] = old["options"] if isinstance(old.get("options"), dict) else {}
     changes = [
-        f"{name}: {before.get(name)} there, {value} now" for name, value in options.items() if before.get(name) != value
+        f"{name}: {before.get(name)} there, {options.get(name)} now"
+        for name in dict.fromkeys([*options, *before])
+        if before.get(name) != options.get(name)
     ]
     raise DataError(
         f'"{out}" holds images that were prepared '

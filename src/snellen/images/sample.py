@@ -1,11 +1,13 @@
 """The competition's sample submission: header, ids and columns that a submission must have."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from snellen.errors import DataError, first_few, some_of
 from snellen.images.imageset import SAMPLE, ImageSet
-from snellen.sources.csv_labels import Lookup
+from snellen.sources.answers import probability_hint
+from snellen.sources.lookup import Lookup
 from snellen.sources.tables import read_table
+from snellen.task import Task
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,7 @@ class Sample:
     header: list[str]
     ids: list[str]  # as the sample spells them
     image_ids: list[str]  # of the test images that they mean; "" if there is no such image
+    values: list[list[str]]  # what the sample itself has in its lines; empty if there is no sample
 
 
 def read_sample(images: ImageSet) -> Sample:
@@ -27,7 +30,9 @@ def read_sample(images: ImageSet) -> Sample:
     known = {*images.ids[test].tolist(), *left_out(images)}
     if not path.exists():
         ids = [*images.select("test").ids.tolist(), *left_out(images)]
-        return Sample(["id", "label"], ids, ids)
+        task = images.task
+        header = ["id", *{"columns": task.classes, "positive": (task.positive or "",)}.get(task.form, ("label",))]
+        return Sample(header, ids, ids, [])
     header, *rows = [row for _, row in read_table(str(path), path.read_bytes(), strip=False).lines]
     ids = [row[0] for row in rows]
     # An id is itself before it is a path or the name of a file, for which prepare's own rule decides.
@@ -37,13 +42,30 @@ def read_sample(images: ImageSet) -> Sample:
         for id in unknown:
             found = pictures.find(id.strip())
             own[id] = paths[found[0]] if len(found) == 1 else ""
-    return Sample(header, ids, [own[id] for id in ids])
+    return Sample(header, ids, [own[id] for id in ids], [row[1:] for row in rows])
+
+
+def answered_task(images: ImageSet, header: list[str]) -> Task:
+    """Return the images' Task; for images prepared before there was one, the form follows from the sample's header."""
+    task = images.task
+    if "task" not in images.about and class_columns(header, images) is not None:
+        return replace(task, form="columns")
+    return task
+
+
+def form_hint(images: ImageSet, sample: Sample) -> str:
+    """Return a hint if nobody has decided whether the sample's zeros are labels or probabilities, or ""."""
+    options = images.about.get("options") or {}
+    if options.get("form") or options.get("metric"):
+        return ""
+    return probability_hint(images.task, {row[0].strip() for row in sample.values if len(row) == 1} - {""})
 
 
 def check_sample(images: ImageSet) -> None:
     """Raise DataError for a sample that no submission could follow: now, not after hours of training."""
     sample = read_sample(images)
-    class_columns(sample.header, images)
+    if answered_task(images, sample.header).form == "columns":
+        class_columns(sample.header, images)
     if missing := [id for id, own in zip(sample.ids, sample.image_ids, strict=True) if not own]:
         raise DataError(
             f"{len(missing)} of {len(sample.ids)} lines of the sample submission do not begin with the id of a test "
@@ -56,7 +78,10 @@ def check_sample(images: ImageSet) -> None:
 
 def class_columns(header: list[str], images: ImageSet) -> list[int] | None:
     """Return the class of each column of a sample with one probability column per class; None for id,label."""
-    if len(header) == 2 and (header[1] == "label" or header[1] not in images.classes):
+    has_form = "task" in images.about
+    if has_form and images.task.form != "columns":
+        return None
+    if not has_form and len(header) == 2 and (header[1] == "label" or header[1] not in images.classes):
         return None  # even if a class is called "label"
     if sorted(header[1:]) == sorted(images.classes):
         return [images.classes.index(name) for name in header[1:]]

@@ -18,7 +18,7 @@ from snellen.models.cifar_wide_resnet import cifar_wide_resnet
 from snellen.models.resnet18 import resnet18, resnet18_bn_shortcut, resnet18_mxnet
 from snellen.models.whitened_cnn import Whitening, whitened_cnn, whitened_resnet
 from snellen.runs.recipe import Recipe
-from snellen.system import runtime
+from snellen.system import randomness
 from snellen.task import Task
 
 # name -> builder(num_classes). A network is Sequential(features=..., output=...): normalised images (B, 3, H, W) to
@@ -166,7 +166,7 @@ def _check_size(images: ImageSet) -> None:
 def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
     """A fresh model for these training images: their normalisation is taken over; weights are f(recipe.seed)."""
     _check_size(images)
-    runtime.seed_torch(recipe.seed, runtime.INITIAL_WEIGHTS)
+    randomness.seed_torch(recipe.seed, randomness.INITIAL_WEIGHTS)
     network = build_network(recipe.model, len(images.classes), recipe.dropout)
     model = Classifier(recipe.model, network, images.classes, images.size)
     model.task = images.task
@@ -176,7 +176,7 @@ def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
     for whitening in (layer for layer in network.modules() if isinstance(layer, Whitening)):
         most = max(100, 5000 * 32 * 32 // (images.size[0] * images.size[1]))  # as floats they stand in memory at once
         num = min(len(images), most, 5000)
-        chosen = runtime.random(recipe.seed, runtime.WHITENING_SAMPLE).choice(len(images), num, replace=False)
+        chosen = randomness.random(recipe.seed, randomness.WHITENING_SAMPLE).choice(len(images), num, replace=False)
         pixels = torch.from_numpy(images.take(np.sort(chosen)).pixels()).permute(0, 3, 1, 2)
         whitening.fit((pixels.float() / 255 - model.mean) / model.std)
     return model

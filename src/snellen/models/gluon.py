@@ -76,19 +76,24 @@ def read_params(path: str | Path) -> dict[str, np.ndarray]:
 
 def write_params(path: str | Path, params: Mapping[str, np.ndarray]) -> Path:
     """Write arrays of one dimension or more as a V2 file; `read_params` gives the same bits back."""
-    codes = {np.dtype(name): code for code, name in enumerate(DTYPES) if name != "bfloat16"}
     with files.replacing(Path(path)) as file:
-        file.write(struct.pack("<QQQ", LIST_MAGIC, 0, len(params)))
-        for name, value in params.items():
-            assert value.ndim, f"{name} has no dimension, which in V2 would mean that it has no values"
-            little = value.astype(value.dtype.newbyteorder("<"), order="C", copy=False)
-            on_cpu = (1, 0)
-            head = (V2, 0, value.ndim, *value.shape, *on_cpu, codes[little.dtype])
-            file.write(struct.pack(f"<Iii{value.ndim}qiii", *head) + little.tobytes())
-        file.write(struct.pack("<Q", len(params)))
-        for name in params:
-            file.write(struct.pack("<Q", len(name.encode())) + name.encode())
+        file.write(params_bytes(params))
     return Path(path)
+
+
+def params_bytes(params: Mapping[str, np.ndarray]) -> bytes:
+    """Return the content of the file that `write_params` writes."""
+    codes = {np.dtype(name): code for code, name in enumerate(DTYPES) if name != "bfloat16"}
+    parts = [struct.pack("<QQQ", LIST_MAGIC, 0, len(params))]
+    for name, value in params.items():
+        assert value.ndim, f"{name} has no dimension, which in V2 would mean that it has no values"
+        little = value.astype(value.dtype.newbyteorder("<"), order="C", copy=False)
+        on_cpu = (1, 0)
+        head = (V2, 0, value.ndim, *value.shape, *on_cpu, codes[little.dtype])
+        parts.append(struct.pack(f"<Iii{value.ndim}qiii", *head) + little.tobytes())
+    parts.append(struct.pack("<Q", len(params)))
+    parts += [struct.pack("<Q", len(name.encode())) + name.encode() for name in params]
+    return b"".join(parts)
 
 
 def _damaged(what: str, where: str) -> DataError:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 
-from snellen.errors import DataError
+from snellen.errors import DataError, RunError
 from snellen.models.classifier import Classifier, build_network
 from snellen.models.gluon import read_params
 from snellen.models.gluon_names import load_into, num_classes
-from snellen.models.model_file import save_model
+from snellen.models.model_file import read_header, save_model
+from snellen.system.targets import check_file
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 # What GluonCV's scripts and the book divide by. The std is the mean of the images' own, not that of all pixels.
@@ -23,6 +24,7 @@ def import_gluon(file: str | Path, out: str | Path, *, model: str, classes: Sequ
     (numbers for other networks), normalisation is that of GluonCV's scripts, size is in pixels.
     Raises DataError for a damaged file or one that does not fit, RecipeError for an unknown model.
     """
+    check_file(out, "a model that `snellen import-gluon` wrote", _is_imported)
     params = read_params(file)
     count = num_classes(params, where=str(file))
     names = tuple(classes) or (CIFAR10 if count == len(CIFAR10) else tuple(str(label) for label in range(count)))
@@ -39,3 +41,10 @@ def import_gluon(file: str | Path, out: str | Path, *, model: str, classes: Sequ
     classifier.mean.copy_(torch.tensor(MEAN)[:, None, None])
     classifier.std.copy_(torch.tensor(STD)[:, None, None])
     return save_model(out, classifier, imported_from=Path(file).name)
+
+
+def _is_imported(path: Path) -> bool:
+    try:
+        return "imported_from" in read_header(path)
+    except RunError:
+        return False

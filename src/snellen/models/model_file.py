@@ -1,25 +1,23 @@
 """model.safetensors: weights, and in its header all that using them takes. Loading runs no code from the file."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from snellen import __version__
-from snellen.errors import RecipeError, RunError
+from snellen.errors import DivergedError, RecipeError, RunError, first_few
+from snellen.images.size import LARGEST
 from snellen.models.classifier import Classifier, build_network
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run
-from snellen.system import files
+from snellen.sources.names import CONTROL
 from snellen.system.contents import PACKAGED, Contents, check_holds
+from snellen.system.tensor_files import digest, open_tensors, write_tensors
 from snellen.task import Task
 
 FORMAT = 1
-KEY = "snellen"  # one key of safetensors' metadata holds everything as JSON: several keys have no fixed order
+MAX_CLASSES = 1_000_000
 
 
 def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
@@ -38,23 +36,22 @@ def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
         "normalisation": {"mean": model.mean.flatten().tolist(), "std": model.std.flatten().tolist()},
         **about,
     }
-    with files.replacing(path) as file:
-        file.write(save(_tensors(model), {KEY: json.dumps(header, ensure_ascii=False, allow_nan=False)}))
+    write_tensors(path, _tensors(model), header)
     return path
 
 
 def identity(given: Run | Classifier | str | Path, model: Classifier) -> dict[str, str]:
-    """Which model this is, for the about.json of what is made with it.
+    """Return which model this is, for the about.json of what is made with it.
 
-    given: how it was named; model: the same, opened. In the result: model, its architecture; from, its path, "" where
-    there is none; sha256, of all its values.
+    given: how it was named; model: the same, opened. In the result: model, its architecture; from, its path, "" if it
+    has none; sha256, of all its values.
     """
     place = "" if isinstance(given, Classifier) else str(given.folder if isinstance(given, Run) else given)
-    return {"model": model.name, "from": place, "sha256": hashlib.sha256(save(_tensors(model))).hexdigest()}
+    return {"model": model.name, "from": place, "sha256": digest(_tensors(model))}
 
 
 def _tensors(model: Classifier) -> dict[str, torch.Tensor]:
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
@@ -66,46 +63,86 @@ def model_path(name: str | Path) -> Path:
     return Path(name) / "model.safetensors" if Path(name).is_dir() else Path(name)
 
 
-def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Classifier:
-    """A Classifier in evaluation mode, from a run, its folder, a model.safetensors file, or a packaged model's name.
+def read_header(path: Path) -> dict[str, Any]:
+    """Return the header of a model file alone. Raises RunError if it has none."""
+    try:
+        with open_tensors(path) as file:
+            return file.header
+    except (OSError, ValueError) as problem:
+        raise RunError(f"the model file is damaged: {problem}.", where=str(path), do="check the path") from None
 
-    Its header is the attribute `about`. Raises RunError for anything that is not a whole model file.
+
+def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Classifier:
+    """Return a Classifier in evaluation mode, from a run, a model.safetensors file, or a packaged model's name.
+
+    Its header is the attribute `about`. The weights are read into memory, so the file may be replaced meanwhile.
+    Raises RunError for anything but an intact model file of sane sizes, names and weights.
     """
     path = model_path(name.folder if isinstance(name, Run) else name)
     do = "check the path, or train again"
     if (path.parent / "recipe.json").exists():
         do = "remove the folder and train again"  # left there, the run counts as finished
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        if header["format"] != FORMAT:
-            raise RunError(
-                f"the model file has format {header['format']}.",
-                where=str(path),
-                expected=f"format {FORMAT}, which snellen {__version__} reads",
-                do="update snellen",
-            )
-        classes, size = tuple(map(str, header["classes"])), tuple(map(int, header["size"]))
-        if len(size) != 2 or not 1 <= len(classes) <= 1_000_000 or not all(0 < side <= 10_000 for side in size):
-            raise ValueError("its header has impossible classes or sizes")
-        with torch.device("meta"):  # no memory is spent on what the header claims before the tensors agree with it
-            model = Classifier(header["model"], build_network(header["model"], len(classes)), classes, size)
+        with open_tensors(path) as file:
+            model = _described(file.header, path)
+            # Nothing is read, and no memory spent, before names and shapes are those of the model.
+            expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+            if differing := sorted(name for name, _ in file.shapes.items() ^ expected.items()):
+                raise ValueError(f"it has other weights than a {model.name}, first {first_few(differing)}")
+            tensors = file.read()
         for name, value in model.state_dict().items():
             if tensors[name].dtype != value.dtype:
                 raise ValueError(f"{name} is {tensors[name].dtype}, not {value.dtype}")
+            if value.is_floating_point() and not bool(tensors[name].isfinite().all()):
+                raise DivergedError(
+                    f"the model's {name} holds infinite numbers, or values that are not numbers.",
+                    where=str(path),
+                    expected="finite weights",
+                    do="use another model, or train again with a lower learning rate",
+                )
         model.load_state_dict(tensors, strict=True, assign=True)
-        model.task = Task.from_dict(classes, header.get("task"))
-        recipe = header.get("recipe", {})
-        Recipe(**{name: recipe[name] for name in recipe.keys() & {"precision", "views"}})  # what prediction goes by
     except RecipeError as problem:
         raise RunError(
             f"the model file cannot be used: {problem.what}", where=str(path), expected=problem.expected, do=do
         ) from None
     except KeyError as problem:
         raise RunError(f"this file is not a model of snellen: it lacks {problem}.", where=str(path), do=do) from None
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RuntimeError) as problem:
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise RunError(f"the model file is damaged: {reason}", where=str(path), do=do) from None
-    model.about = header
     return model.to(device).eval()
+
+
+def _described(header: dict[str, Any], path: Path) -> Classifier:
+    """Return the model that a header describes, without memory for its weights. Raises RunError, or ValueError."""
+    if header["format"] != FORMAT:
+        raise RunError(
+            f"the model file has format {header['format']}.",
+            where=str(path),
+            expected=f"format {FORMAT}, which snellen {__version__} reads",
+            do="update snellen",
+        )
+    classes, size = tuple(map(str, header["classes"])), tuple(map(int, header["size"]))
+    if len(size) != 2 or not 1 <= len(classes) <= MAX_CLASSES or min(size) < 1:
+        raise ValueError("its header has impossible classes or sizes")
+    if max(size) > LARGEST:
+        raise RunError(
+            f"the model takes images of {size[1]:,}x{size[0]:,} pixels.",
+            where=str(path),
+            expected=f"{LARGEST:,} pixels a side at most",
+            do="do not use this file; get one from a source you trust",
+        )
+    if odd := [name for name in classes if CONTROL.search(name)]:
+        raise RunError(
+            f"{len(odd)} class names contain control characters, first {first_few(odd)}.",
+            where=str(path),
+            expected="names that a terminal can show",
+            do="do not use this file; get one from a source you trust",
+        )
+    with torch.device("meta"):
+        model = Classifier(header["model"], build_network(header["model"], len(classes)), classes, size)
+    model.task = Task.from_dict(classes, header.get("task"))
+    recipe = header.get("recipe", {})
+    Recipe(**{name: recipe[name] for name in recipe.keys() & {"precision", "views"}})  # what prediction goes by
+    model.about = header
+    return model

@@ -13,7 +13,7 @@ from snellen.images.folds import seen
 from snellen.images.imageset import UNLABELLED, ImageSet
 from snellen.models.classifier import Classifier
 from snellen.prediction.decide import ARGMAX, Rule, decide, fit_rule, has_rule, mean_rule
-from snellen.prediction.opening import place_of
+from snellen.prediction.opening import runtime_of
 from snellen.prediction.parts import in_parts
 from snellen.prediction.pictures import Classified, classify
 from snellen.runs.cross_validation import FOLDS, CrossValidation
@@ -96,11 +96,11 @@ def mean_and_scores(
             if on_progress:
                 on_progress(stage, before * num + done, len(models) * num)
 
-        place = place_of(model, processes.device_here(device), precision)
-        if place.why != why:
-            log.info("%s", place.why)
-            why = place.why
-        guesses = in_parts(model, chosen, place, parts, views=views, on_progress=tell)
+        runtime = runtime_of(model, processes.device_here(device), precision)
+        if runtime.why != why:
+            log.info("%s", runtime.why)
+            why = runtime.why
+        guesses = in_parts(model, chosen, runtime, parts, views=views, on_progress=tell)
         total += guesses
         if labelled:
             scores.append(score(guesses, chosen.labels))
@@ -143,7 +143,7 @@ def classify_by_all(
 ) -> list[Classified]:
     """Classify named pictures by several models: means of probabilities and of strangeness; see `classify`."""
     by_model = [
-        classify(model, pictures, place_of(model, device, precision), views=views, on_progress=on_progress)
+        classify(model, pictures, runtime_of(model, device, precision), views=views, on_progress=on_progress)
         for _, model in models
     ]
     if len(by_model) == 1:

@@ -11,7 +11,7 @@ from snellen.images.folds import as_trained, seen, warning_of
 from snellen.images.imageset import UNLABELLED, ImageSet
 from snellen.models.classifier import Classifier
 from snellen.prediction.decide import decide_fairly
-from snellen.prediction.opening import check_fit, opened, place_of
+from snellen.prediction.opening import check_fit, opened, runtime_of
 from snellen.prediction.probabilities import probabilities
 from snellen.runs.run import Run
 from snellen.scoring.metrics import MetricLike, check_metric, metric_of
@@ -50,8 +50,8 @@ def evaluate(
     if warning := warning_of(model.about, images, split):
         log.warning("%s", warning)
     with processes.joined(device):
-        place = place_of(model, processes.device_here(device), precision)
-        guesses = probabilities(model, chosen, place, views=views, on_progress=on_progress)
+        runtime = runtime_of(model, processes.device_here(device), precision)
+        guesses = probabilities(model, chosen, runtime, views=views, on_progress=on_progress)
     decided = decide_fairly(guesses, chosen.labels, model.about, images.fingerprint, split)
     right = (decided == chosen.labels).astype(np.int64)
     totals = np.bincount(chosen.labels, minlength=len(images.classes))

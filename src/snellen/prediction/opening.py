@@ -3,58 +3,51 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from snellen.errors import DataError, some_of
+from snellen.errors import DataError, RunError, some_of
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.models.model_file import load_model
-from snellen.runs.cross_validation import FOLDS, CrossValidation
+from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run
-from snellen.system import runtime
-from snellen.system.contents import packaged_models
+from snellen.system.contents import Contents, contents_of
+from snellen.system.device import Runtime, choose_runtime
 
-Model = Run | CrossValidation | Classifier | str | Path  # a path is that of a run, a cross-validation or a model file
-
-
-def opened(model: Run | Classifier | str | Path) -> Classifier:
-    """The Classifier that any of these forms means."""
-    if isinstance(model, Classifier):
-        return model
-    return load_model(model.folder if isinstance(model, Run) else model)
-
-
-def place_of(model: Classifier, device: str | None, precision: str | None = None) -> runtime.Runtime:
-    """Return where a model computes, in this precision or by default in that of its recipe.
-
-    Raises RecipeError for a precision that recipes do not know.
-    """
-    if precision is None:
-        precision = model.about.get("recipe", {}).get("precision", "auto")
-    return runtime.choose(Recipe(precision=precision).precision, device)
+Model = Run | CrossValidation | Classifier | str | Path  # a path, or the name of a packaged model
+MODELS = {Contents.RUN, Contents.UNFINISHED_RUN, Contents.FOLDS, Contents.MODEL, Contents.PACKAGED}
 
 
 def is_model(name: str) -> bool:
-    """Whether a word of the command line is a model: it holds one, or is the name of a packaged one."""
-    path = Path(name)
-    if path.is_dir():
-        return any((path / file).exists() for file in ("recipe.json", "model.safetensors", FOLDS))
-    return path.suffix == ".safetensors" or (not path.exists() and name in packaged_models())
+    """Return whether a word of the command line means a model, finished or not."""
+    return contents_of(name) in MODELS
+
+
+def opened(model: Model) -> Classifier:
+    """Return the one model that is meant. Raises RunError for a cross-validation, which has several."""
+    if isinstance(model, Classifier):
+        return model
+    if isinstance(model, CrossValidation):
+        raise RunError(
+            f"the cross-validation has {len(model.folders)} models, and one is needed.",
+            where=str(model.folder),
+            do=f"name one of its runs, such as {model.folders[0]}",
+        )
+    return load_model(model)
 
 
 def members(model: Model | Sequence[Model]) -> list[tuple[str, Classifier]]:
-    """The models meant, each with a name for people: one, several, or those of all folds of a cross-validation.
+    """Return the models that are meant, each with a name for people: one, several, or those of all folds.
 
-    Raises DataError where their classes or sizes differ, or there are none.
+    Raises DataError if there are none, or if their classes or sizes differ.
     """
-    given = [model] if isinstance(model, Run | CrossValidation | Classifier | str | Path) else model
     found: list[tuple[str, Classifier]] = []
-    for one in given:
-        if isinstance(one, str | Path) and (Path(one) / FOLDS).exists():
+    for one in [model] if isinstance(model, Model) else model:
+        if isinstance(one, str | Path) and contents_of(one) is Contents.FOLDS:
             one = CrossValidation.open(one)
         if isinstance(one, CrossValidation):
             found += [(str(folder), load_model(folder)) for folder in one.folders]
         else:
-            name = one.name if isinstance(one, Classifier) else str(one.folder if isinstance(one, Run) else one)
+            name = one.name if isinstance(one, Classifier) else str(_path_of(one))
             found.append((name, opened(one)))
     if not found:
         raise DataError("there is no model to predict with.", expected="one or more", do="name a run")
@@ -71,8 +64,30 @@ def members(model: Model | Sequence[Model]) -> list[tuple[str, Classifier]]:
     return found
 
 
+def folders_of(model: Model | Sequence[Model]) -> list[Path]:
+    """Return the folders of the runs and cross-validations that are meant; results about them may be written there."""
+    paths = [_path_of(one) for one in ([model] if isinstance(model, Model) else model)]
+    return [path if path.is_dir() else path.parent for path in paths if path]
+
+
+def _path_of(model: Model) -> Path | None:
+    if isinstance(model, Classifier):
+        return None
+    return model.folder if isinstance(model, Run | CrossValidation) else Path(model)
+
+
+def runtime_of(model: Classifier, device: str | None, precision: str | None = None) -> Runtime:
+    """Return what a model computes with: in this precision, or by default in that of its recipe.
+
+    Raises RecipeError for a precision that recipes do not know.
+    """
+    if precision is None:
+        precision = model.about.get("recipe", {}).get("precision", "auto")
+    return choose_runtime(Recipe(precision=precision).precision, device)
+
+
 def check_fit(model: Classifier, images: ImageSet) -> None:
-    """Raise DataError where this model cannot have been made for these images."""
+    """Raise DataError if this model cannot have been made for these images."""
     if model.size != images.size:
         raise DataError(
             f"the images have {images.size[1]}x{images.size[0]} pixels, the model {model.size[1]}x{model.size[0]}.",

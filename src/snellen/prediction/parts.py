@@ -13,7 +13,8 @@ from snellen.errors import DataError
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.prediction.probabilities import probabilities
-from snellen.system import files, runtime
+from snellen.system import files
+from snellen.system.device import Runtime
 from snellen.system.progress import Progress
 
 log = logging.getLogger("snellen")
@@ -24,7 +25,7 @@ PART = 100_000  # images whose probabilities are written at once, where there ar
 def in_parts(
     model: Classifier,
     images: ImageSet,
-    place: runtime.Runtime,
+    runtime: Runtime,
     folder: Path | None,
     *,
     views: int | None = None,
@@ -36,9 +37,9 @@ def in_parts(
     a folder there are no parts.
     """
     if folder is None:
-        return probabilities(model, images, place, views=views, on_progress=on_progress)
+        return probabilities(model, images, runtime, views=views, on_progress=on_progress)
     num, stride = len(images), 4 * len(model.classes)
-    key = _key(model, images, place, views)
+    key = _key(model, images, runtime, views)
     values, note = folder / f"{key}.float32", folder / f"{key}.json"
     is_begun = note.exists() and values.exists()
     done = files.read_json(note, error=DataError, do=f"remove {folder}")["images"] if is_begun else 0
@@ -53,16 +54,16 @@ def in_parts(
                 if on_progress:
                     on_progress(stage, before + part_done, num)
 
-            file.write(probabilities(model, part, place, views=views, on_progress=tell).tobytes())
+            file.write(probabilities(model, part, runtime, views=views, on_progress=tell).tobytes())
             file.flush()
             os.fsync(file.fileno())
             files.write_json(note, {"images": start + len(part)})
     return np.memmap(values, np.float32, "r", shape=(num, len(model.classes))).view(np.ndarray)
 
 
-def _key(model: Classifier, images: ImageSet, place: runtime.Runtime, views: int | None) -> str:
+def _key(model: Classifier, images: ImageSet, runtime: Runtime, views: int | None) -> str:
     """What decides every bit of the probabilities, as far as it can be known."""
-    facts = [__version__, model.about, images.fingerprint, views, PART, place.why]
+    facts = [__version__, model.about, images.fingerprint, views, PART, runtime.why]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     digest.update(images.rows.tobytes())
     for name, value in model.state_dict().items():

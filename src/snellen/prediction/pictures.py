@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -18,8 +19,10 @@ from snellen.prediction.predictions import PREFIX
 from snellen.prediction.probabilities import familiarity, features, probabilities
 from snellen.sources.decode import UnreadablePicture, decode, is_picture
 from snellen.sources.rows import natural_key
-from snellen.system import files, runtime
+from snellen.system import files
+from snellen.system.device import Runtime
 from snellen.system.progress import Progress
+from snellen.system.targets import check_file
 
 COLUMNS = ("name", "label", "probability", "strangeness", "problem")
 CHUNK = 1024  # pictures decoded before they are classified: what bounds the memory
@@ -52,14 +55,14 @@ class Classified:
 def classify(
     model: Classifier,
     pictures: Sequence[tuple[str, bytes | Path]],
-    place: runtime.Runtime,
+    runtime: Runtime,
     *,
     views: int | None = None,
     on_progress: Progress | None = None,
 ) -> list[Classified]:
     """Classify named pictures: orientation honoured, shorter side scaled to the model's size, central square.
 
-    One that cannot be read is an entry with its `problem`, in its place.
+    One that cannot be read is an entry with its `problem`, in its runtime.
     """
     found: list[Classified] = []
     for start in range(0, len(pictures), CHUNK):
@@ -73,8 +76,8 @@ def classify(
         readable = [image for image in pixels if not isinstance(image, str)]
         if readable:
             pixels_of = np.stack(readable)
-            guesses = probabilities(model, pixels_of, place, views=views)
-            seen = features(model, pixels_of, place)
+            guesses = probabilities(model, pixels_of, runtime, views=views)
+            seen = features(model, pixels_of, runtime)
             scores = calibrate.strangeness(familiarity(model, seen), *model.familiar.tolist())
             decided = decide(guesses, model.about.get("rule"))
             rows = iter(zip(guesses, decided.tolist(), scores, strict=True))
@@ -115,11 +118,21 @@ def find_pictures(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
     return list(once.values())
 
 
+def _is_list(path: Path) -> bool:
+    """Whether a file is JSON that `write_classified` wrote: each entry has the columns, and classes if it was read."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return bool(entries) and all({*entry} - {"classes"} == {*COLUMNS} for entry in entries)
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
+
+
 def write_classified(found: Sequence[Classified], classes: Sequence[str], out: str | Path) -> Path:
     """Write what `classify` found as CSV, or as JSON where `out` ends so."""
     out = Path(out)
     is_json = out.suffix.lower() == ".json"
-    files.check_target(out, "[" if is_json else ",".join(COLUMNS), "a list of classified pictures")
+    is_ours = _is_list if is_json else ",".join([*COLUMNS, PREFIX]).encode()
+    check_file(out, "a list of classified pictures", is_ours)
     entries = []
     for picture in found:
         entry: dict = {

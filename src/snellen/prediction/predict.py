@@ -11,11 +11,13 @@ from snellen.images.imageset import ImageSet
 from snellen.prediction import parts
 from snellen.prediction.decide import ARGMAX, decide
 from snellen.prediction.ensemble import average, fold_rule
-from snellen.prediction.opening import Model, check_fit, members, place_of
-from snellen.prediction.predictions import PREFIX, Predictions
-from snellen.system import files, processes
+from snellen.prediction.opening import Model, check_fit, folders_of, members, runtime_of
+from snellen.prediction.predictions import Predictions
+from snellen.system import processes
+from snellen.system.contents import PREDICTIONS_START
 from snellen.system.folders import locked
 from snellen.system.progress import Progress
+from snellen.system.targets import check_file
 
 log = logging.getLogger("snellen")
 
@@ -46,7 +48,7 @@ def predict(
     models = members(model)
     first = models[0][1]
     if out is not None:
-        files.check_target(out, f"id,label,{PREFIX}", "predictions")
+        check_file(out, "predictions", PREDICTIONS_START, source=images.source, owners=folders_of(model))
     if len(models) == 1:
         images = as_trained(images, first.about)
     chosen = images.select(split)
@@ -69,9 +71,9 @@ def predict(
                     on_progress=on_progress,
                 )
             else:
-                place = place_of(first, processes.device_here(device), precision)
-                log.info("%s", place.why)
-                found = parts.in_parts(first, chosen, place, folder, views=views, on_progress=on_progress)
+                runtime = runtime_of(first, processes.device_here(device), precision)
+                log.info("%s", runtime.why)
+                found = parts.in_parts(first, chosen, runtime, folder, views=views, on_progress=on_progress)
                 rule = first.about.get("rule", ARGMAX)
             guesses = Predictions(chosen.ids, found, first.classes, decide(found, rule))
             if out is not None:

@@ -12,7 +12,8 @@ from snellen.errors import DataError, DivergedError
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, as_input
 from snellen.prediction import calibrate
-from snellen.system import processes, runtime
+from snellen.system import processes
+from snellen.system.device import Runtime
 from snellen.system.progress import Progress
 
 VIEWS = (1, 2, 6)  # see `mean_logits`
@@ -22,7 +23,7 @@ PIECE = {"cpu": 500, "cuda": 4096, "mps": 1024}  # images at a time: pieces that
 def probabilities(
     model: Classifier,
     images: ImageSet | np.ndarray,
-    place: runtime.Runtime,
+    runtime: Runtime,
     *,
     views: int | None = None,
     on_progress: Progress | None = None,
@@ -34,14 +35,14 @@ def probabilities(
     temperature = float(model.temperature)
     if not 0 < temperature < math.inf:
         raise _not_finite(model, f"the model's temperature is {temperature}.")
-    return calibrate.softmax(logits(model, images, place, views=views, on_progress=on_progress), temperature)
+    return calibrate.softmax(logits(model, images, runtime, views=views, on_progress=on_progress), temperature)
 
 
 @torch.no_grad()
 def logits(
     model: Classifier,
     images: ImageSet | np.ndarray,
-    place: runtime.Runtime,
+    runtime: Runtime,
     *,
     views: int | None = None,
     on_progress: Progress | None = None,
@@ -53,9 +54,9 @@ def logits(
     """
     views = views_of(model, views)
     found = np.zeros((len(images), len(model.classes)), dtype=np.float32)
-    with evaluating(model, place):
-        for start, stop, x in _pieces(images, place):
-            with place.autocast():
+    with evaluating(model, runtime):
+        for start, stop, x in _pieces(images, runtime):
+            with runtime.autocast():
                 found[start:stop] = mean_logits(model, x, views).float().cpu().numpy()
             if on_progress:
                 first, last = processes.part_of(len(images))
@@ -76,12 +77,12 @@ def _not_finite(model: Classifier, what: str) -> DivergedError:
 
 
 @torch.no_grad()
-def features(model: Classifier, images: ImageSet | np.ndarray, place: runtime.Runtime) -> np.ndarray:
+def features(model: Classifier, images: ImageSet | np.ndarray, runtime: Runtime) -> np.ndarray:
     """Return float32 (N, D): the input of the last layer for each image, without views."""
     found = np.zeros((len(images), len(model.feature_mean)), dtype=np.float32)
-    with evaluating(model, place):
-        for start, stop, x in _pieces(images, place):
-            with place.autocast():
+    with evaluating(model, runtime):
+        for start, stop, x in _pieces(images, runtime):
+            with runtime.autocast():
                 found[start:stop] = model.features(x).float().cpu().numpy()
     return processes.gather_rows(found)
 
@@ -94,27 +95,27 @@ def familiarity(model: Classifier, seen: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def evaluating(model: Classifier, place: runtime.Runtime) -> Iterator[None]:
+def evaluating(model: Classifier, runtime: Runtime) -> Iterator[None]:
     """Put the model on its device, and for the block in evaluation mode."""
     was_training = model.training
-    model.to_device(place.device, place.weights).eval()
+    model.to_device(runtime.device, runtime.weights).eval()
     try:
         yield
     finally:
         model.train(was_training)
 
 
-def _pieces(images: ImageSet | np.ndarray, place: runtime.Runtime) -> Iterator[tuple[int, int, Tensor]]:
+def _pieces(images: ImageSet | np.ndarray, runtime: Runtime) -> Iterator[tuple[int, int, Tensor]]:
     """Yield (start, stop, float (stop - start, 3, H, W) in [0, 1] on the device) of the rows of this process.
 
     Only one piece is in memory at a time.
     """
-    step = PIECE.get(place.device.type, 1024)
+    step = PIECE.get(runtime.device.type, 1024)
     first, last = processes.part_of(len(images))
     for start in range(first, last, step):
         stop = min(start + step, last)
         pixels = images.pixels(start, stop) if isinstance(images, ImageSet) else images[start:stop]
-        yield start, stop, as_input(pixels, place.device)
+        yield start, stop, as_input(pixels, runtime.device)
 
 
 def mean_logits(model: Classifier, x: Tensor, views: int) -> Tensor:

@@ -153,13 +153,13 @@ class Findings:
     def save(self, path: str | Path) -> Path:
         """Write a page with the pictures (.html), everything (.json) or the summary (.txt). Raises SnellenError."""
         path = Path(path)
-        pages.check_page(path, *ENDINGS)
+        pages.check_page(path, "check", *ENDINGS)
         if path.suffix == ".html":
             files.write_text(path, pages.render("check.html", findings=self, **self._pictures()))
         elif path.suffix == ".json":
-            files.write_json(path, self.to_dict())
+            files.write_json(path, {"made_by": pages.mark("check"), **self.to_dict()})
         else:
-            files.write_text(path, f"{self}\n")
+            files.write_text(path, f"made by {pages.mark('check')}\n{self}\n")
         return path
 
     def _pictures(self) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def check(
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     if out is not None:
-        pages.check_page(Path(out), *ENDINGS)
+        pages.check_page(Path(out), "check", *ENDINGS, source=images.source)
     pixels = images.stored if len(images) == len(images.stored) else images.pixels()
     copies = exact_copies(pixels)
     pairs = near_pairs(pixels, copies, on_progress=on_progress)

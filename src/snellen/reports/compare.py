@@ -80,7 +80,7 @@ class Comparison:
     def save(self, path: str | Path) -> Path:
         """Write a page (.html), a figure (.png) or the figures (.json). Raises SnellenError for another ending."""
         path = Path(path)
-        pages.check_page(path, *ENDINGS)
+        pages.check_page(path, "compare", *ENDINGS)
         names = [one.name for one in self.runs]
         shares = [(one.scores["low"], one.scores["accuracy"], one.scores["high"]) for one in self.runs]
         curves = [_curve(one.run) for one in self.runs]
@@ -88,9 +88,9 @@ class Comparison:
             figure = figures.comparison(names, shares, curves)
             files.write_text(path, pages.render("compare.html", comparison=self, figure_of_runs=figure, **_PHRASES))
         elif path.suffix == ".png":
-            figures.save_comparison(names, shares, curves, path)
+            figures.save_comparison(names, shares, curves, path, pages.mark("compare"))
         else:
-            files.write_json(path, self.to_dict())
+            files.write_json(path, {"made_by": pages.mark("compare"), **self.to_dict()})
         return path
 
 
@@ -113,9 +113,9 @@ def compare(
     if len(opened) < 2:
         num = "one run is" if opened else "no run is"
         raise RunError(f"{num} nothing to compare.", expected="two runs or more", do="name another run")
-    if out is not None:
-        pages.check_page(Path(out), *ENDINGS)
     images = as_trained(_images_of(opened, images), opened[0].about)
+    if out is not None:
+        pages.check_page(Path(out), "compare", *ENDINGS, source=images.source)
     names = _names(opened)
     _check(opened, names, images, split)
     chosen = labelled(images, split)
@@ -215,7 +215,7 @@ def cost(one: Compared) -> tuple[str, str, str]:
     return minutes(one.seconds), f"{one.images_per_second:,.0f}", f"{one.parameters:,}"
 
 
-_PHRASES = {"interval": interval, "against": against, "cost": cost}
+_PHRASES: dict[str, Any] = {"interval": interval, "against": against, "cost": cost}
 
 
 def _columns(table: list[list[str]]) -> str:

@@ -55,10 +55,11 @@ def report(
     Raises RunError for a folder without a run, DataError if images are missing, have no labels or do not fit the model.
     """
     run, out = run if isinstance(run, Run) else Run.open(run), Path(out)
-    files.check_target(out, pages.STARTS[".html"], "a page")
+    pages.check_page(out, "report", ".html", owners=[run.folder])
     command = f"snellen report {run.folder}"
     if images is not None:
         images = images_of(run, images, command)  # wrong ones are refused now, not when training has finished
+        pages.check_page(out, "report", ".html", source=images.source, owners=[run.folder])
         labelled(images, split)
     if live and not run.finished:
         run = _follow(run, out)
@@ -115,6 +116,7 @@ def _unfinished(run: Run, notice: str, reload_seconds: int = 0) -> str:
     """Render the page of a run that has no scores yet."""
     return pages.render(
         "unfinished.html",
+        command="report",
         notices=[notice],
         reload_seconds=reload_seconds,
         images=f"Images: {run.about.get('data', 'unknown')}.",

@@ -6,7 +6,8 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,21 +20,25 @@ from snellen import __version__
 from snellen.errors import RunError, SnellenError, did_you_mean
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
-from snellen.models.gluon import read_params, write_params
+from snellen.models.gluon import params_bytes, read_params, write_params
 from snellen.models.gluon_names import to_gluon
-from snellen.prediction.opening import check_fit, opened, place_of
+from snellen.prediction.opening import Model, check_fit, folders_of, opened, runtime_of
 from snellen.prediction.probabilities import mean_logits, probabilities, views_of
+from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.run import Run
-from snellen.system import files, runtime
+from snellen.system import files, randomness
+from snellen.system.device import choose_runtime
 from snellen.system.progress import Progress
+from snellen.system.targets import check_file
 
 log = logging.getLogger("snellen")
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "gluon": ".params"}
-STARTS = {"onnx": b"\x08", "torch": b"PK", "gluon": b"\x12\x01"}
 COMPARED = 128  # images, or as many as there are
 TOLERANCE = 1e-4  # of a probability; float32 in another order of additions gives about 1e-6
 FACTS = "snellen.json"  # the file inside a torch.export archive that holds what ONNX keeps in its metadata
+
+EXPORTED = "a model that `snellen export` wrote"
 
 Runner = Callable[[np.ndarray], np.ndarray]  # uint8 (N, H, W, 3) to float32 (N, classes)
 
@@ -62,7 +67,7 @@ class Exported:
 
 
 def export(
-    model: Run | Classifier | str | Path,
+    model: Model,
     out: str | Path | None = None,
     *,
     to: str = "onnx",
@@ -90,10 +95,13 @@ def export(
             do=did_you_mean(to, SUFFIXES, "choose one of them"),
         )
     path = Path(out) if out is not None else _beside(model, SUFFIXES[to])
-    files.check_target(path, STARTS[to] if path.suffix == SUFFIXES[to] else b"-", "such a model")
+    images = ImageSet.open(images) if isinstance(images, str | Path) else images
+    owners = folders_of(model)
     model = copy.deepcopy(opened(model)).cpu().eval()  # the caller's keeps its device and mode
     if to == "gluon":
-        return _gluon(model, path)
+        return _gluon(model, path, owners)
+    is_ours = _is_our_onnx if to == "onnx" else _is_our_torch
+    check_file(path, EXPORTED, is_ours, source=images.source if images else None, owners=owners)
     views = views_of(model, views)
     pixels = _some_pixels(model, images)
     if on_progress:
@@ -101,7 +109,7 @@ def export(
     facts = _facts(model, views)
     program = _program(model, views)
     data, runner = _onnx(program, facts) if to == "onnx" else _torch(program, facts)
-    wanted = probabilities(model, pixels, runtime.choose("float32", "cpu"), views=views)
+    wanted = probabilities(model, pixels, choose_runtime("float32", "cpu"), views=views)
     # First one image, then the others: the program must take any number.
     found = np.concatenate([runner(part) for part in (pixels[:1], pixels[1:]) if len(part)])
     difference = float(np.abs(found - wanted).max())
@@ -112,21 +120,33 @@ def export(
             expected=f"{TOLERANCE:g} or less, on {len(pixels)} images",
             do=f"export to another format ({' or '.join(SUFFIXES)}), or with other versions of the packages",
         )
-    place = place_of(model, None)
-    labels = probabilities(model, pixels, place, views=views).argmax(axis=1)
+    runtime = runtime_of(model, None)
+    labels = probabilities(model, pixels, runtime, views=views).argmax(axis=1)
     num_other = int((found.argmax(axis=1) != labels).sum())
     with files.replacing(path) as file:
         file.write(data)
     if on_progress:
         on_progress("export", len(pixels), len(pixels))
-    exported = Exported(path, difference, len(pixels), num_other, str(place.dtype).removeprefix("torch."))
+    exported = Exported(path, difference, len(pixels), num_other, str(runtime.dtype).removeprefix("torch."))
     log.info("%s", exported)
     return exported
 
 
-def _gluon(model: Classifier, path: Path) -> Exported:
+def _is_our_onnx(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return b"\x12\x07snellen" in file.read(64)  # the producer's name, behind the version of the format
+
+
+def _is_our_torch(path: Path) -> bool:
+    return zipfile.is_zipfile(path) and any(name.endswith(f"/{FACTS}") for name in zipfile.ZipFile(path).namelist())
+
+
+def _gluon(model: Classifier, path: Path, owners: Collection[Path]) -> Exported:
     """Write the weights, and log classes and normalisation: the format has no place for them."""
     params = to_gluon(model.network, model.name)
+    data = params_bytes(params)
+    # The format has no place for its writer's name either: only a file with the same bytes is known to be ours.
+    check_file(path, EXPORTED, lambda path: path.read_bytes() == data, owners=owners)
     write_params(path, params)
     back = read_params(path)
     assert back.keys() == params.keys(), "the file names other arrays than were written"
@@ -232,21 +252,20 @@ def _facts(model: Classifier, views: int) -> dict[str, Any]:
     return facts | {key: model.about[key] for key in ("recipe", "fingerprint", "scores") if key in model.about}
 
 
-def _some_pixels(model: Classifier, images: ImageSet | str | Path | None) -> np.ndarray:
+def _some_pixels(model: Classifier, images: ImageSet | None) -> np.ndarray:
     """Return uint8 (n, H, W, 3): images spread over the set, or noise."""
     if images is None:
         log.info("compared on noise; name prepared images with --data to compare on them")
-        return runtime.random(0).integers(0, 256, (COMPARED, *model.size, 3), dtype=np.uint8)
-    images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+        return randomness.random(0).integers(0, 256, (COMPARED, *model.size, 3), dtype=np.uint8)
     check_fit(model, images)
     chosen = np.linspace(0, len(images) - 1, min(COMPARED, len(images))).astype(np.int64)
     return images.take(chosen).pixels()
 
 
-def _beside(model: Run | Classifier | str | Path, suffix: str) -> Path:
+def _beside(model: Model, suffix: str) -> Path:
     if isinstance(model, Classifier):
         return Path(model.name + suffix)
-    path = model.folder if isinstance(model, Run) else Path(model)
+    path = model.folder if isinstance(model, Run | CrossValidation) else Path(model)
     return path / f"model{suffix}" if path.is_dir() else path.with_suffix(suffix)
 
 

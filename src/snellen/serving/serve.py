@@ -20,10 +20,10 @@ from PIL import Image
 
 from snellen.errors import RunError, SnellenError
 from snellen.models.classifier import Classifier
-from snellen.prediction.opening import opened, place_of
+from snellen.prediction.opening import opened, runtime_of
 from snellen.prediction.pictures import classify
 from snellen.runs.run import Run
-from snellen.system import runtime
+from snellen.system.device import Runtime
 
 log = logging.getLogger("snellen")
 
@@ -70,10 +70,10 @@ def serve(
 
     name = model if isinstance(model, str | Path) else ""
     model = opened(model)
-    place = place_of(model, device)
-    log.info("%s", place.why)
-    _check_output(model, place, views, str(name))
-    service = Service(model, place, views=views, max_bytes=max_bytes, max_memory=max_memory, patience=patience)
+    runtime = runtime_of(model, device)
+    log.info("%s", runtime.why)
+    _check_output(model, runtime, views, str(name))
+    service = Service(model, runtime, views=views, max_bytes=max_bytes, max_memory=max_memory, patience=patience)
     with _listening(host, port) as sock:
         address = ipaddress.ip_address(sock.getsockname()[0])
         if not address.is_loopback:
@@ -86,7 +86,7 @@ def serve(
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="critical",  # clients cannot fill the log; app.py logs our own errors
+            log_level="critical",  # malformed requests are not logged; app.py logs our own errors
             access_log=False,
             server_header=False,
             proxy_headers=False,
@@ -127,14 +127,14 @@ async def _run(server: Any, sock: socket.socket) -> None:
     await server.serve(sockets=[sock])
 
 
-def _check_output(model: Classifier, place: runtime.Runtime, views: int | None, name: str) -> None:
+def _check_output(model: Classifier, runtime: Runtime, views: int | None, name: str) -> None:
     """Classify a blank picture, which also prepares everything for the first visitor.
 
     Raises RunError if the probabilities are not finite.
     """
     blank = io.BytesIO()
     Image.new("RGB", model.size[::-1]).save(blank, "PNG")
-    (found,) = classify(model, [("blank", blank.getvalue())], place, views=views)
+    (found,) = classify(model, [("blank", blank.getvalue())], runtime, views=views)
     if found.probabilities is None or not np.isfinite(found.probabilities).all():
         raise RunError(
             "the model's probabilities for a blank picture are not numbers.",

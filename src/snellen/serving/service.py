@@ -12,7 +12,8 @@ from snellen.models.classifier import Classifier
 from snellen.prediction.pictures import Classified, classify
 from snellen.sources.decode import MAX_PIXELS, TooManyPixels, UnreadablePicture
 from snellen.sources.header import read_header
-from snellen.system import runtime
+from snellen.system.device import Runtime
+from snellen.system.memory import return_freed_memory
 from snellen.system.units import size
 
 MAX_WAITING = 32  # pictures that wait for the one that is being classified
@@ -48,14 +49,14 @@ class Service:
     def __init__(
         self,
         model: Classifier,
-        place: runtime.Runtime,
+        runtime: Runtime,
         *,
         views: int | None,
         max_bytes: int,
         max_memory: int,
         patience: float,
     ):
-        self.model, self.place, self.views = model, place, views
+        self.model, self.runtime, self.views = model, runtime, views
         self.max_bytes, self.max_memory, self.patience = max_bytes, max_memory, patience
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="classify")
         self.num_waiting = 0  # pictures handed to the worker and not yet classified
@@ -108,12 +109,12 @@ class Service:
         data = bytes(picture)
         memory = self._check_header(data)
         try:
-            (found,) = classify(self.model, [("picture", data)], self.place, views=self.views)
+            (found,) = classify(self.model, [("picture", data)], self.runtime, views=self.views)
         except SnellenError as problem:
             raise Refused(500, problem.what, expected=problem.expected or None, do=problem.do or None) from None
         finally:
             if memory > LARGE:
-                runtime.return_freed_memory()
+                return_freed_memory()
         if found.probabilities is None:
             raise _unreadable(found.problem)
         if not np.isfinite(found.probabilities).all():

@@ -21,17 +21,16 @@ from typing import IO, Any, Protocol
 
 from snellen.errors import DataError
 from snellen.sources.decode import MAX_BYTES, UnreadablePicture
-from snellen.sources.names import checked_members, checked_name, is_junk, raise_damaged, raise_encrypted
+from snellen.sources.names import SYSTEM_FOLDERS, checked_members, checked_name, is_junk, raise_damaged, raise_encrypted
 from snellen.sources.seven_zip import SevenZip
+from snellen.system.contents import ORGANIZED, RESULTS, folder_contents
+from snellen.system.files import read_json
 
 SUFFIXES = (".zip", ".7z")  # of archives that are looked into where they lie inside another archive or a folder
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 TAR_OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 MAX_TAR_READ = 512 * 2**20  # bytes: the largest file of CIFAR-100 is 155 MB
 Contents = bytes | Path | UnreadablePicture
-# Files that lie together in what the verbs write: prepared images, a run, the folds of a cross-validation.
-RESULTS = ({"about.json", "images.npy"}, {"about.json", "recipe.json"}, {"folds.json", "fold-1"})
-ENTRY = {"data", "run", "refit", "folds"}  # the folders that `compete` writes
 
 
 class Container(Protocol):
@@ -82,6 +81,9 @@ def open_container(path: Path, *, skip: Path | None = None) -> Container:
     )
 
 
+DANGLING = "is a link to a file that is missing"
+
+
 @dataclass(frozen=True)
 class Folder:
     """The files of a person in a folder: what snellen wrote into it is left out, and so is `skip`."""
@@ -123,15 +125,20 @@ class Folder:
                 continue
             try:
                 with os.scandir(real) as listing:  # knows what is a folder without asking for each file again
-                    found = sorted(
-                        (entry for entry in listing if not is_junk(entry.name)), key=lambda entry: entry.name
-                    )
+                    entries = sorted(listing, key=lambda entry: entry.name)
+                found = [entry for entry in entries if not is_junk(entry.name)]
+                for entry in entries:
+                    if entry.name.lower() in SYSTEM_FOLDERS and entry.name != "__MACOSX":
+                        left_out[f"{prefix}{entry.name}"] = "belongs to the operating system"
                 folders = [entry.name for entry in found if entry.is_dir()]
-                if prefix and _is_result(real, {entry.name for entry in found}, folders):
+                if prefix and _is_result(self.path, Path(real), {entry.name for entry in entries}):
                     left_out[prefix] = "was written by snellen"
                     continue
                 todo += [f"{prefix}{name}/" for name in reversed(folders)]
                 statuses = [(entry.name, entry.stat()) for entry in found if entry.is_file()]
+                for entry in found:
+                    if entry.is_symlink() and not os.path.exists(entry.path):
+                        left_out[prefix + entry.name] = DANGLING
             except OSError as problem:
                 raise DataError(
                     f"a folder cannot be read: {problem.strerror}.",
@@ -147,12 +154,12 @@ class Folder:
             yield name, self.path / name
 
 
-def _is_result(folder: str, names: set[str], folders: list[str]) -> bool:
-    """Whether the files and folders in a folder are those of a verb."""
-    if any(marks <= names for marks in RESULTS):
-        return True
-    is_entry = "data" in folders and names & {"run", "folds", "evaluation.json"} and ENTRY.issuperset(folders)
-    return bool(is_entry) and all(os.path.isfile(os.path.join(folder, "data", name)) for name in RESULTS[0])
+def _is_result(source: Path, folder: Path, names: set[str]) -> bool:
+    """Return whether snellen wrote the folder; class folders by `organize` count if they were made of this source."""
+    if ORGANIZED not in names:
+        return folder_contents(folder, names) in RESULTS
+    about = read_json(folder / ORGANIZED, error=DataError, do="remove the folder, or organize the source again")
+    return about["source"]["source"] == str(source.resolve())
 
 
 @dataclass(frozen=True)

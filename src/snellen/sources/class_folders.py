@@ -1,80 +1,201 @@
 """One folder for each class, perhaps below train/, valid/ and test/: ids, labels and splits from the paths."""
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from snellen.errors import DataError, did_you_mean, first_few
-from snellen.sources.rows import ROLES, Row, common_folder, ids_of, natural_key
+from snellen.sources.roles import ASIDE, GENERIC, Below, folder_roles, words_of
+from snellen.sources.rows import Row, common_folder, ids_of, natural_key
 
 log = logging.getLogger("snellen")
-ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
-UNKNOWN = "unknown"  # test/unknown/ in the seeds' tree: a class for the pictures without a label
+UNKNOWN = "unknown"  # test/unknown/ in the seeds' tree: a folder for the pictures without a label
+UNLABELLED = "unlabelled"  # the same, if there is a class called unknown
 
 
-def class_rows(paths: Sequence[str]) -> list[Row] | None:
-    """One row for each picture, labelled ones first, in natural order. None where the folders name no classes.
+@dataclass(frozen=True)
+class ClassFolders:
+    """The pictures that lie in class folders."""
 
-    paths: <class>/... or <role>/<class>/..., where a role is train, valid, val, test and the like. Where there is a
-    valid folder its split is kept, otherwise it is left open. Test pictures below a folder that is named like a class
-    keep that label. train_valid/ repeats train and valid, and is read only where there is no train.
-    Ids are paths below the role, without the file's ending where that is enough to tell them apart.
+    labels: dict[str, str]  # path -> class
+    names: dict[str, str]  # path -> its name below the role: class/file
+    loose: list[str]  # pictures in no class folder
+    notes: tuple[str, ...]  # what a person should know, as warnings
 
-    Raises DataError where the folders contradict one another.
+
+def find_class_folders(names: Mapping[str, str], known: Collection[str] = ()) -> ClassFolders | None:
+    """Return the class of each picture by its folder, or None if the folders name no classes.
+
+    names: path -> path below the folder of the role. known: classes that a sample submission names.
+    The class is the first folder. It is the second if the first are parts (images_1/cat, images_2/cat), or if one
+    folder of pictures holds the classes and what lies beside it is none. Raises DataError if both could be the classes.
     """
-    folder = common_folder(paths)
-    groups: dict[str, list[str]] = {role: [] for role in (*ROLES, "")}
-    for path in paths:
-        top, slash, _ = path.removeprefix(folder).partition("/")
-        groups[ROLE_OF.get(top.lower(), "") if slash else ""].append(path)
-    others = groups.pop("")
-    repeated = groups.pop("all")
-    train = {path: _below_role(path, folder) for path in groups["train"] or repeated}
-    valid = {path: _below_role(path, folder) for path in groups["valid"]}
-    if not train and not valid:
-        train, others = {path: path.removeprefix(folder) for path in others}, []
-    elif groups["train"] and repeated:
-        log.info("train_valid/ repeats train and valid: it is not read")
-    labelled = {path: name for path, name in (train | valid).items() if "/" in name}
-    if not any(path in labelled for path in train):
+    top = common_folder(names.values())
+    if top and top.rstrip("/").rpartition("/")[2] in known:
+        top = top.rstrip("/").rpartition("/")[0]
+    rest = {path: name.removeprefix(top) for path, name in names.items()}
+    inner: dict[str, set[str]] = {}
+    for name in rest.values():
+        first, *more = name.split("/")
+        if more:
+            inner.setdefault(first, set()).update(more[:1] if len(more) > 1 else [])
+    if not inner:
         return None
-    if loose := [path for path in (*train, *valid) if path not in labelled] + others:
+    if len(inner) == 1 and not {*inner} & {*known} and len(next(iter(inner.values()))) < 2:
+        return None  # one folder beside loose pictures
+    holders = _holders(inner, known)
+    notes: list[str] = []
+    if holders:
+        loose = [path for path, name in rest.items() if name.partition("/")[0] not in holders or name.count("/") < 2]
+        kept = {path: name.partition("/")[2] for path, name in rest.items() if path not in set(loose)}
+    else:
+        loose = [path for path, name in rest.items() if "/" not in name]
+        kept = {path: name for path, name in rest.items() if "/" in name}
+        deep = [f"{first}/{name}" for first, below in inner.items() if len(below) > 1 for name in sorted(below)]
+        if deep:
+            notes.append(
+                f"class folders hold folders, first {first_few(deep)}: their pictures belong to the class above"
+            )
+        if all(words_of(name) and words_of(name) <= GENERIC | ASIDE for name in inner) and not {*inner} & {*known}:
+            return None  # images/ and masks/, part1/ and part2/
+    labels = {path: name.partition("/")[0] for path, name in kept.items()}
+    if odd := [name for name in sorted({*labels.values()}) if name.lower() in ("train", "training", "valid", "val")]:
+        notes.append(f"the folder {first_few(odd)} is taken for a class; if it is none, rename it")
+    return ClassFolders(labels, kept, loose, tuple(notes))
+
+
+def _holders(inner: Mapping[str, set[str]], known: Collection[str]) -> set[str]:
+    """The folders that hold class folders but are no classes; empty if the first folders are the classes."""
+    deep = {name for name, below in inner.items() if below}
+    if known and not {*inner} & {*known}:
+        return {name for name in deep if inner[name] & {*known}}
+    if {*inner} & {*known} or not deep:
+        return set()
+    several = {name for name in deep if len(inner[name]) > 1}
+    if len(inner) == 1:
+        return several
+    flat = [name for name in inner if name not in deep]
+    if len(inner) > 1 and len(several) == len(inner):
+        shared = set.intersection(*inner.values())
+        if len(shared) > 1:
+            if len({re.sub(r"\d+", "", name) for name in inner}) == 1 or all(
+                words_of(name) <= GENERIC for name in inner
+            ):
+                return set(inner)
+            raise DataError(
+                f"two readings: the classes are folders {first_few(sorted(inner))}, or {first_few(sorted(shared))}.",
+                expected="folders that are classes, or all the same parts",
+                do="move the pictures so that each class is one folder, or give a table of labels: --labels CSV",
+            )
+    if len(several) == 1 and flat:
+        [holder] = several
+        if words_of(holder) & GENERIC or all(words_of(name) & (ASIDE | GENERIC) for name in flat):
+            return several
+    return set()
+
+
+def class_rows(
+    paths: Sequence[str],
+    *,
+    roles: Mapping[str, Below] | None = None,
+    known: Collection[str] = (),
+    more: Mapping[str, str] | None = None,
+) -> list[Row] | None:
+    """Return one row for each picture, labelled ones first, in natural order; None if the folders name no classes.
+
+    paths: <class>/... or <role>/<class>/..., where a role is train, valid, val, test and the like. If there is a
+    valid folder its split is kept, otherwise it is left open. Test pictures below a folder that is named like a class
+    keep that label. train_valid/ repeats train and valid, and is read only without a train folder.
+    Ids are paths below the role, without the file's ending if that is enough to tell them apart.
+    roles: as `folder_roles` finds them. more: labels of valid and test pictures from elsewhere, by path.
+
+    Raises DataError if the folders contradict one another.
+    """
+    roles, more = roles or folder_roles(paths), more or {}
+    groups: dict[str, dict[str, str]] = {role: {} for role in ("train", "valid", "test", "all", "unlabelled", "")}
+    for path in paths:
+        groups[roles[path].role][path] = roles[path].path
+    others = groups[""]
+    train, valid = groups["train"] or groups["all"], groups["valid"]
+    loose: list[str] = []
+    if not train:
+        train = others
+    else:
+        loose = list(others)
+        if groups["train"] and groups["all"]:
+            log.info("train_valid/ repeats train and valid: it is not read")
+    found = find_class_folders(train, known)
+    if found is None:
+        return None
+    labels, names = dict(found.labels), dict(found.names)
+    loose = found.loose + loose
+    classes = {*labels.values()}
+    for path, name in valid.items():
+        label = more.get(path) or _class_in(name, classes)
+        if label is None and "/" in name:
+            label = name.partition("/")[0]
+        if label is None:
+            loose.append(path)
+        else:
+            labels[path], names[path] = label, name
+    for note in found.notes:
+        log.warning("%s", note)
+    if loose:
         log.warning("%d pictures in no class folder are left out, first %s", len(loose), first_few(loose))
-    classes = {name.partition("/")[0] for path, name in labelled.items() if path in train}
-    if odd := sorted({name.partition("/")[0] for name in labelled.values()} - classes):
+    if odd := sorted({label for path, label in labels.items() if path in valid} - classes):
         raise DataError(
             f"{len(odd)} classes of the valid folder have no pictures in the train folder, first {first_few(odd)}.",
             expected=f"the classes of train: {first_few(sorted(classes), 10)}",
             do=did_you_mean(odd[0], classes, "rename the folder, or remove it"),
         )
-    ids = ids_of(list(labelled.values()), list(labelled))  # train/cat/1 and valid/cat/1 need their role to differ
+    ids = ids_of([names[path] for path in labels], list(labels))  # train/cat/1 and valid/cat/1 differ by role
     if valid:
-        log.info("the source has a valid folder: its split is kept, whatever the share for validation")
+        log.info("the source has a valid folder: its split is kept, --valid-share has no effect")
     rows = [
-        Row(id, name.partition("/")[0], ("valid" if path in valid else "train") if valid else None, path)
-        for id, (path, name) in zip(ids, labelled.items(), strict=True)
+        Row(id, label, ("valid" if path in valid else "train") if valid else None, path)
+        for id, (path, label) in zip(ids, labels.items(), strict=True)
     ]
-    return sorted(rows, key=_order) + sorted(_test_rows(groups["test"], folder, classes), key=_order)
+    return sorted(rows, key=_order) + sorted(_test_rows(paths_of_test(groups), classes, more), key=_order)
 
 
-def _test_rows(paths: Sequence[str], folder: str, classes: set[str]) -> list[Row]:
-    names = {path: _below_role(path, folder) for path in paths}
-    label = {path: top for path, name in names.items() if (top := name.partition("/")[0]) in classes and "/" in name}
-    unlabelled = [path for path in paths if path not in label]
-    odd = sorted({names[path].partition("/")[0] for path in unlabelled if "/" in names[path]} - {UNKNOWN})
-    if label and odd:
+def paths_of_test(groups: Mapping[str, dict[str, str]]) -> dict[str, str]:
+    """Return the test pictures: those in test folders, or else those in folders called pred or unlabelled."""
+    if groups["test"] and groups["unlabelled"]:
+        log.warning(
+            "%d pictures without labels are left out, first %s; classify them afterwards with `snellen predict`, or "
+            "name their folder as the test pictures: --test FOLDER",
+            len(groups["unlabelled"]),
+            first_few(groups["unlabelled"]),
+        )
+    return groups["test"] or groups["unlabelled"]
+
+
+def _test_rows(names: Mapping[str, str], classes: set[str], more: Mapping[str, str]) -> list[Row]:
+    names = dict(names)
+    label = {path: found for path, name in names.items() if (found := more.get(path) or _class_in(name, classes))}
+    if label and {*label.values()} == {UNKNOWN} and not more:
+        log.warning(
+            'the test folder holds only "%s": its pictures are taken for unlabelled, not for that class', UNKNOWN
+        )
+        label = {}
+    unlabelled = [path for path in names if path not in label]
+    odd = sorted({names[path].partition("/")[0] for path in unlabelled if "/" in names[path]} - {UNKNOWN, UNLABELLED})
+    if label and odd and not more:
         raise DataError(
-            f'the test folder has the class folder "{odd[0]}", the train folder has not.',
+            f'the test folder has the class folder "{odd[0]}", which is missing from the train folder.',
             expected=f"the classes of train ({first_few(sorted(classes), 10)}), or {UNKNOWN}/",
             do=did_you_mean(odd[0], classes, "rename the folder, or remove it"),
         )
-    inner = common_folder(unlabelled)
-    names |= {path: path.removeprefix(inner) for path in unlabelled}
-    ids = ids_of(list(names.values()), paths)
+    inner = common_folder([names[path] for path in unlabelled])
+    names |= {path: names[path].removeprefix(inner) for path in unlabelled}
+    ids = ids_of(list(names.values()), list(names))
     return [Row(id, label.get(path), "test", path) for id, path in zip(ids, names, strict=True)]
 
 
-def _below_role(path: str, folder: str) -> str:
-    return path.removeprefix(folder).partition("/")[2]
+def _class_in(name: str, classes: Collection[str]) -> str | None:
+    """The first folder of a path that is a class."""
+    return next((part for part in name.split("/")[:-1] if part in classes), None)
 
 
 def _order(row: Row) -> list[tuple[str, int, str]]:

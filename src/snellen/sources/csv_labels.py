@@ -1,215 +1,268 @@
-"""Flat pictures with a labels CSV and perhaps a sample submission, as Kaggle serves them: ids, labels, what is test."""
+"""Pictures with labels in tables, as Kaggle serves them: which table, which lines, what is train, valid and test."""
 
+import heapq
 import logging
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from snellen.errors import DataError, first_few
+from snellen.sources import columns
+from snellen.sources.columns import BY_NAME, LabelColumns, TwoReadings, label_columns, split_column
+from snellen.sources.lookup import Lookup, Match, match_ids
 from snellen.sources.names import CONTROL, MAX_LETTERS, shown
-from snellen.sources.rows import Row, common_folder, ids_of, is_in_test_folder, natural_key, without_suffix
-from snellen.sources.tables import Table, label_column
+from snellen.sources.roles import role_of
+from snellen.sources.rows import Row, common_folder, ids_of, natural_key, without_suffix
+from snellen.sources.tables import Table
 
 log = logging.getLogger("snellen")
 
 Problems = list[tuple[int, str]]  # line number, and what stands there
-MAX_COLUMNS = 100  # looked at for ids
 
 
-class Lookup:
-    """Pictures by id: an id may be a file name or a path, each with or without its ending."""
+@dataclass(frozen=True, eq=False)
+class TableLabels:
+    """A table that holds labels, and in which columns."""
 
-    def __init__(self, paths: Iterable[str]):
-        self.by_stem: dict[str, list[str]] = {}
-        for path in paths:
-            self.by_stem.setdefault(_same_form(without_suffix(path).rpartition("/")[2]), []).append(path)
+    match: Match
+    chosen: LabelColumns
 
-    def find(self, id: str) -> list[str]:
-        """The paths that `id` can mean: one, or none, or several where it is ambiguous."""
-        id = _same_form(id.replace("\\", "/").removeprefix("./"))
-        stem = without_suffix(id)
-        found = self._ending_with(id, stem) if stem != id else []
-        return found or self._ending_with("", id)  # an id may look like a file name: "1.png" for 1.png.jpg
-
-    def _ending_with(self, id: str, stem: str) -> list[str]:
-        found = self.by_stem.get(stem.rpartition("/")[2], [])
-        if id:
-            found = [path for path in found if _is_end(id.lower(), _same_form(path).lower())]
-        if "/" in stem:
-            found = [path for path in found if _is_end(stem, _same_form(without_suffix(path)))]
-        return found
-
-
-def _same_form(text: str) -> str:
-    # macOS writes "é" as two characters into archives, spreadsheets write one.
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
-def _is_end(end: str, path: str) -> bool:
-    return path == end or path.endswith("/" + end)
-
-
-@dataclass(frozen=True)
-class Match:
-    """How well one column of a table names some pictures."""
-
-    table: Table
-    column: int
-    first: int  # index of the first line that is data
-    score: float  # share that the two sets, ids and pictures, have in common
+    def values(self) -> list[str]:
+        """Return the label of each line; of several columns of 0 and 1 the names of those with 1, with newlines."""
+        several = self.chosen.columns
+        if len(several) == 1:
+            return self.match.values(several[0])
+        names = [self.match.header(column) or str(column + 1) for column in several]
+        lines = zip(*(self.match.values(column) for column in several), strict=True)
+        return ["\n".join(n for n, v in zip(names, line, strict=True) if v in ("1", "1.0")) for line in lines]
 
     @property
-    def ids(self) -> list[str]:
-        """In the order of the table."""
-        return self.table.column(self.column)[self.first :]
+    def by_path(self) -> dict[str, str]:
+        """The label of each picture that a line names alone."""
+        return {
+            where[0]: value for where, value in zip(self.match.where, self.values(), strict=True) if len(where) == 1
+        }
 
-
-def match_ids(table: Table, pictures: Lookup, num_pictures: int) -> Match | None:
-    """The column whose values name most pictures, where any does."""
-    sample = table.lines[:200]
-    counts = [
-        sum(bool(len(row) > column and row[column] and pictures.find(row[column])) for _, row in sample)
-        for column in range(min(table.width, MAX_COLUMNS))
-    ]
-    column = counts.index(max(counts)) if counts else 0
-    if not counts or not counts[column]:
-        return None
-    values = table.column(column)
-    first = 0 if pictures.find(values[0]) else 1
-    found = {path for id in values[first:] for path in pictures.find(id)}
-    return Match(table, column, first, len(found) / (num_pictures + len(values) - first - len(found)))
-
-
-@dataclass(frozen=True)
-class Competition:
-    """Which pictures are labelled and which are test, and which tables say so."""
-
-    labels: Match
-    sample: Match | None
-    labelled: list[str]  # paths
-    test: list[str]
-
-    def rows(self) -> list[Row]:
-        """The labelled pictures in the order of the labels, then test in the order of the sample. Raises DataError."""
-        return labelled_rows(self.labels, self.labelled) + test_rows(self.sample, self.test)
-
-
-def find_competition(
-    paths: Sequence[str], tables: Sequence[Table], *, labels: Table | None, sample: Table | None, test: set[str] | None
-) -> Competition | None:
-    """Find out what the tables are by what they name. None: none of them holds labels.
-
-    labels, sample, test (paths): known already, not to be guessed.
-    Raises DataError where `labels` or `sample` name none of the pictures.
-    """
-    test_paths = [path for path in paths if (path in test if test is not None else is_in_test_folder(path))]
-    is_test = set(test_paths)
-    labelled = [path for path in paths if path not in is_test]
-    candidates = [table for table in tables if table is not sample and "submission" not in table.name.lower()]
-    found = find_labels([labels] if labels else candidates, labelled)
-    if found is None:
-        if labels:
-            raise _names_nothing(labels, "labels file", labelled)
-        return None
-    others = [sample] if sample else [table for table in tables if table is not found.table]
-    if not test_paths and test is None:
-        # All pictures in one folder: those that have no label and stand in another table are the test pictures.
-        pictures = Lookup(labelled)
-        named = {path for id in found.ids for path in pictures.find(id)}
-        unlabelled = [path for path in labelled if path not in named]
-        if find_sample(others, unlabelled, is_known=sample is not None):
-            test_paths, labelled = unlabelled, [path for path in labelled if path in named]
-    match = find_sample(others, test_paths, is_known=sample is not None)
-    if sample and not match:
-        raise _names_nothing(sample, "sample submission", test_paths)
-    return Competition(found, match, labelled, test_paths)
-
-
-def find_labels(tables: Sequence[Table], paths: Sequence[str]) -> Match | None:
-    """The table that shares most with `paths`. A sample submission may name the same ids: it has one label for all."""
-    pictures = Lookup(paths)
-    matches = [match for table in tables if table.width > 1 and (match := match_ids(table, pictures, len(paths)))]
-
-    def quality(match: Match) -> tuple[float, bool, int]:
-        column = label_column(match.table, match.column)
-        return round(match.score, 2), not is_sample_name(match.table.name), len({*match.table.column(column or 0)})
-
-    return max(matches, key=quality, default=None)
-
-
-def find_sample(tables: Sequence[Table], paths: Sequence[str], *, is_known: bool) -> Match | None:
-    """The table that names the test pictures `paths`: called a sample, or sharing more than half with them."""
-    pictures = Lookup(paths)
-    matches = [match for table in tables if table.width > 1 and (match := match_ids(table, pictures, len(paths)))]
-    if not is_known:
-        matches = [match for match in matches if match.score > 0.5 or is_sample_name(match.table.name)]
-    return max(matches, key=lambda match: (is_sample_name(match.table.name), match.score), default=None)
-
-
-def with_sample(rows: list[Row], tables: Sequence[Table], sample: Table | None) -> tuple[list[Row], Match | None]:
-    """Rows of class folders with those of test in the order of a sample submission, where one of the tables is that.
-
-    sample: known already. Raises DataError where it and the test pictures do not fit.
-    """
-    test = {row.path: row for row in rows if row.split == "test"}
-    match = find_sample([sample] if sample else tables, list(test), is_known=sample is not None)
-    if match is None:
-        if sample:
-            raise _names_nothing(sample, "sample submission", list(test))
-        return rows, None
-    ordered = [replace(row, label=test[row.path].label) for row in test_rows(match, list(test))]
-    return [row for row in rows if row.split != "test"] + ordered, match
-
-
-def _names_nothing(table: Table, what: str, paths: Sequence[str]) -> DataError:
-    examples = ids_of([path.removeprefix(common_folder(paths)) for path in paths[:3]])
-    problem = f"names none of the {len(paths)} pictures it is for"
-    if len(table.lines) == 1:
-        problem = "has no lines below its header"
-    elif not paths:
-        problem = f"has {len(table.lines) - 1} ids, but no pictures were found that it could be for"
-    return DataError(
-        f"the {what} {problem}.",
-        where=table.name,
-        expected=f"a column of ids such as {first_few(examples)}" if examples else "",
-        do="is it the right file? see --labels, --sample and --test",
-    )
+    @property
+    def told(self) -> str:
+        """Which columns of which table, for people."""
+        names = [self.match.shown(column) for column in self.chosen.columns]
+        several = f"columns {', '.join(names)}" if len(names) > 1 else f"column {names[0]}"
+        return f"{several} of {self.match.table.name}, {self.chosen.why}"
 
 
 def is_sample_name(name: str) -> bool:
+    """Whether a table is called a sample submission."""
     name = name.rpartition("/")[2].lower()
     return "submi" in name or "sample" in name
 
 
-def labelled_rows(found: Match, paths: Sequence[str]) -> list[Row]:
-    """One row for each line of the labels, in their order. Raises DataError that counts and names what does not fit."""
-    table, column = found.table, label_column(found.table, found.column)
-    assert column is not None, "a table of one column is never taken for labels"
-    log.info("labels: %s, %s", table.name, _columns(found, column))
-    _check_names(found, found.column, column)
+def is_own_predictions(table: Table) -> bool:
+    """Whether `snellen predict` wrote the table."""
+    header = table.lines[0][1]
+    return header[:2] == ["id", "label"] and len(header) > 3 and all(name.startswith("p_") for name in header[2:])
+
+
+def find_labels(
+    tables: Sequence[Table],
+    paths: Sequence[str],
+    *,
+    sample: Match | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    is_given: bool = False,
+) -> TableLabels | None:
+    """Return the table with the labels of `paths`, or None if no table names them or none has a label column.
+
+    Among tables that name nearly as many pictures, the one whose label column is best founded. Raises DataError if two
+    tables are equally good and differ, or if two columns of the best could be the labels.
+    """
     pictures = Lookup(paths)
+    found, problem, matches = [], None, []
+    for table in tables:
+        if table.width > 1 and (match := match_ids(table, pictures, len(paths), id=id)):
+            matches.append(match)
+    most = max((match.score for match in matches), default=0)
+    for match in sorted(matches, key=lambda match: -round(match.score, 2)):
+        if match.score < most / 2 and not is_given:
+            continue
+        tests = [table for table in tables if table is not match.table and _is_test_table(table, match)]
+        try:
+            chosen = label_columns(match, sample=sample, tests=tests, wanted=label)
+        except TwoReadings as several:
+            problem = problem or several
+            continue
+        if chosen:
+            found.append(TableLabels(match, chosen))
+    if not found:
+        if problem:
+            raise problem
+        if label is not None and matches:
+            raise columns.unknown_column("label", label, [match.table for match in matches])
+        return None
+    # A sample submission may name the same ids: it has one label for all.
+    best = max(found, key=lambda one: (one.chosen.strength, round(one.match.score, 2), len({*one.values()}) > 1))
+    if problem and best.chosen.strength < BY_NAME:
+        raise problem
+    for other in found:
+        if other is not best and other.chosen.strength == best.chosen.strength:
+            _refuse_rival(best, other)
+    return best
+
+
+def groups_by(column: str, tables: Sequence[Table], paths: Sequence[str], id: str | None) -> dict[str, str]:
+    """Return the value of a column for each labelled picture. Raises DataError if no table has it, or values lack."""
+    pictures, matches = Lookup(paths), []
+    found: dict[str, str] = {}
+    for table in tables:
+        named = id if id and table.find_column(id) is not None else None
+        if table.width > 1 and (match := match_ids(table, pictures, len(paths), id=named)):
+            matches.append(match)
+            if match.first and (number := table.find_column(column)) is not None:
+                for where, value in zip(match.where, match.values(number), strict=True):
+                    if len(where) == 1 and value:
+                        found.setdefault(where[0], value)
+    if not found:
+        raise columns.unknown_column("group-by", column, [match.table for match in matches])
+    if missing := [path for path in paths if path not in found]:
+        raise DataError(
+            f'{len(missing):,} of {len(paths):,} labelled pictures have no value of "{column}", first '
+            f"{first_few(missing)}.",
+            where="--group-by",
+            expected="a value for each picture: pictures with the same value stay together",
+            do="complete the column, or group by another one",
+        )
+    return found
+
+
+def _refuse_rival(best: TableLabels, other: TableLabels) -> None:
+    """Raise DataError if another table is as good and says something else of the same pictures."""
+    own, its = best.by_path, other.by_path
+    odd = [path for path in own.keys() & its.keys() if own[path] != its[path]]
+    if not odd or len(own.keys() & its.keys()) < 0.5 * len(own) or len({*its.values()}) == 1:
+        return
+    path = min(odd, key=natural_key)
+    names = [shown(one.match.table.name) for one in (best, other)]
+    raise DataError(
+        f"two tables could hold the labels, {names[0]} and {names[1]}; they differ for {len(odd):,} pictures.",
+        where=f'{path}: "{shown(own[path])}" in {names[0]}, "{shown(its[path])}" in {names[1]}',
+        expected="one table of labels",
+        do=f"name the right one: --labels {names[0]}, or --labels {names[1]}",
+    )
+
+
+def _is_test_table(table: Table, match: Match) -> bool:
+    """Whether a table lists the test pictures with the columns of the labels, some left out."""
+    if not match.first or is_sample_name(table.name):
+        return False
+    own, labels = ({name.lower() for name in t.lines[0][1]} for t in (table, match.table))
+    return own < labels and match.header(match.column).lower() in own
+
+
+def more_labels(
+    best: TableLabels | None, tables: Sequence[Table], paths: Sequence[str], classes: Collection[str], id: str | None
+) -> list[TableLabels]:
+    """Return further tables with labels of `paths`: val.csv beside train.csv, val_annotations.txt.
+
+    They have the label column of `best`, or, without a header, a column with nothing but `classes` in it.
+    """
+    pictures, found = Lookup(paths), []
+    for table in tables:
+        if (best and table is best.match.table) or table.width < 2:
+            continue
+        match = match_ids(table, pictures, len(paths), id=id if id and table.find_column(id) is not None else None)
+        if match is None:
+            continue
+        if best and match.first and best.match.first:
+            names = [best.match.header(column).lower() for column in best.chosen.columns]
+            header = [name.lower() for name in match.table.lines[0][1]]
+            if not all(name in header for name in names):
+                continue
+            chosen = tuple(header.index(name) for name in names)
+        else:
+            fitting = [c for c in columns.candidates(match) if {*match.values(c)} <= {*classes}]
+            if not fitting:
+                continue
+            chosen = (fitting[0],)
+        values = {value for column in chosen for value in match.values(column)}
+        if values - {""} and (len(chosen) > 1 or values - {""} <= {*classes} or not classes):
+            found.append(TableLabels(match, LabelColumns(chosen, BY_NAME, "as in the labels of train")))
+    return found
+
+
+def find_sample(tables: Sequence[Table], paths: Sequence[str], *, is_known: bool) -> Match | None:
+    """Return the table that names the test pictures: one called a sample, or one that has more than half of them.
+
+    A table that is not called a sample must look like one: the same value in each line, or numbers from 0 to 1.
+    """
+    pictures = Lookup(paths)
+    matches = [match for table in tables if table.width > 1 and (match := match_ids(table, pictures, len(paths)))]
+    if not is_known:
+        matches = [
+            match
+            for match in matches
+            if is_sample_name(match.table.name) or (match.score > 0.5 and _looks_like_sample(match))
+        ]
+    return max(matches, key=lambda match: (is_sample_name(match.table.name), match.score), default=None)
+
+
+def _looks_like_sample(match: Match) -> bool:
+    others = [match.values(c) for c in range(match.table.width) if c != match.column][: columns.MAX_COLUMNS]
+    if len(others) == 1:
+        return len({*others[0]}) == 1
+    return all(columns.is_number(value) and 0 <= float(value) <= 1 for values in others for value in values[:50])
+
+
+def labelled_rows(parts: Sequence[tuple[TableLabels, str]], paths: Sequence[str], test: Sequence[str]) -> list[Row]:
+    """Return one row for each labelled picture, in the order of the tables; those of `test` last.
+
+    parts: tables with the role of their pictures, "" if a column or nothing states it. paths: the pictures that need a
+    label. test: pictures in test folders; lines that name them label them, and they stay test pictures.
+    Raises DataError that counts and names what does not fit.
+    """
+    first = parts[0][0]
     owner: dict[str, tuple[int, str]] = {}  # path -> line and id that named it
+    roles: dict[str, str] = {}
+    labels: dict[str, str] = {}
     absent: Problems = []
     repeated: Problems = []
     ambiguous: Problems = []
     empty: Problems = []
-    labels: dict[str, str] = {}
-    for line, row in table.lines[found.first :]:
-        id = row[found.column] if found.column < len(row) else ""
-        label = row[column] if column < len(row) else ""
-        where = pictures.find(id) if id else []
-        if not id or not label:
-            empty.append((line, id))
-        elif len(where) > 1:
-            ambiguous.append((line, f"{id} ({', '.join(where[:3])})"))
-        elif not where:
-            absent.append((line, id))
-        elif where[0] in owner:
-            repeated.append((line, f"{id} (first in line {owner[where[0]][0]})"))
-        else:
-            owner[where[0]], labels[where[0]] = (line, id), label
+    total, in_test, wanted = 0, Lookup(test), set(paths)
+    # If train and test share names, only a path can mean a test picture here.
+    shares = not in_test.by_stem.keys().isdisjoint(Lookup(paths).by_stem)
+    for part, role in parts:
+        match = part.match
+        match.table.check_width()
+        _check_names(match, match.column, *part.chosen.columns)
+        split = split_column(match)
+        says = match.values(split[0]) if split else []
+        lines = zip(match.table.lines[match.first :], match.ids, match.where, part.values(), strict=True)
+        total += len(match.where)
+        for number, ((line, _), id, where, label) in enumerate(lines):
+            is_test = False
+            if not where and id and test and ("/" in id or not shares):
+                where, is_test = in_test.find(id), True
+            if not id or (not label and len(part.chosen.columns) == 1):
+                if not (is_test and id):
+                    empty.append((line, id))
+            elif len(where) > 1:
+                ambiguous.append((line, f"{id} ({', '.join(where[:3])})"))
+            elif not where:
+                absent.append((line, id))
+            elif where[0] in owner:
+                repeated.append((line, f"{id} (first in line {owner[where[0]][0]})"))
+            else:
+                owner[where[0]], labels[where[0]] = (line, id), label
+                named = split[1].get(says[number], "") if split else ""
+                roles[where[0]] = "test" if is_test or where[0] not in wanted else named or role
+                if split and is_test and named not in ("test", ""):
+                    raise DataError(
+                        f'{where[0]} lies in a test folder, but its {match.shown(split[0])} is "{says[number]}".',
+                        where=f"{match.table.name}, line {line}",
+                        expected="the same in both",
+                        do="correct the table, or move the picture",
+                    )
     unlabelled = sorted((path for path in paths if path not in owner), key=natural_key) if not ambiguous else []
-    total = len(table.lines) - found.first
     complaints = [
         _count(empty, total, "lines have no id or no label"),
         _count(repeated, total, "ids are repeated"),
@@ -220,32 +273,47 @@ def labelled_rows(found: Match, paths: Sequence[str]) -> list[Row]:
         else "",
     ]
     if any(complaints):
+        match = first.match
         raise DataError(
             "labels and pictures do not fit: " + "; ".join(filter(None, complaints)) + ".",
-            where=f"{table.name}, column {_name(found, found.column)}",
+            where=f"{match.table.name}, column {match.shown(match.column)}",
             expected="each picture named once, with a label",
-            do="mend the labels file, or add or remove the pictures; were all files unpacked?",
+            do="correct the table, name another one (--labels CSV, --id COLUMN), or add or remove the pictures; were "
+            "all files unpacked?",
         )
+    has_valid = "valid" in roles.values()
+    splits = {"valid": "valid", "test": "test", "train": "train" if has_valid else None, "": None}
+    if has_valid and "" in roles.values():
+        splits[""] = "train"
     ids = _without_suffixes([id for _, id in owner.values()])
-    return [Row(id, labels[path], None, path) for id, path in zip(ids, owner, strict=True)]
+    rows = [Row(id, labels[path], splits[roles[path]], path) for id, path in zip(ids, owner, strict=True)]
+    return [row for row in rows if row.split != "test"] + [row for row in rows if row.split == "test"]
 
 
-def test_rows(found: Match | None, paths: Sequence[str]) -> list[Row]:
-    """One row for each test picture, in the order of the sample where there is one. Raises DataError."""
+def table_role(match: Match, folders: Mapping[str, str]) -> str:
+    """Return the role of a table's pictures: that of their folders, or of the table's name, or ""."""
+    roles = {folders[path] for path in match.named}
+    if len(roles) == 1 and (role := roles.pop()) in ("train", "valid", "test"):
+        return role
+    role = role_of(match.table.name.rpartition("/")[2].partition(".")[0])
+    return role if role in ("train", "valid", "test") else ""
+
+
+def rows_of_test(found: Match | None, paths: Sequence[str], labels: Mapping[str, str] | None = None) -> list[Row]:
+    """Return one row for each test picture, in the order of the sample if there is one. Raises DataError."""
+    labels = labels or {}
     if found is None:
         folder = common_folder(paths)
         ids = ids_of([path.removeprefix(folder) for path in paths])
-        rows = [Row(id, None, "test", path) for id, path in zip(ids, paths, strict=True)]
+        rows = [Row(id, labels.get(path), "test", path) for id, path in zip(ids, paths, strict=True)]
         return sorted(rows, key=lambda row: natural_key(row.id))
     log.info("sample submission: %s, %d ids", found.table.name, len(found.ids))
+    found.table.check_width()
     _check_names(found, found.column)
-    pictures = Lookup(paths)
     place: dict[str, str] = {}
     missing: Problems = []
     repeated: Problems = []
-    for line, row in found.table.lines[found.first :]:
-        id = row[found.column] if found.column < len(row) else ""
-        where = pictures.find(id) if id else []
+    for (line, _), id, where in zip(found.table.lines[found.first :], found.ids, found.where, strict=True):
         if len(where) != 1:
             missing.append((line, id))
         elif where[0] in place:
@@ -253,7 +321,7 @@ def test_rows(found: Match | None, paths: Sequence[str]) -> list[Row]:
         else:
             place[where[0]] = id
     extra = sorted((path for path in paths if path not in place), key=natural_key)
-    total = len(found.table.lines) - found.first
+    total = len(found.where)
     complaints = [
         _count(missing, total, "ids of the sample have no test picture, or more than one"),
         _count(repeated, total, "ids of the sample are repeated"),
@@ -267,15 +335,48 @@ def test_rows(found: Match | None, paths: Sequence[str]) -> list[Row]:
             do="were all test files unpacked? is it this competition's sample? name another with --sample CSV",
         )
     ids = _without_suffixes(list(place.values()))
-    return [Row(id, None, "test", path) for id, path in zip(ids, place, strict=True)]
+    return [Row(id, labels.get(path), "test", path) for id, path in zip(ids, place, strict=True)]
 
 
-def _check_names(found: Match, *columns: int) -> None:
+def with_sample(rows: list[Row], tables: Sequence[Table], sample: Table | None) -> tuple[list[Row], Match | None]:
+    """Return rows with those of test in the order of a sample submission, if one of the tables is that.
+
+    sample: known already. Raises DataError if it and the test pictures do not fit.
+    """
+    test = {row.path: row for row in rows if row.split == "test"}
+    match = find_sample([sample] if sample else tables, list(test), is_known=sample is not None)
+    if match is None:
+        if sample:
+            raise names_nothing(sample, "sample submission", list(test))
+        return rows, None
+    ordered = [replace(row, label=test[row.path].label) for row in rows_of_test(match, list(test))]
+    return [row for row in rows if row.split != "test"] + ordered, match
+
+
+def names_nothing(table: Table, what: str, paths: Sequence[str]) -> DataError:
+    """The error for a table that a person has named and that names no picture."""
+    first = heapq.nsmallest(3, paths, key=natural_key)
+    examples = ids_of([path.removeprefix(common_folder(paths)) for path in first])
+    problem = f"names none of the {len(paths)} pictures it is for"
+    if len(table.lines) == 1:
+        problem = "has no lines below its header"
+    elif not paths:
+        problem = f"has {len(table.lines) - 1} ids, but no pictures were found that it could be for"
+    seen = [shown(row[0]) for _, row in table.lines[1:4] if row]
+    return DataError(
+        f"the {what} {problem}.",
+        where=f"{table.name}: {first_few(seen)}" if seen else table.name,
+        expected=f"a column of ids such as {first_few(examples)}" if examples else "",
+        do="is it the right file? see --labels, --sample, --test and --id",
+    )
+
+
+def _check_names(found: Match, *numbers: int) -> None:
     """Raise DataError for ids or labels that no name can be, before a message or a terminal shows them."""
     long: Problems = []
     odd: Problems = []
     for line, row in found.table.lines[found.first :]:
-        names = [row[column] for column in columns if column < len(row)]
+        names = [row[column] for column in numbers if column < len(row)]
         long += [(line, shown(name)) for name in names if len(name) > MAX_LETTERS][:1]
         odd += [(line, shown(name)) for name in names if CONTROL.search(name)][:1]
     total = len(found.table.lines) - found.first
@@ -288,7 +389,7 @@ def _check_names(found: Match, *columns: int) -> None:
             "; ".join(filter(None, complaints)) + ".",
             where=found.table.name,
             expected=f"ids and labels of at most {MAX_LETTERS:,} letters, each on one line",
-            do="mend the file, or get it from its author again",
+            do="correct the file, or get it from its author again",
         )
 
 
@@ -304,11 +405,10 @@ def _count(problems: Problems, total: int, what: str) -> str:
     return f"{len(problems)} of {total} {what}, first {named}"
 
 
-def _name(found: Match, column: int) -> str:
-    return f'"{shown(found.table.column_name(column))}"' if found.first else str(column + 1)
-
-
-def _columns(found: Match, column: int) -> str:
-    text = f"ids in column {_name(found, found.column)}, labels in column {_name(found, column)}"
-    ignored = [_name(found, c) for c in range(found.table.width) if c not in (found.column, column)]
-    return text + (f"; columns not used: {', '.join(ignored)}" if ignored else "")
+def describe_columns(found: TableLabels) -> str:
+    """Return which columns of a table are used and which are not, for people."""
+    match, used = found.match, found.chosen.columns
+    text = f"ids in column {match.shown(match.column)}, labels in column {', '.join(map(match.shown, used))}"
+    unused = [match.shown(c) for c in range(match.table.width) if c not in (match.column, *used)]
+    more = f", ... ({len(unused)} in all)" if len(unused) > 10 else ""
+    return text + (f"; columns not used: {', '.join(unused[:10])}{more}" if unused else "")

@@ -7,6 +7,7 @@ centre cut out. A picture that already has that size is left as it is, bit for b
 import contextlib
 import functools
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -15,11 +16,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from snellen.errors import DataError
+
+log = logging.getLogger("snellen")
+
 # A file with another ending is no picture to us, whatever is in it.
 KINDS = "png jpg jpeg jpe jfif bmp dib gif webp tif tiff ppm pgm pbm pnm tga jp2 avif"
 SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
 MAX_BYTES = 64 * 2**20  # of one picture file
 MAX_PIXELS = 100_000_000  # refused before decoding: such a file can be 20 KB on disk and gigabytes in memory
+DEPTHS = (255, 1023, 4095, 16383, 65535)  # white of 8, 10, 12, 14 and 16 bits
+SAMPLES_PER_PIXEL = 277  # a TIFF tag
 TOO_LARGE = f"larger than {MAX_BYTES // 2**20} MiB"
 
 
@@ -43,18 +50,22 @@ def decode(picture: bytes | Path | np.ndarray, size: int) -> tuple[np.ndarray, b
     """Return the picture as uint8 RGB (size, size, 3), and whether it had to be resized or cropped.
 
     picture: the bytes of a file, its path, or pixels already decoded, uint8 (H, W, 3).
-    Transparency is laid over white; 16-bit values keep their high byte; of an animation the first frame is taken;
-    32-bit and float pictures name no white, so it is 1 (float), 255 or 65535, the first that no pixel exceeds, and
-    otherwise the picture is stretched from its least to its greatest value.
+    Transparency is laid over white; of an animation the first frame is taken. 16-bit grey values are scaled: white is
+    255, 1023, 4095, 16383 or 65535, the first that no pixel exceeds, with a warning unless it is the last. 32-bit and
+    float pictures name no white, so it is 1 (float), 255 or 65535, the first that no pixel exceeds, and otherwise the
+    picture is stretched from its least to its greatest value.
 
-    Raises UnreadablePicture.
+    Raises UnreadablePicture, and DataError if memory runs out, which is no property of the picture.
     """
     with opened_picture(picture) as image:
+        is_deep = image.mode == "RGB" and "16" in str([tile[3] for tile in getattr(image, "tile", [])])
         as_stored = image.size
         if image.format in ("JPEG", "MPO") and min(as_stored) >= 4 * size:
             # The decoder itself halves the picture while it can, 3x faster; twice the wanted side keeps it sharp.
             image.draft(None, (2 * size, 2 * size))
         image.load()
+        if is_deep and 0 < int(np.asarray(image).max()) < 16:
+            raise UnreadablePicture("16 bits per colour, of which at most 12 are used: convert it to 8 bits")
         if image.mode == "RGB" and image.size == (size, size) and not image.info:  # nearly all of a Kaggle archive
             return np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(size, size, 3), False
         pixels = _square(_rgb(ImageOps.exif_transpose(image)), size)
@@ -74,12 +85,18 @@ def opened_picture(picture: bytes | Path | np.ndarray) -> Iterator[Image.Image]:
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters is an error of ours
         try:
             yield _open(picture)
-        except UnreadablePicture:
+        except (UnreadablePicture, DataError):
             raise
         except Image.UnidentifiedImageError:
             raise UnreadablePicture("no picture of a known format, or its first bytes are damaged") from None
         except Image.DecompressionBombError:
             raise TooManyPixels from None
+        except MemoryError:
+            raise DataError(
+                "there is too little memory to decode a picture.",
+                expected="memory for the largest picture of the source",
+                do="close other programs, or scale the pictures down first",
+            ) from None
         except Exception as problem:
             # Decoders that meet damaged bytes raise nearly anything: struct.error, SyntaxError, IndexError, zlib.error.
             reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
@@ -99,6 +116,9 @@ def _open(picture: bytes | Path | np.ndarray) -> Image.Image:
     image = Image.open(io.BytesIO(picture), formats=_formats())
     if image.width * image.height > MAX_PIXELS:
         raise TooManyPixels
+    bands = getattr(image, "tag_v2", {}).get(SAMPLES_PER_PIXEL, 1)
+    if isinstance(bands, int) and bands > 4:
+        raise UnreadablePicture(f"{bands} bands: only grey and colours can be read")
     return image
 
 
@@ -114,7 +134,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_from_16_bits(np.asarray(image))).convert("RGB")
     if image.mode in ("I", "F"):
         values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=1e30, neginf=-1e30)
         return Image.fromarray(_eight_bits(values, whites=(1, 255, 65535) if image.mode == "F" else (255, 65535)))
@@ -124,6 +144,21 @@ def _rgb(image: Image.Image) -> Image.Image:
         white.paste(image, mask=image.getchannel("A"))
         return white
     return image.convert("RGB")
+
+
+def _from_16_bits(values: np.ndarray) -> np.ndarray:
+    """uint8 (H, W) of 16-bit values (H, W), by the rule in `decode`."""
+    high = int(values.max())
+    white = next(white for white in DEPTHS if high <= white)
+    if white == DEPTHS[-1]:
+        return (values >> 8).astype(np.uint8)
+    _warn_of_depth(white)
+    return np.round(values.astype(np.float32) * np.float32(255 / white)).astype(np.uint8)
+
+
+@functools.cache
+def _warn_of_depth(white: int) -> None:
+    log.warning("16-bit pictures with values up to %d only are stretched: %d becomes white", white, white)
 
 
 def _eight_bits(values: np.ndarray, *, whites: tuple[int, ...]) -> np.ndarray:

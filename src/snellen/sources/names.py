@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from snellen.errors import DataError
+from snellen.errors import DataError, shown
 
 MAX_MEMBERS = 5_000_000
+SYSTEM_FOLDERS = {"__macosx", "$recycle.bin", "system volume information", "lost+found"}
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 MAX_LETTERS = 1000  # of a name, an id, a label: an array of strings gives each of them the room of the longest
 T = TypeVar("T")
@@ -59,15 +60,10 @@ def checked_name(spelt: str, archive: Path) -> str:
 def is_junk(name: str) -> bool:
     """Hidden files and what operating systems leave in folders and archives."""
     parts = name.split("/")
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1].lower() in (
+    return any(part.startswith(".") or part.lower() in SYSTEM_FOLDERS for part in parts) or parts[-1].lower() in (
         "thumbs.db",
         "desktop.ini",
     )
-
-
-def shown(name: str) -> str:
-    """What a stranger wrote as a message shows it: cut, and control characters spelt out."""
-    return (name if name.isprintable() else name[:200].encode("unicode_escape").decode("ascii"))[:200]
 
 
 def refuse(archive: Path, name: str, why: str) -> NoReturn:

@@ -1,17 +1,10 @@
-"""What is known of a picture before it is decoded: id, label, split, place. And how names become ids."""
+"""What is known of a picture before it is decoded: id, label, split, path; and how names become ids."""
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from snellen.sources.decode import is_picture
-
-ROLES = {
-    "train": {"train", "training"},
-    "valid": {"valid", "val", "validation"},
-    "test": {"test", "testing", "tests", "testset"},
-    "all": {"train_valid", "trainvalid", "train_val", "trainval"},  # train and valid once more, as `organize` writes it
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +45,3 @@ def ids_of(*spellings: Sequence[str]) -> list[str]:
             if len(set(ids)) == len(ids):
                 return ids
     raise AssertionError("the last spelling must be unique paths")
-
-
-def words_of(text: str) -> set[str]:
-    """The runs of letters in a name, in small letters."""
-    return {*re.split("[^a-z]+", text.lower())}
-
-
-def is_in_test_folder(path: str) -> bool:
-    """Whether a folder on the way says test: test/, test_images/, images-test/, test1/, but not contest/ or latest/."""
-    return bool(ROLES["test"] & words_of(path.rpartition("/")[0]))

@@ -5,13 +5,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from snellen.errors import DataError
-from snellen.sources.archives import SUFFIXES, TAR_SUFFIXES, Container, Contents, Folder, Zip, open_container
+from snellen.errors import DataError, first_few
+from snellen.sources.archives import DANGLING, SUFFIXES, TAR_SUFFIXES, Container, Contents, Folder, Zip, open_container
 from snellen.sources.decode import UnreadablePicture, is_picture
-from snellen.sources.rows import ROLES, common_folder, words_of
+from snellen.sources.roles import ROLE_OF, words_of
+from snellen.sources.rows import common_folder
+from snellen.sources.tables import read_table
 
 log = logging.getLogger("snellen")
-ROLE_WORDS = {word for words in ROLES.values() for word in words}
+TABLES = (".csv", ".tsv", ".txt")
+MAX_ZIPPED_TABLE = 128 * 2**20  # bytes of a zip file that may hold a table
+MAX_COLUMNS = 100  # of a CSV that are looked at for paths
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,12 @@ def gather(path: Path, *, scratch: Path, skip: Path | None = None) -> dict[str, 
     """
     outer = open_container(path, skip=skip)
     files = {name: Place(outer, name) for name in outer.sizes}
-    for folder, why in outer.left_out.items() if isinstance(outer, Folder) else ():
-        log.info("%s %s: it is not read", folder, why)
+    left_out = outer.left_out if isinstance(outer, Folder) else {}
+    for folder, why in left_out.items():
+        if why != DANGLING:
+            log.log(logging.INFO if "snellen" in why else logging.WARNING, "%s %s: it is not read", folder, why)
+    if dangling := [name for name, why in left_out.items() if why == DANGLING]:
+        log.warning("%d links lead to missing files and are left out, first %s", len(dangling), first_few(dangling))
     only = next(iter(files)) if isinstance(outer, Folder) and len(files) == 1 else ""
     if only.lower().endswith((*SUFFIXES, *TAR_SUFFIXES)):
         return gather(path / only, scratch=scratch)  # nothing but the download in its folder
@@ -44,11 +52,74 @@ def gather(path: Path, *, scratch: Path, skip: Path | None = None) -> dict[str, 
         log.info("%s is not read: the folder %s is there already", name, _stem(name))
     packed = [name for name in inner if name not in unpacked]
     # With pictures at hand only train.7z and the like are looked into: data.zip is what the pictures came from.
-    named_for_role = [name for name in packed if ROLE_WORDS & words_of(name.rpartition("/")[2])]
+    files |= _zipped_tables(outer, packed, files, scratch)
+    packed = [name for name in packed if f"{_stem(name)}" not in files]
+    named_for_role = [name for name in packed if ROLE_OF.keys() & words_of(name.rpartition("/")[2])]
     for name in named_for_role or ([] if pictures else packed):
         files |= _inner_files(outer, name, scratch)
     top = common_folder(files)
     return {name.removeprefix(top): place for name, place in files.items()}
+
+
+def _zipped_tables(outer: Container, packed: list[str], files: dict[str, "Place"], scratch: Path) -> dict[str, "Place"]:
+    """The tables in zip files that hold nothing else (train.csv.zip), as if they lay beside the zip."""
+    found: dict[str, Place] = {}
+    for name in packed:
+        if not name.lower().endswith(".zip") or outer.sizes[name] > MAX_ZIPPED_TABLE:
+            continue
+        try:
+            path = _as_file(outer, name, scratch)
+            container = open_container(path) if path else None
+        except DataError:
+            continue  # whoever needs it meets the error
+        if container and all(member.lower().endswith(TABLES) for member in container.sizes):
+            folder = name.rpartition("/")[0]
+            for member in container.sizes:
+                found.setdefault(f"{folder}/{member}".lstrip("/"), Place(container, member))
+            found |= {name: files[name] for name in found.keys() & files.keys()}  # unpacked already
+            found[name] = files[name]
+    return found
+
+
+def _as_file(outer: Container, name: str, scratch: Path) -> Path | None:
+    """An inner archive as a file on the disk; None if it cannot be one."""
+    if isinstance(outer, Folder):
+        return outer.path / name
+    if isinstance(outer, Zip):
+        # Its own name at the end, because messages name it.
+        path = scratch / "inner" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            outer.copy_out(name, path)
+        return path
+    return None
+
+
+def listed_files(table: Path) -> dict[str, Place] | None:
+    """Return the pictures that a CSV lists by absolute or relative paths, and the CSV itself; None if it lists none.
+
+    Relative paths are looked for from the folder of the CSV, then from the current folder. Raises DataError if some
+    are missing.
+    """
+    folder = Folder(table.resolve().parent)
+    lines = read_table(str(table), table.read_bytes()).lines
+    for root in (folder, Folder(Path.cwd())):
+        for column in range(min(len(lines[0][1]), MAX_COLUMNS)):
+            cells = [
+                row[column].replace("\\", "/") for _, row in lines if len(row) > column and is_picture(row[column])
+            ]
+            present = [cell for cell in cells[:20] if (root.path / cell).is_file()]
+            if present:
+                missing = [cell for cell in cells if not (root.path / cell).is_file()]
+                if missing:
+                    raise DataError(
+                        f'{len(missing):,} of {len(cells):,} pictures are missing, first "{missing[0]}".',
+                        where=str(table),
+                        expected=f"files below {root.path}",
+                        do="correct the paths, or move the CSV to the folder that they start from",
+                    )
+                return {cell: Place(root, cell) for cell in dict.fromkeys(cells)}
+    return None
 
 
 def _stem(name: str) -> str:
@@ -56,14 +127,8 @@ def _stem(name: str) -> str:
 
 
 def _inner_files(outer: Container, name: str, scratch: Path) -> dict[str, Place]:
-    if isinstance(outer, Folder):
-        path = outer.path / name
-    elif isinstance(outer, Zip):
-        # Its own name at the end, because messages name it.
-        path = scratch / "inner" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        outer.copy_out(name, path)
-    else:
+    path = _as_file(outer, name, scratch)
+    if path is None:
         raise DataError(
             f'"{name}" is an archive inside {outer.path.name}.',
             where=str(outer.path),

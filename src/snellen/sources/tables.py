@@ -1,4 +1,4 @@
-"""CSV files of strangers: byte order marks, CRLF, quotes, semicolons, and a clear word about what cannot be read."""
+"""Read CSV files of any dialect: byte order marks, CRLF, quotes, semicolons; errors name the line."""
 
 import csv
 import io
@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 
 from snellen.errors import DataError
+from snellen.sources.names import shown
 
 MAX_BYTES = 256 * 2**20  # of a CSV file
 FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # how a cell begins that a spreadsheet computes; a number is none
-LABEL_NAMES = ("label", "labels", "class", "category", "target", "breed", "species", "y")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,27 @@ class Table:
     def column_name(self, number: int) -> str:
         """What the first line calls the column."""
         return self.lines[0][1][number]
+
+    def find_column(self, name: str) -> int | None:
+        """Return the column called `name`, in whatever case, or its number from 1; None if there is none."""
+        header = self.lines[0][1] if self.lines else []
+        for same in (str, str.lower):
+            if same(name) in (names := list(map(same, header))):
+                return names.index(same(name))
+        return int(name) - 1 if name.isdecimal() and 0 < int(name) <= len(header) else None
+
+    def check_width(self) -> None:
+        """Raise DataError for lines with more values than the first: an unquoted comma would cut a label in two."""
+        wide = [(number, row) for number, row in self.lines if len(row) > self.width and any(row[self.width :])]
+        if wide:
+            number, row = wide[0]
+            raise DataError(
+                f"{len(wide)} of {len(self.lines)} lines have more values than the first line, first "
+                f'"{shown(",".join(row))[:60]}".',
+                where=f"{self.name}, line {number}",
+                expected=f"{self.width} values in each line",
+                do='put values that contain the separator in quotes: 1,"bear, brown"',
+            )
 
 
 def read_table(name: str, data: bytes, *, strip: bool = True) -> Table:
@@ -65,20 +86,3 @@ def read_table(name: str, data: bytes, *, strip: bool = True) -> Table:
         raise unreadable("is empty")
     lines = [(line, [value.strip() for value in row]) for line, row in rows] if strip else rows
     return Table(name, lines, data)
-
-
-def label_column(table: Table, id_column: int) -> int | None:
-    """The column that holds labels: by its name, or else the leftmost with few distinct values. None: there is none."""
-    others = [column for column in range(table.width) if column != id_column]
-    if len(others) <= 1:
-        return others[0] if others else None
-    names = {column: table.column_name(column).lower() for column in others}
-    for wanted in LABEL_NAMES:
-        for column in others:
-            if names[column] == wanted:
-                return column
-
-    def is_grouped(column: int) -> bool:
-        return 2 <= len({*table.column(column)[1:]}) <= (len(table.lines) + 1) // 2
-
-    return next(filter(is_grouped, others), others[0])

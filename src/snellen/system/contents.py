@@ -1,11 +1,14 @@
 """What a path holds: prepared images, a run, a model and so on, from names of files and a few bytes."""
 
+import os
+from collections.abc import Set
 from enum import StrEnum
 from pathlib import Path
 
 from snellen.errors import SnellenError, did_you_mean
 
 PACKAGED = Path(__file__).parents[1] / "weights"  # the models that come with the package
+ORGANIZED = ".organized.json"  # the file that `organize` writes into its tree
 
 
 class Contents(StrEnum):
@@ -17,6 +20,7 @@ class Contents(StrEnum):
     FOLDS = "a cross-validation"
     STUDY = "a study"
     ENTRY = "the results of `snellen compete`"
+    ORGANIZED = "class folders written by `snellen organize`"
     MODEL = "a model"
     PACKAGED = "a packaged model"
     RECIPE = "a recipe"
@@ -25,18 +29,25 @@ class Contents(StrEnum):
     EMPTY = "an empty folder"
     NOTHING = "nothing"  # the path does not exist
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether snellen wrote it."""
+        return self not in (Contents.OTHER, Contents.EMPTY, Contents.NOTHING)
+
 
 # The files that lie together in each kind of folder, in the order of the questions.
 MARKS = (
     (Contents.IMAGES, {"about.json", "images.npy"}),
     (Contents.IMAGES, {"about.json", "rows.csv"}),  # its images.npy is missing
     (Contents.RUN, {"about.json", "recipe.json"}),
-    (Contents.FOLDS, {"folds.json"}),
+    (Contents.FOLDS, {"folds.json", "fold-1"}),
     (Contents.STUDY, {"study.json"}),
+    (Contents.ORGANIZED, {ORGANIZED}),
     (Contents.MODEL, {"model.safetensors"}),
 )
+# The folders of results: below a source they are no raw data.
+RESULTS = {Contents.IMAGES, Contents.RUN, Contents.UNFINISHED_RUN, Contents.FOLDS, Contents.ENTRY, Contents.ORGANIZED}
 PARTS_OF_ENTRY = {"data", "run", "refit", "folds"}  # the folders that `compete` writes
-SCORES_OF_ENTRY = "evaluation.json"
 PREDICTIONS_START = b"id,label,p_"
 
 # What to expect, and what to do, if something else is there.
@@ -55,7 +66,6 @@ HINTS = {
     ),
     Contents.MODEL: ("a finished run, a model.safetensors file or the name of a packaged model", "check the path"),
 }
-KNOWN = {*Contents} - {Contents.OTHER, Contents.EMPTY, Contents.NOTHING}
 
 
 def packaged_models() -> list[str]:
@@ -64,31 +74,46 @@ def packaged_models() -> list[str]:
 
 
 def contents_of(path: str | Path) -> Contents:
-    """Return what a path holds. A few files are looked up at most; whether they are intact is for their readers."""
+    """Return what a path holds. Names of files and a few bytes decide; their readers find out whether they are intact.
+
+    A path comes before the name of a packaged model.
+    """
     name, path = str(path), Path(path)
     if path.is_dir():
-        return _of_folder(path)
+        return folder_contents(path)
     if not path.exists():
         return Contents.PACKAGED if name in packaged_models() else Contents.NOTHING
     if path.suffix == ".safetensors":
         return Contents.MODEL
     if path.suffix == ".json":
         return Contents.RECIPE
-    return Contents.PREDICTIONS if _starts_with(path, PREDICTIONS_START) else Contents.OTHER
+    return Contents.PREDICTIONS if starts_with(path, PREDICTIONS_START) else Contents.OTHER
 
 
-def _of_folder(path: Path) -> Contents:
+def folder_contents(path: Path, names: Set[str] | None = None) -> Contents:
+    """Return what a folder holds. names: of all its files and folders, if the caller has listed them already."""
     for contents, marks in MARKS:
-        if all((path / mark).is_file() for mark in marks):
+        if all((path / mark).exists() for mark in marks) if names is None else marks <= names:
             is_unfinished = not (path / "model.safetensors").is_file() or (path / "checkpoint.safetensors").is_file()
             return Contents.UNFINISHED_RUN if contents is Contents.RUN and is_unfinished else contents
-    names = {entry.name for entry in path.iterdir()}
-    if "data" in names and names & {"run", "folds", SCORES_OF_ENTRY} and _of_folder(path / "data") is Contents.IMAGES:
+    if ("data" in names if names is not None else (path / "data").is_dir()) and _is_entry(path):
         return Contents.ENTRY
-    return Contents.OTHER if names else Contents.EMPTY
+    with os.scandir(path) as entries:
+        return Contents.OTHER if any(entries) else Contents.EMPTY
 
 
-def _starts_with(path: Path, start: bytes) -> bool:
+def _is_entry(path: Path) -> bool:
+    """Whether `compete` wrote the folder. A person's own folders beside the results are not to be overlooked."""
+    if folder_contents(path / "data") is not Contents.IMAGES:
+        return False
+    with os.scandir(path) as entries:
+        is_folder = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
+    folders = {name for name in is_folder if is_folder[name]}
+    return folders <= PARTS_OF_ENTRY and bool(is_folder.keys() & {"run", "folds", "evaluation.json"})
+
+
+def starts_with(path: Path, start: bytes) -> bool:
+    """Return whether a file begins with these bytes. False if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return file.read(len(start)) == start
@@ -104,13 +129,15 @@ def check_holds(path: str | Path, *wanted: Contents, error: type[SnellenError]) 
     expected, do = HINTS[wanted[0]]
     if found is Contents.NOTHING:
         what = f'"{path}" does not exist.'
-    elif found in KNOWN:
+    elif found.is_ours:
         what = f'"{path}" holds {found}, not {wanted[0]}.'
         do = "check the path and the order of the arguments"
     else:
         what = f'"{path}" does not hold {wanted[0]}.'
     if found is Contents.UNFINISHED_RUN and Contents.RUN in wanted:
         do = "finish it first: repeat the command that started it"
+    if found is Contents.FOLDS and Contents.RUN in wanted:
+        do = f"name one of its runs, such as {Path(path) / 'fold-1'}"
     if Contents.PACKAGED in wanted:
         expected += f" ({', '.join(packaged_models())})"
         do = did_you_mean(str(path), packaged_models(), do)

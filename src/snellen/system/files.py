@@ -89,28 +89,6 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from None
 
 
-def check_target(path: str | Path, start: str | bytes, what: str) -> None:
-    """Raise DataError where writing `what` to `path` would replace something else, such as raw data, or a folder.
-
-    start: how every file of that kind begins.
-    """
-    path, start = Path(path), start.encode() if isinstance(start, str) else start
-    if path.is_dir():
-        raise DataError(f'"{path}" is a folder.', where="--out", expected=f"the name of a file, for {what}")
-    try:
-        with open(path, "rb") as file:
-            found = file.read(len(start))
-    except OSError:
-        return  # not there yet, or it will be said when it is written
-    if found and found != start:
-        raise DataError(
-            f'"{path}" is there already, and it is not {what}.',
-            where="--out",
-            expected="a new file, or one that this command wrote",
-            do="choose another --out",
-        )
-
-
 def write_text(path: Path, text: str) -> None:
     with replacing(path) as file:
         file.write(text.encode("utf-8"))

@@ -13,7 +13,7 @@ from snellen.system.group import LAUNCHER
 
 log = logging.getLogger("snellen")
 
-NAME = "snellen"  # the agent's name for the group; tells a process that `launch`, not torchrun, has started it
+NAME = "snellen"  # the agent's name for the group; set in processes that `launch` started, unlike torchrun
 
 
 def count_devices(devices: str, device: str | None) -> int:

@@ -2,7 +2,7 @@
 
 Every process draws the order and the changes of the whole batch and computes its share of the rows; then the gradients
 are summed, and each makes the same update (training/pieces.py, training/synchronize.py).
-The environment tells which processes take part (group.py). A process that works alone exchanges nothing.
+The environment defines which processes take part (group.py). A process that works alone exchanges nothing.
 """
 
 import contextlib
@@ -135,11 +135,6 @@ def once(function: Callable, *arguments: Any, **named: Any) -> None:
         function(*arguments, **named)
 
 
-def in_first(context: contextlib.AbstractContextManager) -> contextlib.AbstractContextManager:
-    """Return `context` in the first process, one that does nothing in the others."""
-    return context if rank() == 0 else contextlib.nullcontext()
-
-
 def part_of(num: int) -> tuple[int, int]:
     """Return (start, stop), the rows out of `num` that this process computes; every row belongs to one process."""
     return num * rank() // size(), num * (rank() + 1) // size()
@@ -159,7 +154,7 @@ def keep_in_first(totals: Tensor) -> None:
         totals.zero_()
 
 
-def tell_all(values: Tensor) -> Tensor:
+def broadcast(values: Tensor) -> Tensor:
     """Copy the first process's values into those of all; return them."""
     if size() > 1:
         dist.broadcast(values, 0)
@@ -173,11 +168,11 @@ def gather_rows(found: np.ndarray) -> np.ndarray:
     return found
 
 
-def same_everywhere(text: str, what: str) -> None:
+def check_same(text: str, what: str) -> None:
     """Raise DataError in each process whose text differs from the first one's."""
     if size() == 1:
         return
-    first = _tell_bytes(text.encode())
+    first = _broadcast_bytes(text.encode())
     if first != text.encode():
         raise DataError(
             f"process {rank()} has other {what} than process 0.",
@@ -186,9 +181,9 @@ def same_everywhere(text: str, what: str) -> None:
         )
 
 
-def first_says(fact: bool) -> bool:
+def answer_of_first(fact: bool) -> bool:
     """Return the first process's answer in all of them."""
-    return bool(tell_all(torch.tensor(int(fact))))
+    return bool(broadcast(torch.tensor(int(fact))))
 
 
 @contextlib.contextmanager
@@ -200,7 +195,7 @@ def copy_of(path: Path) -> Iterator[Path]:
     if size() == 1:
         yield path
         return
-    data = _tell_bytes(path.read_bytes() if rank() == 0 and path.exists() else b"")
+    data = _broadcast_bytes(path.read_bytes() if rank() == 0 and path.exists() else b"")
     with tempfile.TemporaryDirectory() as folder:
         copy = path if rank() == 0 else Path(folder) / path.name
         if data and rank() > 0:
@@ -208,9 +203,9 @@ def copy_of(path: Path) -> Iterator[Path]:
         yield copy
 
 
-def _tell_bytes(data: bytes) -> bytes:
-    length = tell_all(torch.tensor(len(data)))
+def _broadcast_bytes(data: bytes) -> bytes:
+    length = broadcast(torch.tensor(len(data)))
     values = torch.empty(int(length), dtype=torch.uint8)
     if rank() == 0:
         values = torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())
-    return tell_all(values).numpy().tobytes()
+    return broadcast(values).numpy().tobytes()

@@ -13,7 +13,8 @@ from torch import nn
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, as_input
 from snellen.runs.recipe import Recipe
-from snellen.system import processes, runtime
+from snellen.system import processes
+from snellen.system.device import Runtime
 
 MOST_IMAGES = 10_000  # to compute statistics from
 PIECE = 500  # images normalised together, about
@@ -26,7 +27,7 @@ def begin(model: Classifier, recipe: Recipe) -> Classifier:
 
 @torch.no_grad()
 def after_step(average: nn.Module, model: nn.Module, recipe: Recipe, step: int) -> None:
-    """Move the averaged weights and batch-norm statistics towards the model's, in place.
+    """Move the averaged weights and batch-norm statistics towards the model's, in runtime.
 
     A share of recipe.ema of the average stays, but at most (1 + step) / (10 + step), so that the first weights are soon
     forgotten. step: the one that has ended, counted from 0.
@@ -43,7 +44,7 @@ def after_step(average: nn.Module, model: nn.Module, recipe: Recipe, step: int) 
 
 @torch.no_grad()
 def after_epoch(
-    average: Classifier, model: Classifier, recipe: Recipe, epoch: int, images: ImageSet, place: runtime.Runtime
+    average: Classifier, model: Classifier, recipe: Recipe, epoch: int, images: ImageSet, runtime: Runtime
 ) -> None:
     """Make `average` the mean of the models at the end of the last epochs so far; before those, a copy of the model.
 
@@ -61,10 +62,10 @@ def after_epoch(
     for old_buffer, buffer in zip(average.buffers(), model.buffers(), strict=True):
         old_buffer.copy_(buffer)
     if number > 1:
-        _compute_statistics(average, recipe, images, place)
+        _compute_statistics(average, recipe, images, runtime)
 
 
-def _compute_statistics(model: Classifier, recipe: Recipe, images: ImageSet, place: runtime.Runtime) -> None:
+def _compute_statistics(model: Classifier, recipe: Recipe, images: ImageSet, runtime: Runtime) -> None:
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
     momentum = [norm.momentum for norm in norms]
     sample = images.take(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(np.int64))
@@ -76,8 +77,8 @@ def _compute_statistics(model: Classifier, recipe: Recipe, images: ImageSet, pla
             norm.momentum = 1 / number  # the mean over the pieces
         # Without sync_batchnorm each process computes all of them.
         first, stop = processes.part_of(len(piece)) if recipe.sync_batchnorm else (0, len(piece))
-        with place.autocast():
-            model(as_input(sample.pixels(piece[0] + first, piece[0] + stop), place.device))
+        with runtime.autocast():
+            model(as_input(sample.pixels(piece[0] + first, piece[0] + stop), runtime.device))
     for norm, value in zip(norms, momentum, strict=True):
         norm.momentum = value
     model.eval()

@@ -20,7 +20,8 @@ from snellen.runs.cross_validation import fold_folder
 from snellen.runs.presets import CURVES, CURVES_IMAGES, CURVES_VALID, DEFAULT, PRESETS
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Run
-from snellen.system import processes, runtime
+from snellen.system import processes
+from snellen.system.device import choose_runtime
 from snellen.system.units import minutes
 from snellen.training.job import Job
 from snellen.training.loader import Batches
@@ -188,9 +189,9 @@ def measure(
     train: ImageSet, recipe: Recipe, device: str | None, seconds: float, clock: Clock = time.perf_counter
 ) -> Pace:
     """Train for about `seconds` in each phase of the recipe, then classify a few images."""
-    place = runtime.choose(recipe.precision, device)
-    job = Job(recipe.lasting(MOST_EPOCHS), train, None, place)
-    model = build_model(recipe, train).to_device(place.device, place.weights).train()
+    runtime = choose_runtime(recipe.precision, device)
+    job = Job(recipe.lasting(MOST_EPOCHS), train, None, runtime)
+    model = build_model(recipe, train).to_device(runtime.device, runtime.weights).train()
     # A phase ends when the cost of a step changes: images grow, layers stop training.
     ends = sorted({recipe.small_share, recipe.whiten_bias_share, recipe.first_group_share, 1.0} - {0.0})
     train_seconds, start = 0.0, 0.0
@@ -198,9 +199,9 @@ def measure(
         train_seconds += (end - start) * statistics.median(step_seconds(job, model, start, seconds, clock))
         start = end
     few = train.take(range(min(len(train), PREDICTED)))
-    probabilities(model, few.take(range(min(len(few), PREDICTED // 2))), place, views=1)  # warms up
+    probabilities(model, few.take(range(min(len(few), PREDICTED // 2))), runtime, views=1)  # warms up
     started = clock()
-    probabilities(model, few, place, views=1)
+    probabilities(model, few, runtime, views=1)
     return Pace(train_seconds, recipe.views * (clock() - started) / len(few))
 
 

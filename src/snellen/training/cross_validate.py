@@ -1,27 +1,32 @@
 """Verb: ImageSet + Recipe -> a run for each fold, and predictions for each labelled image by a model that did not train
 on it."""
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from snellen.errors import RunError
 from snellen.images.folds import fold, split_seed
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, check_model
 from snellen.prediction.decide import cross_fitted, fit_rule
 from snellen.prediction.predict import predict
 from snellen.prediction.predictions import Predictions
-from snellen.runs.cross_validation import CrossValidation
+from snellen.runs.cross_validation import FOLDS, CrossValidation
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch, Run
 from snellen.scoring.scores import score
-from snellen.system import processes
+from snellen.system import files, processes
+from snellen.system.contents import Contents
 from snellen.system.folders import locked
 from snellen.system.progress import Progress
+from snellen.system.targets import check_folder
 from snellen.training.budget import choose_recipe
 from snellen.training.train import train
 
@@ -43,42 +48,77 @@ def cross_validate(
 ) -> CrossValidation:
     """Train one run for each fold, in `out`/fold-1 and so on; resume if `out` already holds this cross-validation.
 
-    Each labelled image validates in exactly one fold, see folds.py. out_of_fold.csv has the probabilities by the
+    Each labelled image is validated on in exactly one fold, see folds.py. out_of_fold.csv has the probabilities by the
     model of that fold, in the order of the images; they are calibrated by a temperature (one number) that was fitted on
     the fold's own valid images. The other arguments are those of `train`; budget is for all folds together.
     Raises RunError for a folder that holds something else, DataError for an impossible number of folds.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     named = None if recipe is None else find_recipe(recipe)
+    views = [fold(images, number, folds, split_seed(images)) for number in range(1, folds + 1)]
     chosen = choose_recipe(named, images, out, budget, folds=folds, device=device)
     check_model(chosen, images)
-    views = [fold(images, number, folds, split_seed(images)) for number in range(1, folds + 1)]
-    with processes.joined(device):
-        is_first = processes.rank() == 0  # the first process writes
-        begin = CrossValidation.start if is_first else CrossValidation.of
-        found = begin(out, images, folds)
-        with processes.in_first(locked(found.folder)):
-            runs = []
-            for number, (view, folder) in enumerate(zip(views, found.folders, strict=True), start=1):
-                log.info("fold %d of %d: %s -> %s", number, folds, _counts(view), folder)
-                run = train(
-                    view,
-                    chosen,
-                    folder,
-                    init=init,
-                    device=device,
-                    checkpoint_seconds=checkpoint_seconds,
-                    on_epoch=on_epoch,
-                    on_progress=on_progress,
-                )
-                runs.append(run)
-            if not processes.first_says(bool(found.scores) and found.predictions.exists()):
-                together, *facts = _out_of_fold(images, views, runs, device, on_progress if is_first else None)
-                found = found.with_scores(*facts)
-                processes.once(together.save, found.predictions)
-                processes.once(found.save)
-        log.info("%s", found)
-    return found
+    fit = partial(
+        train,
+        recipe=chosen,
+        init=init,
+        device=device,
+        checkpoint_seconds=checkpoint_seconds,
+        on_epoch=on_epoch,
+        on_progress=on_progress,
+    )
+    with processes.joined(device), _recording(out, images, folds) as cv:
+        runs = []
+        for number, (view, folder) in enumerate(zip(views, cv.folders, strict=True), start=1):
+            log.info("fold %d of %d: %s -> %s", number, folds, _counts(view), folder)
+            runs.append(fit(view, out=folder))
+        if not processes.answer_of_first(cv.scores is not None and cv.predictions.exists()):
+            together, scores, rule = _out_of_fold(images, views, runs, device, on_progress)
+            cv = CrossValidation(cv.folder, cv.about | {"scores": scores, "rule": rule})
+            if processes.rank() == 0:
+                together.save(cv.predictions)
+                files.write_json(cv.folder / FOLDS, cv.about)  # last: from here on it is finished
+        log.info("%s", cv)
+    return cv
+
+
+@contextlib.contextmanager
+def _recording(out: str | Path, images: ImageSet, folds: int) -> Iterator[CrossValidation]:
+    """Open the cross-validation in `out` or start it, and hold its folder. Only the first of several processes does.
+
+    Raises RunError if the folder holds anything else, or another command works in it.
+    """
+    about = {"fingerprint": images.fingerprint, "folds": folds, "seed": split_seed(images)}
+    if processes.rank() > 0:
+        yield CrossValidation(Path(out), about)
+        return
+    cv = start_folds(out, about)
+    with locked(cv.folder):
+        yield cv
+
+
+def start_folds(out: str | Path, about: dict[str, Any]) -> CrossValidation:
+    """Open the cross-validation in `out`, or begin one. about: the content of folds.json.
+
+    Raises RunError for a folder that holds something else, or another cross-validation.
+    """
+    folder = Path(out)
+    if not (folder / FOLDS).exists():
+        check_folder(folder, Contents.FOLDS, "snellen train --folds")
+        with locked(folder):  # two commands may begin at the same time
+            if not (folder / FOLDS).exists():
+                files.write_json(folder / FOLDS, about)
+    cv = CrossValidation.open(folder)
+    if differing := [name for name in about if cv.about[name] != about[name]]:
+        before = {"fingerprint": "other images", "seed": f"folds by seed {cv.about['seed']}"}
+        before |= {"folds": f"{cv.about['folds']} folds"}
+        raise RunError(
+            f"this folder holds a cross-validation with {before[differing[0]]}.",
+            where=str(folder),
+            expected=f"{about['folds']} folds of the same images by seed {about['seed']}, to continue it",
+            do="choose another --out, or repeat the settings of the first command",
+        )
+    return cv
 
 
 def _out_of_fold(
@@ -89,6 +129,7 @@ def _out_of_fold(
     The rule is the one that the average of the folds decides by. It is fitted on all these predictions; their own
     labels are cross-fitted.
     """
+    tell = on_progress if processes.rank() == 0 else None
     # Images of a class that cannot be divided train in every fold, and no fold validates on them.
     validated = np.flatnonzero(np.any([view.splits == "valid" for view in views], axis=0))
     if left_out := int((images.splits != "test").sum()) - len(validated):
@@ -96,7 +137,7 @@ def _out_of_fold(
     guesses = np.empty((len(images), len(images.classes)), dtype=np.float32)
     for view, run in zip(views, runs, strict=True):
         valid = np.flatnonzero(view.splits == "valid")
-        guesses[valid] = predict(run, view, split="valid", device=device, on_progress=on_progress).probabilities
+        guesses[valid] = predict(run, view, split="valid", device=device, on_progress=tell).probabilities
     guesses, labels, metric = guesses[validated], images.labels[validated], images.task.metric
     decided = cross_fitted(guesses, labels, metric)
     by_fold = [

@@ -12,7 +12,7 @@ from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.runs.recipe import Recipe
 from snellen.scoring.metrics import METRICS, Metric
-from snellen.system.runtime import Runtime
+from snellen.system.device import Runtime
 from snellen.training.class_weights import class_weights
 from snellen.training.loss import cross_entropy
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from snellen.images.imageset import ImageSet
 from snellen.runs.recipe import Recipe
-from snellen.system import runtime
+from snellen.system import memory, randomness
+from snellen.system.device import moved
 from snellen.training import augment
 from snellen.training.pieces import check_shares, pieces_of
 
@@ -50,7 +51,7 @@ class Batches:
     gets its own rows of every batch. Raises RunError if one would get none.
 
     held: whether the pixels are held on the device or read from the disk for each batch, while the one before it is
-    computed; the images are bit-for-bit the same. By default `runtime.holds` decides. why: that decision, for people.
+    computed; the images are bit-for-bit the same. By default `memory.holds` decides. why: that decision, for people.
     """
 
     def __init__(self, images: ImageSet, recipe: Recipe, device: torch.device, *, held: bool | None = None):
@@ -62,7 +63,7 @@ class Batches:
         self.device = device
         smallest, more = divmod(self.num_images, self.steps_per_epoch)
         self.smallest_piece = check_shares({smallest, smallest + (more > 0)}, recipe)
-        fits, self.why = runtime.holds(len(images) * images.stored[0].nbytes, device)
+        fits, self.why = memory.holds(len(images) * images.stored[0].nbytes, device)
         self.held = fits if held is None else held
         self._images = images
         if self.held:
@@ -75,12 +76,12 @@ class Batches:
                 "the images are sorted by class: with shuffle_block=%d each batch has images of a few classes only",
                 recipe.shuffle_block,
             )
-        self._first_flip = runtime.random(recipe.seed, runtime.FIRST_FLIP).random(self.num_images) < 0.5
+        self._first_flip = randomness.random(recipe.seed, randomness.FIRST_FLIP).random(self.num_images) < 0.5
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """Yield the batches of this epoch (counted from 0), beginning with step `start_step` of it."""
         block = self.recipe.shuffle_block
-        order = shuffled(self.num_images, block, runtime.random(self.recipe.seed, runtime.ORDER, epoch))
+        order = shuffled(self.num_images, block, randomness.random(self.recipe.seed, randomness.ORDER, epoch))
         window, announced = block * NUM_MIXED, self._range(start_step)[0]
 
         def read(step: int) -> Tensor:
@@ -102,7 +103,7 @@ class Batches:
                 if ahead and step + 1 < num_steps:
                     coming = ahead.submit(read, step + 1)
                 first, stop = self._range(step)
-                changes = runtime.random(self.recipe.seed, runtime.CHANGES, epoch, step)
+                changes = randomness.random(self.recipe.seed, randomness.CHANGES, epoch, step)
                 x, target = self._change(pixels, order[first:stop], epoch, step, changes)
                 sizes = [stop - start for start, stop in pieces_of(stop - first, self.recipe)]
                 yield Batch(x, target, sizes, stop - first)
@@ -110,8 +111,8 @@ class Batches:
     def _read(self, index: np.ndarray) -> Tensor:
         """Return uint8 (n, H, W, 3) on the device: the images at these positions."""
         if self.held:
-            return self._pixels[runtime.moved(index, self.device)]
-        return runtime.moved(self._images.at(index), self.device)
+            return self._pixels[moved(index, self.device)]
+        return moved(self._images.at(index), self.device)
 
     def _mixes(self, epoch: int) -> bool:
         recipe = self.recipe
@@ -148,7 +149,7 @@ class Batches:
         recipe, num = self.recipe, len(chosen)
         mixes = self._mixes(epoch)
         made = self._rows_made(epoch, num)
-        target = self._labels[runtime.moved(chosen[made], self.device)]
+        target = self._labels[moved(chosen[made], self.device)]
         x = self._augment(pixels.permute(0, 3, 1, 2), chosen, made, epoch, draw)
         if mixes:
             target = F.one_hot(target, self.num_classes).float()
@@ -159,7 +160,7 @@ class Batches:
                 x, target = augment.cutmix(x, target, draw.beta(recipe.cutmix, recipe.cutmix), centre)
             mine = self._rows_kept(num)
             if len(mine) < num:
-                x, target = (values[runtime.moved(mine, self.device)] for values in (x, target))
+                x, target = (values[moved(mine, self.device)] for values in (x, target))
         if epoch * self.steps_per_epoch + step < recipe.small_share * self.total_steps:
             x = augment.resize(x, recipe.small_size)
         return x.contiguous(memory_format=torch.channels_last), target
@@ -174,7 +175,7 @@ class Batches:
         recipe, num, size = self.recipe, len(chosen), min(x.shape[2:])
 
         def tensor(values: np.ndarray) -> Tensor:
-            return runtime.moved(values[made], self.device)
+            return moved(values[made], self.device)
 
         flip = np.zeros(num, dtype=bool)
         if recipe.flip == "random":

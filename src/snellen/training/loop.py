@@ -17,7 +17,8 @@ from snellen.runs.run import Epoch
 from snellen.scoring.learned import class_shares, collapse_warning, judge
 from snellen.scoring.scores import score
 from snellen.system import processes
-from snellen.system.runtime import STEP_NOISE, peak_memory, seed_torch
+from snellen.system.memory import peak_memory
+from snellen.system.randomness import STEP_NOISE, seed_torch
 from snellen.training import averaging
 from snellen.training.init import start_from
 from snellen.training.job import Job
@@ -97,7 +98,7 @@ def update(state: State, batch: Batch, job: Job) -> float:
 
 def train_scores(state: State, num_images: int) -> Epoch:
     """Return the figures of an epoch that has been trained: means over its images, which all processes share."""
-    loss, accuracy = (processes.tell_all(state.sums) / num_images).tolist()
+    loss, accuracy = (processes.broadcast(state.sums) / num_images).tolist()
     seconds = state.clock.seconds
     return {
         "train_loss": loss,

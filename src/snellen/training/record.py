@@ -55,7 +55,7 @@ class Record:
 
         Raises RunError in the first process if the model of a finished run is damaged.
         """
-        is_finished = processes.first_says(self._is_first and self.run.finished)
+        is_finished = processes.answer_of_first(self._is_first and self.run.finished)
         if is_finished and self._is_first:
             load_model(self.run.model)
         return is_finished

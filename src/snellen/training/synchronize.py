@@ -1,7 +1,7 @@
-"""What keeps the models of several processes equal: the same first weights, and the sum of their gradients.
+"""Keep the models of several processes equal: the same first weights, and the sum of their gradients.
 
-One flat sum per update rather than DistributedDataParallel, which would sum each piece of a batch on its own, wrap the
-model and average over unequal shares; the optimizers need not know.
+One flat sum per update instead of DistributedDataParallel, which would sum each piece of a batch by itself, wrap the
+model, and average over unequal shares.
 """
 
 import torch
@@ -14,19 +14,19 @@ from snellen.system import processes
 
 
 def same_start(model: nn.Module, recipe: Recipe) -> None:
-    """Give every process the first one's weights, and let batch norm see all processes if the recipe says so."""
+    """Give every process the first one's weights; with sync_batchnorm, let batch norm see all processes."""
     if processes.size() == 1:
         return
     if recipe.sync_batchnorm:
         share_statistics(model)
-    with torch.no_grad():  # computed by each from the same seed; processors of two kinds may round differently
+    with torch.no_grad():  # all compute them from the same seed, but processors of two kinds may round differently
         for tensor in model.state_dict().values():
-            tensor.copy_(processes.tell_all(tensor.contiguous()))
+            tensor.copy_(processes.broadcast(tensor.contiguous()))
 
 
 @torch.no_grad()
 def sum_gradients(model: nn.Module, recipe: Recipe) -> None:
-    """Add up the gradients of all processes, in place; with batch norm of their own, average its statistics too."""
+    """Add up the gradients of all processes, in place; without sync_batchnorm, average its statistics too."""
     if processes.size() == 1:
         return
     tensors = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]

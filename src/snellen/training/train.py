@@ -14,8 +14,10 @@ from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch, Run
 from snellen.scoring.metrics import MetricLike, check_metric, metric_of
-from snellen.system import processes, runtime
+from snellen.system import memory, processes
+from snellen.system.device import Runtime, choose_runtime
 from snellen.system.progress import Progress
+from snellen.system.versions import versions
 from snellen.training.budget import choose_recipe
 from snellen.training.job import Job
 from snellen.training.loop import fit
@@ -60,6 +62,7 @@ def train(
     Raises RunError for a folder with another run or a diverging loss, DataError if a split is missing.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    images.check_fingerprint()
     judged_by = metric_of(images.task.metric if metric is None else metric)
     check_metric(judged_by, images.classes)
     if isinstance(metric, str):
@@ -75,18 +78,18 @@ def train(
     models = {role: opened(source) for role, source in sources.items() if source is not None}
     identities = {role: identity(source, models[role]) for role, source in sources.items() if source is not None}
     with processes.joined(device):
-        processes.same_everywhere(images.fingerprint, "images")
-        place = runtime.choose(chosen.precision, processes.device_here(device))
-        about = _about(images, on, place) | {"metric": judged_by.name} | identities
-        job = Job(chosen, train_images, valid_images, place, **models, metric=judged_by, about=about)
+        processes.check_same(images.fingerprint, "images")
+        runtime = choose_runtime(chosen.precision, processes.device_here(device))
+        about = _about(images, on, runtime) | {"metric": judged_by.name} | identities
+        job = Job(chosen, train_images, valid_images, runtime, **models, metric=judged_by, about=about)
         reports = {"on_epoch": on_epoch, "on_progress": on_progress}
         with recording(out, job, checkpoint_seconds=checkpoint_seconds, **reports) as record:
             if record.finished:
                 log.info("%s is finished: nothing to do", record.run.folder)
             else:
-                log.info("%s", place.why)
+                log.info("%s", runtime.why)
                 where, do = _smaller(chosen)
-                with runtime.memory_errors(place.device, where=where, do=do):
+                with memory.memory_errors(runtime.device, where=where, do=do):
                     fit(job, record)
         return record.run
 
@@ -110,10 +113,10 @@ def _smaller(recipe: Recipe) -> tuple[str, str]:
     return where, do + ", or choose a smaller model"
 
 
-def _about(images: ImageSet, on: str, place: runtime.Runtime) -> dict[str, Any]:
+def _about(images: ImageSet, on: str, runtime: Runtime) -> dict[str, Any]:
     """Return what about.json records of the data and the machine."""
     about: dict[str, Any] = {"fingerprint": images.fingerprint, "data": str(images.folder), "on": on}
     about |= {"prepared": {name: images.about[name] for name in PREPARED if name in images.about}}
-    about |= {"device": str(place.device), "precision": str(place.dtype).removeprefix("torch.")}
-    about |= {"runtime": place.why, "processes": processes.size(), "versions": runtime.describe()}
+    about |= {"device": str(runtime.device), "precision": str(runtime.dtype).removeprefix("torch.")}
+    about |= {"runtime": runtime.why, "processes": processes.size(), "versions": versions()}
     return about | ({"fold": images.about["fold"]} if "fold" in images.about else {})

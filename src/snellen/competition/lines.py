@@ -1,0 +1,64 @@
+"""What a line of a submission holds after its id, for each form of answer, and whether a line holds it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from snellen.errors import some_of
+from snellen.task import Task
+
+TOP = 5  # labels in a line of form top5
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How probabilities become the values of a line."""
+
+    task: Task
+    header: Sequence[str]  # of the submission
+
+    @property
+    def _columns(self) -> list[int]:
+        return [self.task.classes.index(name) for name in self.header[1:]]
+
+    def values(self, probabilities: np.ndarray, label: str) -> list[str]:
+        """Return the values for one image. probabilities: (K,), calibrated; label: the decided class."""
+        task = self.task
+        if task.form == "columns":
+            return [f"{probabilities[column]:.9g}" for column in self._columns]
+        if task.form == "positive":
+            assert task.positive is not None, "a task of this form names its positive class"
+            return [f"{probabilities[task.classes.index(task.positive)]:.9g}"]
+        if task.form == "top5":
+            best = [task.classes[k] for k in np.argsort(-np.asarray(probabilities), kind="stable")[:TOP]]
+            return [" ".join([label, *(name for name in best if name != label)][:TOP])]
+        return [label]
+
+    def problem(self, values: Sequence[str]) -> tuple[str, str] | None:
+        """Return what is wrong with the values of a line and what was expected, or None."""
+        form, classes = self.task.form, self.task.classes
+        if form in ("columns", "positive"):
+            if not all(map(_is_probability, values)):
+                return "a value is not a probability", "numbers from 0 to 1"
+        elif form == "top5":
+            names = values[0].split(" ")
+            if len(names) != min(TOP, len(classes)) or len({*names}) < len(names) or not {*names} <= {*classes}:
+                most = min(TOP, len(classes))
+                return f'"{values[0][:60]}" is not {most} different classes', f"{most} of {some_of(classes, 10)}"
+        elif values[0] not in classes:
+            return f'"{values[0]}" is not a class', f"one of {some_of(classes, 10)}"
+        return None
+
+
+def shares(counts: Mapping[str, int], classes: Sequence[str]) -> np.ndarray:
+    """Return the share of each class among the training images: (K,)."""
+    found = np.array([counts[name] for name in classes], dtype=np.float64)
+    return found / found.sum()
+
+
+def _is_probability(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False

@@ -1,0 +1,151 @@
+"""Which pictures the ids in a table mean."""
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from snellen.errors import DataError, first_few
+from snellen.sources.decode import is_picture
+from snellen.sources.names import shown
+from snellen.sources.rows import without_suffix
+from snellen.sources.tables import Table
+
+MAX_COLUMNS = 100  # looked at for ids
+LOOKED_AT = 200  # lines that decide which column holds ids
+
+
+class Lookup:
+    """Pictures by id: an id may be a file name or a path, each with or without its ending."""
+
+    def __init__(self, paths: Iterable[str]):
+        self.by_stem: dict[str, list[str]] = {}
+        for path in paths:
+            self.by_stem.setdefault(_same_form(without_suffix(path).rpartition("/")[2]), []).append(path)
+
+    def find(self, id: str) -> list[str]:
+        """The paths that `id` can mean: one, or none, or several if it is ambiguous."""
+        if "." not in id and "/" not in id and "\\" not in id and id.isascii():
+            return self.by_stem.get(id, [])
+        id = _same_form(id.replace("\\", "/").removeprefix("./"))
+        stem = without_suffix(id)
+        found = self._ending_with(id, stem) if stem != id else []
+        return found or self._ending_with("", id)  # an id may look like a file name: "1.png" for 1.png.jpg
+
+    def _ending_with(self, id: str, stem: str) -> list[str]:
+        found = self.by_stem.get(stem.rpartition("/")[2], [])
+        if id and found:
+            found = [path for path in found if _is_end(id.lower(), _same_form(path).lower())]
+        if "/" in stem and found:
+            found = [path for path in found if _is_end(stem, _same_form(without_suffix(path)))]
+        return found
+
+
+def _same_form(text: str) -> str:
+    # macOS writes "é" as two characters into archives, spreadsheets write one.
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _is_end(end: str, path: str) -> bool:
+    return path == end or path.endswith("/" + end)
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """How well one column of a table names some pictures."""
+
+    table: Table
+    column: int
+    first: int  # index of the first line that is data
+    where: list[list[str]]  # for each line from `first`: the pictures that its id means
+    score: float  # share that the two sets, ids and pictures, have in common
+    rivals: frozenset[int] = frozenset()  # other columns that name the same pictures
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """In the order of the table."""
+        return self.table.column(self.column)[self.first :]
+
+    @cached_property
+    def named(self) -> set[str]:
+        """The pictures that the table names."""
+        return {path for paths in self.where for path in paths}
+
+    def values(self, column: int) -> list[str]:
+        """The values of another column, line by line."""
+        return self.table.column(column)[self.first :]
+
+    def header(self, column: int) -> str:
+        """The name of a column; "" if the table has no header."""
+        return self.table.column_name(column) if self.first and column < self.table.width else ""
+
+    def shown(self, column: int) -> str:
+        """The name of a column for messages, or its number."""
+        return f'"{shown(self.table.column_name(column))}"' if self.first else str(column + 1)
+
+
+def match_ids(table: Table, pictures: Lookup, num_pictures: int, *, id: str | None = None) -> Match | None:
+    """Return the column whose values name most pictures, or None if no column does.
+
+    id: the name or number of the column, if a person has named it. Of several columns one with file names comes before
+    others, and row numbers come last. Raises DataError if two columns are equally good and mean different pictures.
+    """
+    lines = table.lines[:LOOKED_AT]
+    if id is not None:
+        if (wanted := table.find_column(id)) is None:
+            return None
+        chosen, rivals = wanted, frozenset[int]()
+    else:
+        hits = {}
+        for column in range(min(table.width, MAX_COLUMNS)):
+            distinct = {row[column] for _, row in lines if len(row) > column and row[column]}
+            if count := sum(bool(pictures.find(value)) for value in distinct):
+                hits[column] = count
+        if not hits:
+            return None
+        most = max(hits.values())
+        near = [column for column in hits if hits[column] > most / 2]
+
+        def fitness(column: int) -> tuple[bool, bool, int]:
+            values = [row[column] for _, row in lines[1:] if len(row) > column]
+            is_file = sum(map(is_picture, values)) > len(values) / 2
+            return is_file, not are_row_numbers(table, column), hits[column]
+
+        near.sort(key=lambda column: (*map(int, fitness(column)), -column), reverse=True)
+        chosen = near[0]
+        unlike = {rival: odd for rival in near[1:] if (odd := _disagreement(table, pictures, chosen, rival))}
+        rivals = frozenset(near[1:]) - unlike.keys()
+        for rival, odd in unlike.items():
+            if fitness(rival) == fitness(chosen):
+                names = [shown(table.column_name(column)) for column in (chosen, rival)]
+                raise DataError(
+                    f"two columns of {table.name} could be the ids: {first_few(names)}.",
+                    where=f"{table.name}, line {odd}",
+                    expected="one column that names the pictures",
+                    do=f"name it: --id {names[0]}, or --id {names[1]}",
+                )
+    values = table.column(chosen)
+    first = 0 if pictures.find(values[0]) else 1
+    where = [pictures.find(value) if value else [] for value in values[first:]]
+    found = {path for paths in where for path in paths}
+    if not found:
+        return None
+    return Match(table, chosen, first, where, len(found) / (num_pictures + len(where) - len(found)), rivals)
+
+
+def are_row_numbers(table: Table, column: int) -> bool:
+    """Whether a column counts its lines from 0 or 1 and has no name, as pandas writes an index."""
+    name = table.column_name(column).lower()
+    values = [row[column] for _, row in table.lines[1:LOOKED_AT] if len(row) > column]
+    counts = any(values == [str(n) for n in range(start, start + len(values))] for start in (0, 1))
+    return counts and (not name or name.startswith("unnamed") or name in ("index", "row", "#"))
+
+
+def _disagreement(table: Table, pictures: Lookup, a: int, b: int) -> int | None:
+    """The first line in which two columns mean different pictures."""
+    for line, row in table.lines[1:LOOKED_AT]:
+        if len(row) > max(a, b):
+            one, other = pictures.find(row[a]), pictures.find(row[b])
+            if one and other and not {*one} & {*other}:
+                return line
+    return None

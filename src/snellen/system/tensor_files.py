@@ -1,0 +1,89 @@
+"""Tensors and a JSON header in one safetensors file, with a checksum over both.
+
+Files are read into memory, never mapped: replacing or truncating one changes nothing in a process that has read it.
+No pickle, so reading runs no code.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from snellen.system import files
+
+KEY = "snellen"  # one key of safetensors' metadata holds everything as JSON: several keys have no fixed order
+MAX_HEADER = 100_000_000  # bytes, the limit of safetensors itself
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+    """Write a file atomically. Equal tensors and headers give equal bytes. Raises ValueError for what JSON lacks."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    text = _as_json({"sha256": digest(tensors, header), **header})
+    with files.replacing(path) as file:
+        file.write(save(tensors, {KEY: text}))
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """An open file whose header has been read."""
+
+    header: dict[str, Any]  # without the checksum
+    shapes: dict[str, tuple[int, ...]]
+    start: bytes  # of the file, up to the first tensor
+    file: BinaryIO
+    checksum: str | None
+
+    def read(self) -> dict[str, Tensor]:
+        """Read all tensors into memory. Raises ValueError if a bit has changed since they were written."""
+        try:
+            tensors = load(self.start + self.file.read())
+        except SafetensorError as problem:
+            raise ValueError(str(problem)) from None
+        if self.checksum is not None and self.checksum != digest(tensors, self.header):
+            raise ValueError("its content does not have the checksum that was written with it")
+        return tensors
+
+
+@contextlib.contextmanager
+def open_tensors(path: Path) -> Iterator[TensorFile]:
+    """Open a file and read its header; no tensor is read yet. Raises ValueError for a damaged or foreign file.
+
+    Files of other programs, which have no checksum, are read as they are.
+    """
+    with open(path, "rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if not 2 <= length <= min(MAX_HEADER, os.fstat(file.fileno()).st_size - 8):
+            raise ValueError("it is cut off, or not a safetensors file")
+        start += file.read(length)
+        try:
+            entries = json.loads(start[8:])
+            header = json.loads(entries.pop("__metadata__")[KEY])
+            shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+            checksum = header.pop("sha256", None)
+        except (KeyError, TypeError, AttributeError, RecursionError) as problem:
+            raise ValueError(f"its header lacks {problem}") from None
+        yield TensorFile(header, shapes, start, file, checksum)
+
+
+def digest(tensors: dict[str, Tensor], header: dict[str, Any] | None = None) -> str:
+    """Return the SHA-256 of names, types, shapes and values of tensors on the CPU, and of a header."""
+    found = hashlib.sha256(_as_json(header or {}).encode())
+    for name in sorted(tensors):
+        value = tensors[name].detach().contiguous()
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _as_json(header: dict[str, Any]) -> str:
+    return json.dumps(header, ensure_ascii=False, allow_nan=False)

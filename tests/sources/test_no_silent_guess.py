@@ -1,0 +1,528 @@
+"""Layouts that invite a wrong guess: each comes out right, is refused with the option that decides, or is warned of."""
+
+import os
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import write_csv
+from made import warnings_in
+from snellen.errors import DataError
+from snellen.sources import decode as decoding
+from snellen.sources.answers import TaskOptions, plain_form
+from snellen.sources.decode import UnreadablePicture, decode
+from snellen.sources.source import open_source
+
+
+class Raw:
+    """A folder of pictures and tables that a test describes."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+
+    def pictures(self, *names):
+        for name in names:
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (4, 4)).save(path)
+
+    def numbered(self, folder, *numbers):
+        self.pictures(*(f"{folder}/{n}.png" for n in numbers))
+
+    def table(self, name, header, *rows):
+        write_csv(self.folder / name, [tuple(header.split(",")), *rows])
+
+    def open(self, **options):
+        given = {name: options.pop(name) for name in ("labels", "test", "sample") if name in options}
+        scratch = self.folder.parent / "scratch"
+        scratch.mkdir(exist_ok=True)
+        return open_source(self.folder, options=TaskOptions(**options), scratch=scratch, **given)
+
+    def labels(self, **options):
+        return {row.id: row.label for row in self.open(**options).rows if row.split != "test"}
+
+
+@pytest.fixture
+def raw(tmp_path):
+    return Raw(tmp_path / "raw")
+
+
+N = range(1, 7)
+TRUTH = {str(n): "cat" if n % 2 else "dog" for n in N}
+
+
+def simple(raw, header="id,label"):
+    raw.numbered("train", *N)
+    raw.table("train.csv", header, *TRUTH.items())
+
+
+def refusal(raw, message, **options):
+    with pytest.raises(DataError, match=message) as caught:
+        raw.open(**options)
+    assert caught.value.do, "a refusal says what to do"
+    assert len(str(caught.value).splitlines()) < 20, "no message is longer than a screen"
+    return caught.value
+
+
+# A second table beside the labels.
+
+
+@pytest.mark.parametrize("name", ["a_metadata.csv", "metadata.csv", "zzz.csv"])
+def test_sizes_beside_the_labels_are_not_the_labels(raw, name):
+    simple(raw)
+    raw.table(name, "id,width,height", *((n, 4 + n % 2, 4 + n % 3) for n in N))
+    assert raw.labels() == TRUTH
+
+
+def test_older_labels_beside_the_labels_are_refused_unless_they_agree(raw):
+    simple(raw)
+    raw.table("labels_old.csv", "id,label", *TRUTH.items())
+    assert raw.labels() == TRUTH
+    raw.table("labels_old.csv", "id,label", *((TRUTH | {"3": "dog"}).items()))
+    caught = refusal(raw, "two tables could hold the labels, labels_old.csv and train.csv; they differ for 1 pictures")
+    assert "--labels labels_old.csv, or --labels train.csv" in caught.do
+    assert "train/3.png" in caught.where
+    assert raw.labels(labels="train.csv") == TRUTH
+    assert raw.labels(labels="labels_old.csv")["3"] == "dog"
+
+
+def test_predictions_beside_the_labels_are_not_the_labels(raw):
+    simple(raw)
+    raw.table("a_predictions.csv", "id,label,p_cat,p_dog", *((n, "cat", 0.9, 0.1) for n in N))
+    assert raw.labels() == TRUTH
+    raw.table("b_predictions.csv", "id,label", *((n, "cat" if n < 3 else "dog") for n in N))
+    assert "--labels" in refusal(raw, "two tables could hold the labels").do
+
+
+def test_a_table_of_sizes_does_not_hide_class_folders(raw):
+    raw.pictures(*(f"{label}/{label}{n}.png" for label in ("cat", "dog") for n in N))
+    raw.table("sizes.csv", "file,width", *((f"{label}{n}.png", n % 3) for label in ("cat", "dog") for n in N))
+    assert raw.open().classes == ("cat", "dog")
+    raw.table("sizes.csv", "file,width,height", *((f"{x}{n}.png", n % 3, n % 2) for x in ("cat", "dog") for n in N))
+    assert raw.open().classes == ("cat", "dog")
+
+
+def test_a_table_and_class_folders_that_contradict_each_other_are_refused(raw):
+    raw.pictures(*(f"{label}/{label}{n}.png" for label in ("cat", "dog") for n in N))
+    truth = {f"{label}{n}": label for label in ("cat", "dog") for n in N}
+    raw.table("labels.csv", "file,label", *truth.items())
+    assert raw.labels() == truth
+    raw.table("labels.csv", "file,label", *(truth | {"cat3": "dog"}).items())
+    caught = refusal(raw, "labels.csv and the class folders contradict each other for 1 of 12 pictures")
+    assert "--labels labels.csv, or --labels folders" in caught.do
+    assert raw.labels(labels="labels.csv")["cat3"] == "dog"
+    assert raw.labels(labels="folders")["cat/cat3"] == "cat"
+
+
+def test_folders_that_only_store_pictures_do_not_matter(raw):
+    raw.pictures(*(f"images/{n % 2:02d}/{n}.png" for n in N))
+    raw.table("labels.csv", "id,kind", *((n, "ab"[n > 3]) for n in N))
+    assert raw.labels() == {str(n): "ab"[n > 3] for n in N}
+
+
+def test_cities_are_no_classes_if_a_table_has_labels_but_that_is_said(raw, caplog):
+    raw.pictures(*(f"images/{'paris' if n < 3 else 'rome'}/{n}.png" for n in N))
+    raw.table("labels.csv", "id,label", *TRUTH.items())
+    assert raw.labels() == TRUTH
+    assert 'the folders "paris", "rome" are not taken for classes' in caplog.text
+    raw.table("labels.csv", "id,kind", *TRUTH.items())
+    assert "--labels folders" in refusal(raw, "contradict each other").do
+
+
+# Ids.
+
+
+def test_row_numbers_are_not_ids_if_a_column_names_files(raw):
+    raw.numbered("train", *range(6))
+    order = [3, 0, 5, 1, 4, 2]
+    raw.table("train.csv", ",filename,label", *((k, f"{n}.png", "ab"[n % 2]) for k, n in enumerate(order)))
+    assert raw.labels() == {str(n): "ab"[n % 2] for n in range(6)}
+
+
+def test_ids_of_another_spelling_are_refused_with_an_example_of_each_side(raw):
+    raw.numbered("train", *range(7, 13))
+    raw.table("train.csv", "id,label", *((f"{n:03d}", "ab"[n % 2]) for n in range(7, 13)))
+    caught = refusal(raw, "the labels file names none of the 6 pictures", labels="train.csv")
+    assert '"007"' in str(caught)
+    assert '"7"' in str(caught)
+
+
+def test_a_column_can_be_named_as_the_ids(raw):
+    raw.numbered("train", *N)
+    raw.table("train.csv", "a,b,label", *((n, 7 - n, TRUTH[str(n)]) for n in N))
+    assert "--id a, or --id b" in refusal(raw, "two columns of train.csv could be the ids").do
+    assert raw.labels(id="a") == TRUTH
+    assert raw.labels(id="b") == {str(7 - n): TRUTH[str(n)] for n in N}
+
+
+# The label column.
+
+
+def test_two_possible_label_columns_are_refused(raw):
+    raw.numbered("train", *N)
+    raw.table("train.csv", "id,source,diagnosis", *((n, "web" if n < 4 else "lab", TRUTH[str(n)]) for n in N))
+    caught = refusal(raw, '2 columns of train.csv could be the labels: "source" .*, "diagnosis"')
+    assert "--label source" in caught.do
+    assert raw.labels(label="diagnosis") == TRUTH
+    assert raw.labels(label="Diagnosis") == TRUTH
+    assert '"nothing"' in str(refusal(raw, "no table that names the pictures has the column", label="nothing"))
+
+
+def test_chains_of_hotels_are_not_hotels(raw):
+    hotels = {n: 10 * (n % 3) for n in N}
+    raw.pictures(*(f"train_images/{n % 2}/{n}.jpg" for n in N), "test_images/99.jpg")
+    raw.table("train.csv", "image,chain,hotel_id,timestamp", *((f"{n}.jpg", n % 2, hotels[n], f"20:{n}") for n in N))
+    raw.table("sample_submission.csv", "image,hotel_id", ("99.jpg", "0 10 20 30 40"))
+    source = raw.open()
+    assert (source.classes, source.task.form, source.task.metric) == (("0", "10", "20"), "top5", "map@5")
+    assert {row.id: row.label for row in source.rows if row.label} == {str(n): str(hotels[n]) for n in N}
+
+
+@pytest.mark.parametrize(
+    ("values", "sample", "message"),
+    [
+        ([0.5, 1.5, 2.25, 3, 4, 5], None, 'numbers with fractions, such as "0.5": this is a regression'),
+        ([1, 2, 3, 1, 2, 3], "50.0", 'has the value "50.0", which is no training label'),
+        (list(range(1, 13)), None, "numbers, 12 different ones for 12 images: this is a regression"),
+    ],
+)
+def test_regressions_are_refused(raw, values, sample, message):
+    raw.numbered("train", *range(len(values)))
+    raw.table("train.csv", "id,score", *enumerate(values))
+    if sample:
+        raw.numbered("test", 99)
+        raw.table("sample_submission.csv", "id,score", (99, sample))
+    assert "--label" in refusal(raw, message).do
+    assert len(raw.open(label="score").classes) == len({*values})
+
+
+# What the sample's values are.
+
+
+def with_sample(raw, header, *lines):
+    simple(raw)
+    raw.numbered("test", *(90 + k for k in range(len(lines))))
+    raw.table("sample_submission.csv", header, *((90 + k, *line) for k, line in enumerate(lines)))
+
+
+def test_a_sample_with_another_spelling_of_the_classes_is_refused(raw):
+    with_sample(raw, "id,label", ("CAT",), ("DOG",))
+    caught = refusal(raw, 'has the label "CAT", the training labels have "cat"')
+    assert "--form label" in caught.do
+    assert raw.open(form="label").task.form == "label"
+
+
+def test_zeros_where_classes_have_names_are_refused(raw):
+    with_sample(raw, "id,label", (0,), (0,))
+    caught = refusal(raw, 'has the value "0", but the classes are cat, dog')
+    assert "--form label" in caught.do
+    assert "--form positive --positive dog" in caught.do
+    task = raw.open(form="positive", positive="cat").task
+    assert (task.form, task.positive, task.metric) == ("positive", "cat", "log_loss")
+    assert raw.open(metric="auc").task.form == "positive"
+
+
+def test_unknown_labels_in_a_sample_are_warned_of(raw, caplog):
+    with_sample(raw, "id,label", ("unknown",))
+    assert raw.open().task.form == "label"
+    assert '1 labels that are no class, first "unknown"' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "form", "positive"),
+    [
+        ("id,label", (0.5,), "positive", "dog"),
+        ("id,dog", (0,), "positive", "dog"),
+        ("id,is_cat", (0.5,), "positive", "cat"),
+        ("id,dog,cat", (0.5, 0.5), "columns", None),
+        ("id,label", ("cat",), "label", None),
+        ("id,label", ("",), "label", None),
+    ],
+)
+def test_the_form_follows_from_the_sample(raw, header, line, form, positive):
+    with_sample(raw, header, line)
+    task = raw.open().task
+    assert (task.form, task.positive) == (form, positive)
+
+
+def test_a_positive_class_that_nothing_names_is_warned_of(raw, caplog):
+    with_sample(raw, "id,label", (0.5,))
+    raw.open()
+    assert 'nothing names the positive class: the submission holds the probability of "dog"' in caplog.text
+    assert "--positive cat" in caplog.text
+    assert '"owl" is not a class' in str(refusal(raw, "is not a class", positive="owl"))
+
+
+def test_zeros_for_classes_0_and_1_get_a_hint_and_metric_or_form_decides(raw, caplog):
+    raw.numbered("train", *N)
+    raw.numbered("test", 99)
+    raw.table("train.csv", "id,label", *((n, n % 2) for n in N))
+    raw.table("sample_submission.csv", "id,label", (99, 0))
+    assert raw.open().task.form == "label"
+    assert "--metric auc" in caplog.text
+    assert (raw.open(metric="auc").task.form, raw.open(metric="auc").task.positive) == ("positive", "1")
+    assert raw.open(form="positive").task.metric == "log_loss"
+    assert raw.open(metric="qwk").task.form == "label"
+
+
+def test_columns_that_are_not_the_classes_are_refused(raw):
+    with_sample(raw, "id,cat,owl", (0.5, 0.5))
+    caught = refusal(raw, '1 classes have no column, first "dog"; 1 columns are no class, first "owl"')
+    assert "--sample CSV" in caught.do
+
+
+def test_a_form_that_contradicts_the_sample_is_refused(raw):
+    with_sample(raw, "id,cat,dog", (0.5, 0.5))
+    refusal(raw, "form label is asked for, but sample_submission.csv has one column per class", form="label")
+    refusal(raw, 'there is no form "colums"', form="colums")
+    refusal(raw, 'there is no metric "acuracy"', metric="acuracy")
+
+
+# Several labels per image.
+
+
+@pytest.mark.parametrize(
+    ("header", "values"),
+    [
+        ("id,labels", ["a", "b", "a b", "c", "b", "a"]),
+        ("id,label", ["a", "b", "a b", "b c", "c", "a"]),
+        ("id,tags", ["a;b", "b;c", "a;c", "a", "b", "c"]),
+        ("id,label", ["a|b", "b|c", "a|c", "a|b|c", "b", "c"]),
+        ("id,tags", ["clear primary water", "clear road", "haze primary", "clear water", "haze", "road"]),
+    ],
+)
+def test_several_labels_per_image_are_refused_with_a_clear_message(raw, header, values):
+    raw.numbered("train", *range(6))
+    raw.table("train.csv", header, *enumerate(values))
+    assert "--kind single" in refusal(raw, "the images have several labels each").do
+    assert raw.open(kind="single").classes == tuple(sorted({*values}))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["golden retriever", "labrador retriever", "poodle", "golden retriever", "poodle", "beagle"],
+        ["Doe, John", "Roe, Jane", "Doe, John", "Roe, Jane", "Doe, John", "Roe, Jane"],
+    ],
+)
+def test_class_names_may_contain_spaces_and_commas(raw, values):
+    raw.numbered("train", *range(6))
+    raw.table("train.csv", "id,label", *enumerate(values))
+    assert raw.open().classes == tuple(sorted({*values}))
+
+
+def test_names_that_can_be_one_label_or_two_are_refused(raw):
+    raw.numbered("train", *range(6))
+    raw.table(
+        "train.csv", "id,label", *enumerate(["red car", "blue car", "red bus", "blue bus", "red van", "blue van"])
+    )
+    assert "--kind single, or --kind multi" in refusal(raw, 'labels such as "red car" can be one label').do
+    assert len(raw.open(kind="single").classes) == 6
+
+
+def test_columns_of_0_and_1_with_more_than_one_1_are_several_labels(raw):
+    raw.numbered("train", *range(4))
+    raw.table("train.csv", "id,a,b,c", (0, 1, 1, 0), (1, 0, 1, 0), (2, 0, 0, 0), (3, 0, 0, 1))
+    refusal(raw, "several labels each", label="a,b,c")
+    raw.table("train.csv", "id,a,b,c", (0, 1, 0, 0), (1, 0, 1, 0), (2, 0, 0, 1), (3, 0, 0, 1))
+    assert raw.labels(label="a,b,c") == {"0": "a", "1": "b", "2": "c", "3": "c"}
+
+
+# Lines and spellings.
+
+
+@pytest.mark.parametrize("line", ["1,bear, brown", "1,0,5"])
+def test_a_line_with_more_values_than_the_header_is_refused(raw, line):
+    raw.numbered("train", 1, 2)
+    (raw.folder / "train.csv").write_text(f"id,label\n{line}\n2,cat\n")
+    assert "quotes" in refusal(raw, "1 of 3 lines have more values than the first line").do
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("cat", "Cat"), ("a b", "ab"), ("cat\u200b", "cat"), ("caf\u00e9", "cafe\u0301"), ("1", "1.0")]
+)
+def test_labels_that_look_alike_are_warned_of_with_counts(raw, caplog, one, other):
+    raw.numbered("train", *N)
+    raw.table("train.csv", "id,label", *((n, one if n < 5 else other) for n in N))
+    assert len(raw.open().classes) == 2
+    assert plain_form(one) == plain_form(other)
+    [warning] = [text for text in warnings_in(caplog) if "look alike" in text]
+    assert "(4)" in warning
+    assert "(2)" in warning
+
+
+def test_labels_that_differ_are_not_warned_of(raw, caplog):
+    simple(raw)
+    raw.open()
+    assert warnings_in(caplog) == []
+
+
+# Folders and links.
+
+
+def test_documents_beside_the_pictures_are_no_class(raw, caplog):
+    raw.pictures(*(f"images/{label}/{n}.png" for label in ("cat", "dog") for n in N), "docs/chart.png", "docs/logo.png")
+    assert raw.open().classes == ("cat", "dog")
+    assert '2 pictures in no class folder are left out, first "docs/chart.png", "docs/logo.png"' in caplog.text
+
+
+def test_folders_below_classes_are_named(raw, caplog):
+    raw.pictures("cat/tabby/1.png", "cat/black/2.png", "dog/3.png", "dog/4.png")
+    assert raw.open().classes == ("cat", "dog")
+    assert 'class folders hold folders, first "cat/black", "cat/tabby"' in caplog.text
+
+
+def test_two_levels_that_could_be_the_classes_are_refused_and_parts_are_not(raw):
+    raw.pictures(*(f"{place}/{kind}/{n}.png" for place in ("bern", "rome") for kind in ("benign", "sick") for n in N))
+    refusal(raw, 'two readings: the classes are folders "bern", "rome", or "benign", "sick"')
+
+
+def test_classes_may_lie_in_parts(raw):
+    raw.pictures(*(f"part{p}/{kind}/{p}{n}.png" for p in (1, 2) for kind in ("benign", "sick") for n in N))
+    assert raw.open().classes == ("benign", "sick")
+
+
+def test_images_and_masks_are_no_classes(raw):
+    raw.pictures(*(f"{folder}/x{n}y.png" for folder in ("images", "masks") for n in "abc"))
+    refusal(raw, "no labels")
+
+
+def test_system_folders_and_dangling_links_are_named(raw, caplog):
+    raw.pictures(*(f"{label}/{n}.png" for label in ("cat", "dog") for n in N), "$RECYCLE.BIN/old/9.png")
+    os.symlink("nowhere.png", raw.folder / "cat" / "99.png")
+    source = raw.open()
+    assert source.classes == ("cat", "dog")
+    assert len(source.rows) == 12
+    assert "$RECYCLE.BIN belongs to the operating system: it is not read" in caplog.text
+    assert '1 links lead to missing files and are left out, first "cat/99.png"' in caplog.text
+
+
+@pytest.mark.parametrize("names", [("bus", "car", "train"), ("forged", "valid"), ("test-tubes", "beakers")])
+def test_classes_called_like_a_role_are_classes(raw, caplog, names):
+    raw.pictures(*(f"{name}/{n}.png" for name in names for n in N))
+    assert raw.open().classes == tuple(sorted(names))
+    if {*names} & {"train", "valid"}:
+        assert "is taken for a class" in caplog.text
+
+
+def test_a_class_called_unknown_does_not_take_unlabelled_test_pictures(raw, caplog):
+    raw.pictures(*(f"train/{label}/{n}.png" for label in ("cat", "unknown") for n in N), "test/unknown/7.png")
+    source = raw.open()
+    assert source.classes == ("cat", "unknown")
+    assert [(row.label, row.split) for row in source.rows if row.split == "test"] == [(None, "test")]
+    assert "taken for unlabelled" in caplog.text
+
+
+# File names.
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        ([f"cat.{n}.jpg" for n in N] + [f"dog.{n}.jpg" for n in N], ("cat", "dog")),
+        ([f"Abyssinian_{n}.jpg" for n in N] + [f"great_pyrenees_{n}.jpg" for n in N], ("Abyssinian", "great_pyrenees")),
+        ([f"sunny{n}.png" for n in N] + [f"rain{n}.png" for n in N], ("rain", "sunny")),
+        ([f"{n}_cat.png" for n in N] + [f"{n}_dog.png" for n in N], ("cat", "dog")),
+        ([f"cat ({n}).png" for n in N] + [f"dog ({n}).png" for n in N], ("cat", "dog")),
+    ],
+)
+def test_labels_may_be_in_file_names(raw, names, classes):
+    raw.pictures(*names)
+    source = raw.open()
+    assert source.classes == classes
+    assert all(row.label in row.path for row in source.rows)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"IMG_{n}.jpg" for n in N] + [f"DSC_{n}.jpg" for n in N],
+        [f"{n}.jpg" for n in N],
+        [f"{name}{n}.jpg" for n, name in enumerate("abcdefgh")],
+        [f"train_{n}.jpg" for n in N] + [f"test_{n}.jpg" for n in N],
+    ],
+)
+def test_other_file_names_hold_no_labels(raw, names):
+    raw.pictures(*(f"x/{name}" for name in names))
+    refusal(raw, "no labels")
+
+
+def test_a_picture_without_a_label_in_its_name_is_refused(raw):
+    raw.pictures(*(f"{name}.{n}.jpg" for name in ("cat", "dog") for n in range(20)), "cover.jpg")
+    assert "--labels CSV" in refusal(raw, '1 of 41 file names hold no label, first "cover.jpg"').do
+
+
+# Pictures.
+
+
+def tiff(bands):
+    """An uncompressed 8x8 TIFF file with so many bands."""
+    extra = [0] * (bands - 3)
+    entries = [(256, 4, [8]), (257, 4, [8]), (258, 3, [8] * bands), (259, 3, [1]), (262, 3, [2]), (273, 4, [0])]
+    entries += [(277, 3, [bands]), (278, 4, [8]), (279, 4, [64 * bands])] + ([(338, 3, extra)] if extra else [])
+    directory, beyond, start = b"", b"", 8 + 2 + 12 * len(entries) + 4
+    for tag, kind, values in entries:
+        packed = struct.pack("<" + {3: "H", 4: "I"}[kind] * len(values), *values)
+        if len(packed) > 4:
+            place = struct.pack("<I", start + len(beyond))
+            beyond += packed
+        else:
+            place = packed.ljust(4, b"\0")
+        directory += struct.pack("<HHI", tag, kind, len(values)) + (b"DATA" if tag == 273 else place)
+    directory = directory.replace(b"DATA", struct.pack("<I", start + len(beyond)))
+    head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries))
+    return head + directory + bytes(4) + beyond + bytes(range(64)) * bands
+
+
+def test_pictures_of_more_than_four_bands_are_refused():
+    assert decode(tiff(3), 8)[0].shape == (8, 8, 3)
+    with pytest.raises(UnreadablePicture, match="5 bands"):
+        decode(tiff(5), 8)
+
+
+@pytest.mark.parametrize(("white", "is_warned"), [(255, True), (1023, True), (4095, True), (65535, False)])
+def test_values_of_12_bits_in_16_are_stretched_with_a_warning(tmp_path, caplog, white, is_warned):
+    decoding._warn_of_depth.cache_clear()
+    values = np.linspace(0, white, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    pixels, _ = decode(tmp_path / "a.png", 8)
+    assert np.abs(pixels[..., 0].astype(int) - values.astype(float) * 255 / white).max() <= 1
+    assert [f"{white} becomes white" in text for text in warnings_in(caplog)] == [True] * is_warned
+
+
+def test_too_little_memory_is_no_property_of_a_picture(tmp_path, monkeypatch):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(DataError, match="too little memory to decode a picture"):
+        decode(tmp_path / "a.png", 4)
+
+
+# Names for people, groups.
+
+
+def test_classes_get_names_for_people(raw):
+    raw.numbered("train", *N)
+    raw.table("train.csv", "id,label", *((n, n % 2) for n in N))
+    (raw.folder / "names.json").write_text('{"0": "blight", "1": "healthy"}')
+    raw.table("names.csv", "code,name", (0, "blight"), (1, "healthy"))
+    for file in ("names.json", "names.csv"):
+        task = raw.open(class_names=file).task
+        assert (task.classes, task.display_names) == (("0", "1"), ("blight", "healthy"))
+    (raw.folder / "names.json").write_text('{"0": "blight"}')
+    refusal(raw, '1 of 2 classes have no name, first "1"', class_names="names.json")
+
+
+def test_groups_come_from_a_column(raw):
+    raw.numbered("train", *N)
+    raw.table("train.csv", "id,label,patient", *((n, TRUTH[str(n)], f"p{n // 3}") for n in N))
+    assert {row.id: row.group for row in raw.open(label="label", group_by="patient").rows} == {
+        str(n): f"p{n // 3}" for n in N
+    }
+    assert 'did you mean "patient"?' in str(refusal(raw, 'has the column "patien"', group_by="patien"))
