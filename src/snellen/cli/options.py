@@ -55,6 +55,9 @@ raw_files = options(
     click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out instead of stopping."),
     click.option("--group-duplicates", is_flag=True, help="Keep duplicates on one side of the split."),
 )
+the_metric = click.option(
+    "--metric", metavar="NAME", help="What the score is, such as auc or qwk (default: the metric of the images)."
+)
 the_folds = click.option(
     "--folds", type=click.IntRange(2), metavar="K", help="K models, each validated on another part of all labels."
 )

@@ -12,7 +12,8 @@ from snellen.competition.submission import write_submission
 from snellen.errors import DataError, first_few
 from snellen.images.imageset import SAMPLE, ImageSet
 from snellen.images.prepare import prepare
-from snellen.prediction.evaluate import describe_accuracy, evaluate
+from snellen.prediction.evaluate import describe_accuracy, describe_metric, evaluate
+from snellen.prediction.opening import opened
 from snellen.prediction.predict import predict
 from snellen.reports.report import report
 from snellen.runs.cross_validation import CrossValidation
@@ -128,7 +129,7 @@ def compete(
             run = fit(folder)
             scores = evaluate(run, images, device=device)
         files.write_json(out / "evaluation.json", scores)
-        log.info("evaluate: %s", describe_accuracy(scores))
+        log.info("evaluate: %s", "; ".join(filter(None, (describe_metric(scores), describe_accuracy(scores)))))
         if isinstance(run, Run):
             report(run, images, out=out / "report.html", device=device)
         final = run
@@ -146,6 +147,8 @@ def compete(
             log.info(
                 "submission: %d lines, one for each test picture; there is no sample to check against", len(guesses)
             )
+        if isinstance(run, Run) and (doubt := opened(run).about.get("doubt")):
+            log.warning("before you submit: %s", doubt)
         return Entry(images, run, scores, final, submission)
 
 

@@ -14,7 +14,7 @@ from snellen.prediction.decide import decide_fairly
 from snellen.prediction.opening import check_fit, opened, runtime_of
 from snellen.prediction.probabilities import probabilities
 from snellen.runs.run import Run
-from snellen.scoring.metrics import MetricLike, check_metric, metric_of
+from snellen.scoring.metrics import METRICS, MetricLike, check_metric, metric_of
 from snellen.scoring.scores import score
 from snellen.system import processes
 from snellen.system.progress import Progress
@@ -72,6 +72,20 @@ def describe_accuracy(scores: dict[str, Any]) -> str:
         f"{scores['split']} accuracy {100 * scores['accuracy']:.2f}% on {scores['images']:,} images "
         f"(95% interval {100 * scores['low']:.2f} to {100 * scores['high']:.2f}%)"
     )
+
+
+def describe_metric(scores: dict[str, Any]) -> str:
+    """Return one line: the metric of the competition with its interval; "" if it is the accuracy."""
+    name = scores.get("metric", "accuracy")
+    if name == "accuracy":
+        return ""
+    if scores["value"] is None:
+        return f"{scores['split']} {name} is undefined on these {scores['images']:,} images"
+    metric = METRICS.get(name)
+    value, low, high = (
+        metric.show(scores[key]) if metric else f"{scores[key]:.4f}" for key in ("value", "value_low", "value_high")
+    )
+    return f"{scores['split']} {name} {value} on {scores['images']:,} images (95% interval {low} to {high})"
 
 
 def labelled(images: ImageSet, split: str) -> ImageSet:

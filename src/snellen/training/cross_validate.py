@@ -21,6 +21,7 @@ from snellen.runs.cross_validation import FOLDS, CrossValidation
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch, Run
+from snellen.scoring.metrics import check_metric, metric_of
 from snellen.scoring.scores import score
 from snellen.system import files, processes
 from snellen.system.contents import Contents
@@ -39,6 +40,7 @@ def cross_validate(
     out: str | Path = "folds",
     folds: int = 5,
     *,
+    metric: str | None = None,
     init: Classifier | str | Path | None = None,
     budget: float | None = None,
     device: str | None = None,
@@ -54,6 +56,9 @@ def cross_validate(
     Raises RunError for a folder that holds something else, DataError for an impossible number of folds.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    if metric is not None:
+        images = images.scored_by(metric)
+    check_metric(metric_of(images.task.metric), images.classes)
     named = None if recipe is None else find_recipe(recipe)
     views = [fold(images, number, folds, split_seed(images)) for number in range(1, folds + 1)]
     chosen = choose_recipe(named, images, out, budget, folds=folds, device=device)
