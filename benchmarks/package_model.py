@@ -14,9 +14,10 @@ import numpy as np
 from snellen import ImageSet, load_model
 from snellen.models.model_file import PACKAGED, save_model
 from snellen.prediction import calibrate
-from snellen.prediction.evaluate import describe_accuracy, evaluate, score
+from snellen.prediction.evaluate import describe_accuracy, evaluate
 from snellen.prediction.probabilities import familiarity, features, logits
 from snellen.runs.recipe import show_value
+from snellen.scoring.scores import score
 from snellen.system.device import choose_runtime
 
 JPEG = "The images had passed through JPEG at quality 75 once, so this compares with no accuracy on the originals."

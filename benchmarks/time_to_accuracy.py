@@ -17,7 +17,7 @@ import torch
 import seeds
 import snellen
 from snellen.models.resnet18 import resnet18
-from snellen.prediction.evaluate import wilson_interval
+from snellen.scoring.intervals import wilson_interval
 
 SCORED_AT_ONCE = 250
 

@@ -57,7 +57,7 @@ def test_another_share_never_mixes_with_the_old_one(world, tmp_path):
         tree = organize(world.folder, tmp_path / "out", valid_share=share)
         assert files(tree) == expected(world, set(images.select("valid").ids.tolist()))
         marker = json.loads((tree / ".organized.json").read_text())
-        assert marker["options"] == {"valid_share": share, "seed": 0, "link": "copy"}
+        assert marker["options"] == {"valid_share": share, "seed": 0, "split_rule": "seeds", "link": "copy"}
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["train_valid_test"]
 
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -101,6 +102,7 @@ def test_about_tells_how_the_data_was_made(world, tmp_path):
         "size": None,
         "valid_share": 0.1,
         "seed": 3,
+        "split_rule": "proportional",
         "skip_unreadable": False,
         "group_duplicates": False,
     }
@@ -210,10 +212,11 @@ def test_sizes_that_no_network_takes_are_warned_of(world, tmp_path, caplog):
     for name, size in (("asked", 8), ("found", None)):
         caplog.clear()
         prepare(world.folder, tmp_path / name, size=size)
-        assert warnings_in(caplog) == ["images of 8x8 pixels: every network here needs 16 or more; see --size"]
+        size_warning = "images of 8x8 pixels: every network here needs 16 or more; see --size"
+        assert [text for text in warnings_in(caplog) if "images validate" not in text] == [size_warning]
     caplog.clear()
     prepare(world.folder, tmp_path / "large", size=16)
-    assert not warnings_in(caplog)
+    assert not [text for text in warnings_in(caplog) if "pixels" in text]
 
 
 def test_the_same_again_is_opened_and_not_made_again(world, tmp_path, caplog):
@@ -304,6 +307,21 @@ def test_labels_that_cannot_be_split_are_refused_before_decoding(world, tmp_path
     write_csv(world.folder / "trainLabels.csv", [("id", "label"), *dict.fromkeys(world.labels, "cherry").items()])
     with pytest.raises(DataError, match="one class"):
         prepare(world.folder, tmp_path / "data")
+
+
+def test_a_class_with_a_single_image_trains_and_is_reported(world, tmp_path, caplog):
+    write_csv(world.folder / "trainLabels.csv", [("id", "label"), *(world.labels | {"1": "owl"}).items()])
+    images = prepare(world.folder, tmp_path / "data")
+    assert images.splits[images.ids.tolist().index("1")] == "train"
+    assert '1 of 4 classes have a single image, used only for training, first "owl"' in warnings_in(caplog)
+
+
+def test_the_split_follows_the_rule_that_is_named(world, tmp_path):
+    labels = {id: "leaf" if name == "sky" else name for id, name in world.labels.items()}  # 14 cherries, 28 leaves
+    write_csv(world.folder / "trainLabels.csv", [("id", "label"), *labels.items()])
+    for rule, expected in (("proportional", {"cherry": 3, "leaf": 5}), ("seeds", {"cherry": 2, "leaf": 2})):
+        images = prepare(world.folder, tmp_path / rule, valid_share=0.2, split_rule=rule).select("valid")
+        assert Counter(images.classes[label] for label in images.labels) == expected
 
 
 def test_progress_counts_every_picture(world, tmp_path):

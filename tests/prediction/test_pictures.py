@@ -153,3 +153,12 @@ def test_what_is_neither_file_nor_folder_holds_no_pictures(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match='"/dev/null" holds no pictures'):
         find_pictures([tmp_path / "a.png", "/dev/null"])
+
+
+def test_the_class_decided_on_comes_first_and_the_others_follow_by_probability():
+    probabilities = np.array([0.2, 0.5, 0.3], dtype=np.float32)
+    plain = Classified("p.png", probabilities=probabilities)
+    assert [name for name, _ in plain.top("abc", 3)] == ["b", "c", "a"]
+    decided = Classified("p.png", probabilities=probabilities, decided=2)
+    assert [name for name, _ in decided.top("abc", 3)] == ["c", "b", "a"]
+    assert decided.top("abc", 1) == [("c", pytest.approx(0.3))]

@@ -130,7 +130,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path, text):
 @pytest.mark.parametrize(
     "row",
     [
-        "", "2", "2,a", "2,a,1", "2,a,1,0,0", "2,b,1,0", "2,,1,0", "2,c,1,0", "2,a,one,0", "2,a,,1", "2,a,0.5,0.4",
+        "", "2", "2,a", "2,a,1", "2,a,1,0,0", "2,B,1,0", "2,,1,0", "2,c,1,0", "2,a,one,0", "2,a,,1", "2,a,0.5,0.4",
         "2,a,nan,0", "2,a,inf,0", "2,a,nan,nan", "2,a,1,1", "2,a,0,0", "2,a,-1,0", "2,a,1.5,-0.5", "2,a,1 0", "2;a;1;0",
     ],
 )  # fmt: skip
@@ -142,7 +142,7 @@ def test_a_damaged_line_is_named(tmp_path, row):
 
 
 def test_the_line_number_counts_lines_of_the_file_not_rows(tmp_path):
-    problem = refused(tmp_path, 'id,label,p_a,p_b\n"two\nlines",a,0.75,0.25\n2,b,1,0\n')
+    problem = refused(tmp_path, 'id,label,p_a,p_b\n"two\nlines",a,0.75,0.25\n2,c,1,0\n')
     assert problem.where.endswith("line 4")
 
 
@@ -198,3 +198,14 @@ def test_it_says_how_much_it_is():
     assert str(saved) == "1,200 predictions over 3 classes"
     assert len(saved) == 1200
     assert "1,200" in repr(saved)
+
+
+def test_the_label_column_holds_the_decision_and_not_the_most_probable_class(tmp_path):
+    probabilities = np.array([[0.4, 0.3, 0.3], [0.6, 0.2, 0.2]], dtype=np.float32)
+    decided = Predictions(np.array(["1", "2"]), probabilities, ("0", "1", "2"), np.array([1, 0]))
+    path = decided.save(tmp_path / "p.csv")
+    assert [line.split(",")[1] for line in path.read_text().splitlines()[1:]] == ["1", "0"]
+    opened = Predictions.open(path)
+    assert opened.labels.tolist() == [1, 0]
+    assert opened.label_of("1") == "1"
+    assert opened.save(tmp_path / "again.csv").read_bytes() == path.read_bytes()

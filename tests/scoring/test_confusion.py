@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from snellen.prediction.evaluate import calibration_error
 from snellen.scoring.confusion import bins, class_rows, confusion_table, worst_pairs
+from snellen.scoring.scores import calibration_error
 
 
 def test_class_figures_agree_with_counting_by_hand():

@@ -19,9 +19,12 @@ from snellen.cli.options import (
     the_budget,
     the_device,
     the_folds,
+    the_metric,
     the_precision,
     the_recipe,
+    the_share,
     the_split,
+    the_split_rule,
     the_views,
 )
 from snellen.errors import SnellenError
@@ -102,13 +105,15 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
     """
     from snellen.cli.display import Display
     from snellen.competition.compete import compete
-    from snellen.prediction.evaluate import describe_accuracy
+    from snellen.prediction.evaluate import describe_accuracy, describe_metric
 
     recipe = chosen_recipe(recipe_name, settings, arguments["budget"])
     folds = arguments["folds"]
     runs = fold_folders(out / "folds", folds) if folds else [out / "run", out / "refit"]
     with Display(*runs) as display:
         entry = compete(out=out, recipe=recipe, on_epoch=display.on_epoch, on_progress=display.on_progress, **arguments)
+    if line := describe_metric(entry.scores):
+        click.echo(line)
     click.echo(describe_accuracy(entry.scores))
     click.echo(entry.submission or entry.final.folder)
     hint(f"snellen show {out / 'folds'}" if folds else f"snellen evaluate {out / 'run'} {out / 'data'}")
@@ -139,7 +144,8 @@ def prepare(**arguments: Any) -> None:
 @main.command()
 @click.argument("source", shell_complete=completion.sources)
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="The folder to write.")
-@the_split
+@the_share
+@the_split_rule("seeds")
 @click.option("--link", type=click.Choice(["copy", "hard", "symbolic"]), default="copy", show_default=True)
 def organize(**arguments: Any) -> None:
     """Write class folders, train_valid_test/, for other tools.
@@ -161,6 +167,7 @@ def organize(**arguments: Any) -> None:
 @the_budget
 @click.option("--on", type=click.Choice(["train", "train+valid"]), default="train", show_default=True)
 @the_folds
+@the_metric
 @click.option("--init", type=PATH, metavar="MODEL", help="Start from this model's weights.")
 @click.option("--calibrated-by", type=PATH, metavar="MODEL", help="Take its temperature, where nothing validates.")
 @click.option("--tensorboard", is_flag=True, help="Also write for TensorBoard, into RUN/tensorboard.")
@@ -286,6 +293,7 @@ def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **argum
     shell_complete=completion.splits,
     help="train, valid, or test where it has labels.",
 )
+@the_metric
 @click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
 @the_views
 @the_precision
@@ -297,13 +305,15 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
     Example:  snellen evaluate run data
     """
     from snellen.cli.display import Display
-    from snellen.prediction.evaluate import describe_accuracy, evaluate
+    from snellen.prediction.evaluate import describe_accuracy, describe_metric, evaluate
 
     with Display() as display:
         scores = evaluate(run, data, views=int(views) if views else None, on_progress=display.on_progress, **arguments)
     if as_json:
         click.echo(json.dumps(scores, indent=2))
         return
+    if line := describe_metric(scores):
+        click.echo(line)
     click.echo(describe_accuracy(scores))
     click.echo(f"log-loss {scores['log_loss']:.4f} nats, calibration error {100 * scores['calibration_error']:.2f}%")
     width = max(len(name) for name in scores["classes"])

@@ -73,15 +73,31 @@ raw_files = options(
     click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out instead of stopping."),
     click.option("--group-duplicates", is_flag=True, help="Keep duplicates on one side of the split."),
 )
+the_metric = click.option(
+    "--metric", metavar="NAME", help="What the score is, such as auc or qwk (default: the metric of the images)."
+)
 the_folds = click.option(
     "--folds", type=click.IntRange(2), metavar="K", help="K models, each validated on another part of all labels."
 )
-the_split = options(
+the_share = options(
     click.option(
         "--valid-share", type=float, default=0.1, show_default=True, help="Share of each class to validate on."
     ),
     click.option("--seed", type=int, default=0, show_default=True, help="Decides which images validate."),
 )
+
+
+def the_split_rule(default: str) -> Callable:
+    return click.option(
+        "--split-rule",
+        type=click.Choice(["proportional", "seeds"]),
+        default=default,
+        show_default=True,
+        help="The share of each class, or as many of each class as the smallest one can spare.",
+    )
+
+
+the_split = options(the_share, the_split_rule("proportional"))
 the_recipe = options(
     click.option(
         "--recipe",

@@ -12,7 +12,8 @@ from snellen.competition.submission import write_submission
 from snellen.errors import DataError, first_few
 from snellen.images.imageset import SAMPLE, ImageSet
 from snellen.images.prepare import prepare
-from snellen.prediction.evaluate import describe_accuracy, evaluate
+from snellen.prediction.evaluate import describe_accuracy, describe_metric, evaluate
+from snellen.prediction.opening import opened
 from snellen.prediction.predict import predict
 from snellen.reports.report import report
 from snellen.runs.cross_validation import CrossValidation
@@ -53,6 +54,7 @@ def compete(
     budget: float | None = None,
     valid_share: float = 0.1,
     seed: int = 0,
+    split_rule: str = "proportional",
     refit: bool = True,
     folds: int | None = None,
     labels: str | Path | None = None,
@@ -76,10 +78,10 @@ def compete(
     """Prepare, train and validate, train again on all labelled images, classify the test images, write the submission.
 
     `out` gets data/, run/, refit/, evaluation.json, report.html, predictions.csv and submission.csv. Run again,
-    it goes on where it stopped. seed decides the split; the recipe's own seed the training. folds: train so many,
-    each validated on its share of all labelled images, into folds/ instead of run/ and refit/; the submission is from
-    their average, and there is no report. recipe: as `train` takes it. budget: seconds that all of it may
-    take; see budget.py. Raises what the verbs raise.
+    it resumes. seed and split_rule decide the split, see `choose_valid`; the recipe's own seed decides the training.
+    folds: how many runs to train, each validated on its part of all labelled images, into folds/ instead of run/ and
+    refit/; the submission is their average, and there is no report. recipe: as `train` takes it. budget: seconds that
+    all of it may take; see budget.py. Raises what the verbs raise.
     """
     out, started = Path(out), time.perf_counter()
     _check_out(source, out)
@@ -103,6 +105,7 @@ def compete(
             size=size,
             valid_share=valid_share,
             seed=seed,
+            split_rule=split_rule,
             skip_unreadable=skip_unreadable,
             group_duplicates=group_duplicates,
             on_progress=on_progress,
@@ -126,7 +129,7 @@ def compete(
             run = fit(folder)
             scores = evaluate(run, images, device=device)
         files.write_json(out / "evaluation.json", scores)
-        log.info("evaluate: %s", describe_accuracy(scores))
+        log.info("evaluate: %s", "; ".join(filter(None, (describe_metric(scores), describe_accuracy(scores)))))
         if isinstance(run, Run):
             report(run, images, out=out / "report.html", device=device)
         final = run
@@ -144,6 +147,8 @@ def compete(
             log.info(
                 "submission: %d lines, one for each test picture; there is no sample to check against", len(guesses)
             )
+        if isinstance(run, Run) and (doubt := opened(run).about.get("doubt")):
+            log.warning("before you submit: %s", doubt)
         return Entry(images, run, scores, final, submission)
 
 

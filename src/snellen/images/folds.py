@@ -2,31 +2,34 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from snellen.errors import DataError, first_few
+from snellen.errors import DataError
 from snellen.images.imageset import ImageSet
-from snellen.images.splits import ids_by_class, rank
+from snellen.images.splits import check_classes, ids_by_class, rank
 
 
 def fold_numbers(
     ids: Sequence[str], labels: Sequence[str], num_folds: int, seed: int, groups: Sequence[Sequence[str]] = ()
 ) -> list[int]:
-    """The fold in which each image validates, from 1 to num_folds, by position.
+    """Return the fold in which each image validates, from 1 to num_folds, by position; 0: it trains in every fold.
 
     ids: of the labelled images, each once; labels: their classes, by position. groups: ids that stay together.
     The ids of each class are ranked by SHA-256 of "seed:id" and dealt out like cards, class after class, so neither the
     order of files nor the machine matters, and folds differ by at most one image, in all and in each class. Groups are
     dealt out before, the largest first; the other images then make up for their sizes as far as they can.
+    A class with a single image, or with all images in one group, trains in every fold, so that every fold trains on
+    every class.
 
-    Raises DataError for fewer than two folds, more folds than images, fewer than two classes and for a class with one
-    image or one group of them, which the fold that validates it could not train on.
+    Raises DataError for fewer than two folds, more folds than images or groups, and fewer than two classes.
     """
     by_class = ids_by_class(ids, labels)
+    check_classes(by_class)
     label_of = dict(zip(ids, labels, strict=True))
     hands = [sorted(group, key=lambda id: rank(id, seed)) for group in groups]
     hands.sort(key=lambda hand: (-len(hand), rank(hand[0], seed)))
@@ -37,42 +40,62 @@ def fold_numbers(
         raise DataError(
             f"{len(ids)} labelled images cannot be dealt into {num_folds} folds.",
             where="--folds",
-            expected=f"a number from 2 to {len(hands)}, such as 5{', as duplicates stay together' if groups else ''}",
-            do="give another number of folds",
+            expected=f"a number from 2 to {len(hands)}, such as 5{', as groups stay together' if groups else ''}",
+            do="choose another number of folds",
         )
     number_of: dict[str, int] = {}
     sizes, by_label = [0] * num_folds, {label: [0] * num_folds for label in by_class}
     for hand in hands:
-        same = by_label[label_of[hand[0]]]
-        chosen = min(range(num_folds), key=lambda n: (same[n], sizes[n]))
+        counts = Counter(label_of[id] for id in hand)
+        # How far the fold has its share of the hand's classes already; for one class simply how many of it it holds.
+        loads = [
+            sum(num * by_label[label][n] / len(by_class[label]) for label, num in counts.items())
+            for n in range(num_folds)
+        ]
+        chosen = min(range(num_folds), key=lambda n: (loads[n], sizes[n]))
+        if any(by_label[label][chosen] + num == len(by_class[label]) for label, num in counts.items()):
+            number_of |= dict.fromkeys(hand, 0)
+            continue
         sizes[chosen] += len(hand)
-        for id in hand:
-            by_label[label_of[id]][chosen] += 1
-            number_of[id] = chosen + 1
-    if whole := sorted(label for label, counts in by_label.items() if max(counts) == sum(counts)):
-        raise DataError(
-            f"{len(whole)} of {len(by_class)} classes have only duplicates of one image, first {first_few(whole)}.",
-            where="--folds, of images prepared with --group-duplicates",
-            expected="images of each class for one fold to validate and for the others to train on",
-            do="add images of these classes, or prepare without --group-duplicates",
-        )
+        for label, num in counts.items():
+            by_label[label][chosen] += num
+        number_of |= dict.fromkeys(hand, chosen + 1)
     return [number_of[id] for id in ids]
 
 
+def together(images: ImageSet) -> list[list[str]]:
+    """Return groups of two or more labelled ids that stay on one side: duplicates, and the groups of --group-by.
+
+    An image may be in a group of both kinds: groups that share an image are one.
+    """
+    here = set(images.ids[images.splits != "test"].tolist())
+    merged: list[list[str]] = []
+    place: dict[str, int] = {}
+    for group in [*images.about.get("duplicates", []), *images.about.get("groups", [])]:
+        members = [id for id in group if id in here]
+        known = sorted({place[id] for id in members if id in place})
+        into = known[0] if known else len(merged)
+        if not known:
+            merged.append([])
+        parts = [merged[n] for n in known] + [members]
+        merged[into] = list(dict.fromkeys(id for part in parts for id in part))
+        for n in known[1:]:
+            merged[n] = []
+        place |= dict.fromkeys(merged[into], into)
+    return [group for group in merged if len(group) > 1]
+
+
 def fold(images: ImageSet, number: int, num_folds: int, seed: int) -> ImageSet:
-    """The same images with other splits: of the labelled ones those of this fold are valid, all others train.
+    """Return the same images with other splits: the labelled ones of this fold are valid, all others train.
 
     number: from 1. The test images and the mean and std of the pixels stay those of `images`, so all folds' models take
-    the same input. Fingerprint and about["fold"] tell the folds apart. Duplicates stay together where `prepare` grouped
-    them. Raises what `fold_numbers` raises.
+    the same input. Fingerprint and about["fold"] tell the folds apart. Images that `prepare` grouped stay together.
+    Raises what `fold_numbers` raises.
     """
     labelled = np.flatnonzero(images.splits != "test")
     names = [images.classes[label] for label in images.labels[labelled].tolist()]
     ids = images.ids[labelled].tolist()
-    here = set(ids)
-    groups = [
-        kept for group in images.about.get("duplicates", []) if len(kept := [id for id in group if id in here]) > 1
-    ]
+    groups = together(images)
     numbers = np.array(fold_numbers(ids, names, num_folds, seed, groups), dtype=np.int64)
     splits = images.splits.copy()
     splits[labelled] = np.where(numbers == number, "valid", "train")
@@ -86,9 +109,9 @@ def fold(images: ImageSet, number: int, num_folds: int, seed: int) -> ImageSet:
 
 
 def as_trained(images: ImageSet, about: dict[str, Any]) -> ImageSet:
-    """The images with the splits that a run or model (its `about`) was trained with: those of its fold, if it has one.
+    """Return the images with the splits that a run or model (its `about`) was trained with: those of its fold, if any.
 
-    Without this a fold's "valid" would mean images that it has mostly trained on. Other images are left as they are.
+    Without this a fold's "valid" would mean images that it has mostly trained on. Other images keep their splits.
     """
     which = about.get("fold")
     if not which or which["images"] != images.fingerprint:
@@ -98,9 +121,9 @@ def as_trained(images: ImageSet, about: dict[str, Any]) -> ImageSet:
 
 
 def seen(about: dict[str, Any], images: ImageSet, split: str) -> str:
-    """Whether a model (its `about`) was trained on this split of the images: "no", "yes" or "perhaps".
+    """Return whether a model (its `about`) was trained on this split of the images: "no", "yes" or "perhaps".
 
-    Perhaps: it was made with other images, which may hold some of these. The test images nobody trains on.
+    Perhaps: it was made with other images, which may hold some of these. No model trains on test images.
     """
     if split == "test":
         return "no"
@@ -110,10 +133,10 @@ def seen(about: dict[str, Any], images: ImageSet, split: str) -> str:
 
 
 def warning_of(about: dict[str, Any], images: ImageSet, split: str) -> str:
-    """What to say beside a model's scores on a split that it has seen, or may have seen; "" where it has not."""
+    """Return the warning beside a model's scores on a split that it has seen, or may have seen; "" if it has not."""
     return {
         "no": "",
-        "yes": f"the model was trained on these {split} images. The scores say how well it remembers them, not how "
+        "yes": f"the model was trained on these {split} images. The scores show how well it remembers them, not how "
         "well it does on new ones.",
         "perhaps": "these are not the images that the model was made with. If some of them were among its training "
         "images, the scores are too good.",
@@ -121,8 +144,8 @@ def warning_of(about: dict[str, Any], images: ImageSet, split: str) -> str:
 
 
 def split_seed(images: ImageSet) -> int:
-    """The seed that `prepare` chose the valid images with; 0 where none was given. It chooses the folds as well.
+    """Return the seed with which `prepare` chose the valid images, by default 0. It chooses the folds as well.
 
-    Not the recipe's: recipes and their seeds are compared on the same folds.
+    It is not the recipe's: recipes and their seeds are compared on the same folds.
     """
     return int((images.about.get("options") or {}).get("seed", 0))

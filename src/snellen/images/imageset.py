@@ -106,6 +106,10 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def scored_by(self, metric: str) -> "ImageSet":
+        """Return the same images with another metric in their Task."""
+        return replace(self, about=self.about | {"task": self.task.to_dict() | {"metric": metric}})
+
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""

@@ -14,7 +14,7 @@ from PIL import Image
 
 import snellen
 from snellen.errors import DataError
-from snellen.images.splits import splits_of
+from snellen.images.splits import doubts_about, splits_of
 from snellen.sources.archives import Contents
 from snellen.sources.class_folders import UNKNOWN, UNLABELLED
 from snellen.sources.decode import UnreadablePicture, is_picture
@@ -36,10 +36,11 @@ def organize(
     *,
     valid_share: float = 0.1,
     seed: int = 0,
+    split_rule: str = "seeds",
     link: str = "copy",
     on_progress: Progress | None = None,
 ) -> Path:
-    """Write `out`/train_valid_test/ and return its path. The split is the one that `prepare` makes of the same source.
+    """Write `out`/train_valid_test/ and return its path. The split is that of `prepare` with the same split_rule.
 
     link: "copy" writes files; "hard" and "symbolic" link to the files of a source folder.
     on_progress: called with ("organize", pictures done, pictures in all).
@@ -63,7 +64,9 @@ def organize(
         scratch = work / ".scratch"
         scratch.mkdir()
         opened = open_source(source, scratch=scratch, skip=skip, on_progress=on_progress)
-        splits = splits_of(opened.rows, valid_share, seed)
+        splits = splits_of(opened.rows, valid_share, seed, rule=split_rule)
+        for doubt in doubts_about(opened.rows, splits):
+            log.warning("%s", doubt)
         targets = _targets(opened.rows, splits)
         for folder in {target.rpartition("/")[0] for several in targets for target in several}:
             (work / folder).mkdir(parents=True)
@@ -81,7 +84,7 @@ def organize(
         shutil.rmtree(scratch)
         about = {
             "source": identity(source, skip=skip),
-            "options": {"valid_share": valid_share, "seed": seed, "link": link},
+            "options": {"valid_share": valid_share, "seed": seed, "split_rule": split_rule, "link": link},
             "snellen": snellen.__version__,
         }
         files.write_json(work / ORGANIZED, about)

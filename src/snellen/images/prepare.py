@@ -21,11 +21,11 @@ import PIL
 import snellen
 from snellen.errors import DataError, first_few
 from snellen.images.decoding import HEADER_BYTES, decode_into, write_at
-from snellen.images.duplicates import groups
+from snellen.images.duplicates import groups as duplicate_groups
 from snellen.images.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet, read_table, table_digest
 from snellen.images.sample import check_sample
 from snellen.images.size import SMALLEST
-from snellen.images.splits import splits_of
+from snellen.images.splits import doubts_about, groups_of, splits_of
 from snellen.sources.answers import TaskOptions
 from snellen.sources.rows import Row
 from snellen.sources.source import identity, is_source, open_source, results_inside
@@ -58,6 +58,7 @@ def prepare(
     size: int | None = None,
     valid_share: float = 0.1,
     seed: int = 0,
+    split_rule: str = "proportional",
     skip_unreadable: bool = False,
     group_duplicates: bool = False,
     processes: int | None = None,
@@ -73,7 +74,7 @@ def prepare(
     kind, form, metric, positive: parts of the Task that a person decides; see task.py and sources/answers.py.
     class_names: a JSON or CSV file with a name for people for each class.
     group_by: a column whose values stay on one side of the split, such as patients.
-    valid_share, seed: see `choose_valid`. A source with a valid folder of its own keeps its split.
+    valid_share, seed, split_rule: see `choose_valid`. A source with a valid folder of its own keeps its split.
     skip_unreadable: leave pictures out that cannot be decoded; they are listed in about.json. Where there are any, the
     images take twice their room on the disk for a while.
     group_duplicates: keep duplicates on one side of the split: a labelled picture that has one is for training. In
@@ -96,7 +97,7 @@ def prepare(
     origin = identity(source, **given)
     asked = TaskOptions(label, id, kind, form, metric, positive, str(class_names) if class_names else None, group_by)
     asked.check()
-    options = {"size": size, "valid_share": valid_share, "seed": seed}
+    options = {"size": size, "valid_share": valid_share, "seed": seed, "split_rule": split_rule}
     options |= {name: value for name, value in asdict(asked).items() if value is not None}
     options |= {"skip_unreadable": skip_unreadable, "group_duplicates": group_duplicates}
     if _is_done(out, origin, options):
@@ -109,7 +110,7 @@ def prepare(
         shutil.rmtree(scratch, ignore_errors=True)  # of a prepare that was stopped
         scratch.mkdir()
         opened = open_source(source, options=asked, scratch=scratch, on_progress=on_progress, **given)
-        splits_of(opened.rows, valid_share, seed)  # what is wrong with the labels is said before decoding
+        splits_of(opened.rows, valid_share, seed, rule=split_rule)  # reports wrong labels before decoding starts
         decoded, note, images = work / DECODED, work / "decoded.json", work / "images.npy"
         decoded.touch()
         with open(decoded, "r+b", buffering=0) as file:
@@ -126,7 +127,9 @@ def prepare(
             _copy_readable(decoded, images, len(opened.rows), unreadable, side)
         pixels = images if unreadable else decoded
         duplicates = _duplicates(pixels, rows, on_progress) if group_duplicates else []
-        splits = splits_of(rows, valid_share, seed, {id for group in duplicates for id in group})
+        splits = splits_of(rows, valid_share, seed, {id for group in duplicates for id in group}, rule=split_rule)
+        for doubt in doubts_about(rows, splits):
+            log.warning("%s", doubt)
         rows_csv = _rows_csv(rows, splits)
         with open(pixels, "rb") as file:
             digest, mean, std = _measure(file, side, [split == "train" for split in splits], rows_csv)
@@ -167,6 +170,7 @@ def prepare(
             "source": origin,
             "options": options,
             **({"duplicates": duplicates} if group_duplicates else {}),
+            **({"groups": groups} if (groups := groups_of(rows)) else {}),
             "fingerprint": digest,
             "rows_sha256": table_digest(read_table(rows_csv)),
             "versions": {
@@ -262,7 +266,7 @@ def _header(num_images: int, side: int) -> bytes:
 def _duplicates(path: Path, rows: Sequence[Row], on_progress: Progress | None) -> list[list[str]]:
     """Groups of ids of the labelled pictures that duplicate each other."""
     num_labelled = sum(row.split != "test" for row in rows)  # they come first
-    first = groups(np.load(path, mmap_mode="r")[:num_labelled], on_progress=on_progress)
+    first = duplicate_groups(np.load(path, mmap_mode="r")[:num_labelled], on_progress=on_progress)
     members: dict[int, list[str]] = {}
     for index, group in enumerate(first.tolist()):
         members.setdefault(group, []).append(rows[index].id)

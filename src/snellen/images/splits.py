@@ -1,84 +1,176 @@
-"""Which labelled images are for validation. It depends on ids, labels, share and seed, on nothing else."""
+"""Which labelled images are for validation: decided by ids, labels, groups, share, rule and seed, and nothing else."""
 
 import hashlib
-import logging
 import math
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 
-from snellen.errors import DataError, first_few
+from snellen.errors import DataError, did_you_mean, first_few
+from snellen.scoring.intervals import wilson_interval
 from snellen.sources.rows import Row
 
-log = logging.getLogger("snellen")
+RULES = ("proportional", "seeds")
+FEW_VALID = 100  # fewer validation images than this are warned of: a score of 50% is then only sure to 10 points
 
 
 def choose_valid(
-    ids: Sequence[str], labels: Sequence[str], valid_share: float, seed: int, only_train: Collection[str] = ()
+    ids: Sequence[str],
+    labels: Sequence[str],
+    valid_share: float,
+    seed: int,
+    only_train: Collection[str] = (),
+    *,
+    groups: Sequence[str | None] | None = None,
+    rule: str = "proportional",
 ) -> set[str]:
-    """Choose, for each class, max(1, floor(n * valid_share)) ids, where n is the size of the smallest class.
+    """Choose the ids that validate.
 
     ids: of the labelled images, each once; labels: their classes, by position. only_train: ids that are not chosen.
+    rule: "proportional" takes the share of each class, see `proportional_counts`; if all classes are equally large this
+    is the other rule. "seeds" takes max(1, floor(n * valid_share)) of each class, with n the size of the smallest. A
+    class with a single image is used only for training, except that "seeds" refuses it.
+    groups: by position, the group of each image, such as its patient; None for none. Images of one group are all chosen
+    or all not, see `choose_groups`.
+
     The ids of a class are ranked by SHA-256 of "seed:id", so neither the order of files nor the machine matters, and
     adding images moves few of the others. The share is taken as the decimal it is written as: 0.29 of 100 are 29.
 
-    Raises DataError for a share outside (0, 1), for fewer than two classes, for a class with one image and for one
-    that is left with too few to choose from.
-    Source of the count: the d2l chapter on Kaggle's CIFAR-10, function reorg_train_valid.
+    Raises DataError for a share outside (0, 1), fewer than two classes, and classes that leave nothing to choose.
+    Source of the rule "seeds": the d2l chapter on Kaggle's CIFAR-10, function reorg_train_valid.
     """
     if not 0 < valid_share < 1:
         raise DataError(
             f"the share of images for validation is {valid_share}.",
             where="--valid-share",
             expected="a number between 0 and 1, such as 0.1",
-            do="give another share",
+            do="choose another share",
         )
-    by_class = ids_by_class(ids, labels, takes_single=True)
-    if single := sorted(label for label, members in by_class.items() if len(members) == 1):
-        log.warning(
-            "%d classes have a single image, which is used only for training, first %s", len(single), first_few(single)
-        )
-        by_class = {label: members for label, members in by_class.items() if len(members) > 1}
-    if not by_class:
+    if rule not in RULES:
         raise DataError(
-            f"each of the {len(single)} classes has a single image.",
-            expected="at least two images of some classes: one to train on and one for validation",
-            do="add images",
+            f'there is no split rule "{rule}".',
+            where="--split-rule",
+            expected=" or ".join(RULES),
+            do=did_you_mean(rule, RULES, "choose one of these"),
         )
-    smallest = min(len(members) for members in by_class.values())
-    num_valid = max(1, math.floor(smallest * Fraction(str(valid_share))))
-    chosen = set()
-    for label, members in by_class.items():
-        ranked = [id for id in sorted(members, key=lambda id: rank(id, seed)) if id not in only_train]
-        if len(ranked) < num_valid:
+    by_class = ids_by_class(ids, labels)
+    check_classes(by_class)
+    if groups is not None and any(group is not None for group in groups):
+        if rule == "seeds":
             raise DataError(
-                f'only {len(ranked)} of the {len(members)} images of "{label}" have no duplicate.',
+                'the split rule "seeds" picks single images and cannot keep groups together.',
+                where="--split-rule seeds --group-by",
+                do="leave one of the two out",
+            )
+        return choose_groups(ids, labels, groups, valid_share, seed, only_train)
+    sizes = {label: len(members) for label, members in by_class.items()}
+    ranked = {
+        label: [id for id in sorted(members, key=lambda id: rank(id, seed)) if id not in only_train]
+        for label, members in by_class.items()
+    }
+    if rule == "seeds" or len(set(sizes.values())) == 1:
+        check_no_single(by_class)
+        num_valid = max(1, math.floor(min(sizes.values()) * Fraction(str(valid_share))))
+        counts = dict.fromkeys(sizes, num_valid)
+        if short := [label for label in sizes if len(ranked[label]) < num_valid]:
+            raise DataError(
+                f'only {len(ranked[short[0]])} of the {sizes[short[0]]} images of "{short[0]}" have no duplicate.',
                 where="--group-duplicates",
                 expected=f"{num_valid} or more, for validation",
-                do="give a smaller --valid-share, or leave --group-duplicates out",
+                do="choose a smaller --valid-share, or leave --group-duplicates out",
             )
-        chosen.update(ranked[:num_valid])
-    return chosen
+    else:
+        most = {label: min(size - 1, len(ranked[label])) for label, size in sizes.items()}
+        counts = proportional_counts(sizes, most, valid_share, seed)
+        if not any(counts.values()):
+            raise _nothing_to_choose(len(ids))
+    return {id for label, num in counts.items() for id in ranked[label][:num]}
 
 
-def ids_by_class(ids: Sequence[str], labels: Sequence[str], *, takes_single: bool = False) -> dict[str, list[str]]:
-    """Return the ids of each class. Raises DataError for fewer than two classes, and for a class with one image."""
+def proportional_counts(
+    sizes: Mapping[str, int], most: Mapping[str, int], valid_share: float, seed: int
+) -> dict[str, int]:
+    """Return how many images of each class validate: the share of each, rounded so that all are the share of all.
+
+    Largest remainder (Hamilton's method): each class gets floor(n * share); the classes with the largest remainders get
+    one more until there are max(1, floor(N * share)); the seed decides between equal remainders. most: never more.
+    """
+    share = Fraction(str(valid_share))
+    total = max(1, math.floor(sum(sizes.values()) * share))
+    counts = {label: min(math.floor(size * share), most[label]) for label, size in sizes.items()}
+    missing = total - sum(counts.values())
+    for label in sorted(sizes, key=lambda label: (-(sizes[label] * share % 1), rank(label, seed))):
+        if missing > 0 and counts[label] < most[label] and sizes[label] * share % 1:
+            counts[label] += 1
+            missing -= 1
+    return counts
+
+
+def choose_groups(
+    ids: Sequence[str],
+    labels: Sequence[str],
+    groups: Sequence[str | None],
+    valid_share: float,
+    seed: int,
+    only_train: Collection[str] = (),
+) -> set[str]:
+    """Choose whole groups for validation, as close to the share of each class, and of all, as groups allow.
+
+    The rarest class comes first: its groups, ranked by SHA-256 of "seed:group", are chosen while they fit into its
+    share; its other groups train. Then follow the other classes, with the groups not yet decided.
+    Every class keeps a training image. If no group fits, the one closest to the share is chosen. An image without a
+    group is one by itself. A group with an id of only_train trains.
+    Source of the order: Sechidis et al., "On the stratification of multi-label data", ECML PKDD 2011.
+    """
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, (id, group) in enumerate(zip(ids, groups, strict=True)):
+        members[f"image {id}" if group is None else f"group {group}"].append(index)
+    sizes = Counter(labels)
+    most = {label: size - 1 for label, size in sizes.items()}
+    wanted = proportional_counts(sizes, most, valid_share, seed)
+    total = sum(wanted.values())
+    counts = {name: Counter(labels[index] for index in indices) for name, indices in members.items()}
+    free = {
+        name
+        for name, indices in members.items()
+        if not any(ids[index] in only_train for index in indices)
+        and all(num <= most[label] for label, num in counts[name].items())
+    }
+    if not free:
+        raise _nothing_to_choose(len(ids))
+    of_class: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(free, key=lambda name: rank(name, seed)):
+        for label in counts[name]:
+            of_class[label].append(name)
+    chosen: list[str] = []
+    decided: set[str] = set()
+    held: Counter[str] = Counter()
+    for label in sorted(sizes, key=lambda label: (sizes[label], rank(label, seed))):
+        for name in of_class[label]:
+            if name in decided:
+                continue
+            decided.add(name)
+            num = counts[name]
+            # A group fits if the class comes no further from its share, below or above.
+            fits = 2 * held[label] + num[label] <= 2 * wanted[label] and held.total() + num.total() <= total
+            if fits and all(held[other] + more <= most[other] for other, more in num.items()):
+                chosen.append(name)
+                held += num
+    if not chosen:
+        chosen = [min(free, key=lambda name: (abs(counts[name].total() - total), rank(name, seed)))]
+    return {ids[index] for name in chosen for index in members[name]}
+
+
+def ids_by_class(ids: Sequence[str], labels: Sequence[str]) -> dict[str, list[str]]:
+    """Return the ids of each class."""
     by_class = defaultdict(list)
     for id, label in zip(ids, labels, strict=True):
         by_class[label].append(id)
-    check_classes(by_class)
-    single = sorted(label for label, members in by_class.items() if len(members) == 1)
-    if single and not takes_single:
-        raise DataError(
-            f"{len(single)} of {len(by_class)} classes have a single image, first {first_few(single)}.",
-            expected="at least two images of each class: one to train on and one for validation",
-            do="add images of these classes, or leave the classes out",
-        )
     return by_class
 
 
 def rank(id: str, seed: int) -> bytes:
-    """What ids are ordered by where chance should choose among them: SHA-256 of "seed:id"."""
+    """Return the key by which chance orders ids: SHA-256 of "seed:id"."""
     return hashlib.sha256(f"{seed}:{id}".encode()).digest()
 
 
@@ -89,18 +181,67 @@ def check_classes(classes: Collection[str]) -> None:
     if len(classes) < 2:
         raise DataError(
             f"all labelled images are of one class, {first_few(classes)}.",
-            expected="two classes or more: there is nothing to tell apart",
+            expected="two classes or more",
             do="check the labels: is this the right file, and the right column?",
         )
 
 
-def splits_of(rows: Sequence[Row], valid_share: float, seed: int, only_train: Collection[str] = ()) -> list[str]:
-    """The split of each row: the one its source gives it, otherwise by `choose_valid`. Raises DataError."""
+def check_no_single(by_class: Mapping[str, Sequence[str]]) -> None:
+    """Raise DataError for classes with a single image."""
+    if single := sorted(label for label, members in by_class.items() if len(members) == 1):
+        raise DataError(
+            f"{len(single)} of {len(by_class)} classes have a single image, first {first_few(single)}.",
+            expected="at least two images of each class: one to train on and one for validation",
+            do="add images of these classes, or leave the classes out",
+        )
+
+
+def _nothing_to_choose(num: int) -> DataError:
+    return DataError(
+        f"none of the {num} labelled images can be used for validation.",
+        expected="a class with two images or more, in two groups or more, that have no duplicate",
+        do="add images, or leave --group-by or --group-duplicates out",
+    )
+
+
+def splits_of(
+    rows: Sequence[Row], valid_share: float, seed: int, only_train: Collection[str] = (), *, rule: str = "proportional"
+) -> list[str]:
+    """Return the split of each row: its source's, or one by `choose_valid`. Raises DataError."""
     undecided = [row for row in rows if row.split is None]
     valid = set()
     if undecided:
         ids, labels = [row.id for row in undecided], [row.label or "" for row in undecided]
-        valid = choose_valid(ids, labels, valid_share, seed, only_train)
+        groups = [row.group for row in undecided]
+        valid = choose_valid(ids, labels, valid_share, seed, only_train, groups=groups, rule=rule)
     else:
         check_classes({row.label for row in rows if row.split != "test" and row.label is not None})
     return [row.split or ("valid" if row.id in valid else "train") for row in rows]
+
+
+def groups_of(rows: Sequence[Row]) -> list[list[str]]:
+    """Return the ids of each group of two or more labelled rows, in row order."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if row.group is not None and row.split != "test":
+            members[row.group].append(row.id)
+    return [ids for ids in members.values() if len(ids) > 1]
+
+
+def doubts_about(rows: Sequence[Row], splits: Sequence[str]) -> list[str]:
+    """Return warnings about a split: few images to validate with, and classes that cannot be validated."""
+    valid = Counter(row.label for row, split in zip(rows, splits, strict=True) if split == "valid")
+    train = Counter(row.label for row, split in zip(rows, splits, strict=True) if split == "train")
+    doubts = []
+    if 0 < valid.total() < FEW_VALID:
+        low, high = wilson_interval(round(0.8 * valid.total()), valid.total())
+        doubts.append(
+            f"only {valid.total()} images validate: an accuracy of 80% could be {100 * low:.0f} to {100 * high:.0f}%. "
+            "A larger --valid-share, or --folds 5 with train and compete, says more"
+        )
+    if single := sorted(label for label in train if label and train[label] == 1 and not valid[label]):
+        doubts.append(
+            f"{len(single)} of {len(train | valid)} classes have a single image, used only for training, "
+            f"first {first_few(single)}"
+        )
+    return doubts

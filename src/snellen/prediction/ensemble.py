@@ -1,4 +1,4 @@
-"""Several models as one: the mean of their probabilities, and what it gains over each."""
+"""Several models as one: the mean of their probabilities, its decision rule, and what it gains over each."""
 
 import logging
 import math
@@ -12,10 +12,12 @@ import numpy as np
 from snellen.images.folds import seen
 from snellen.images.imageset import UNLABELLED, ImageSet
 from snellen.models.classifier import Classifier
-from snellen.prediction.evaluate import score
+from snellen.prediction.decide import ARGMAX, Rule, decide, fit_rule, has_rule, mean_rule
 from snellen.prediction.opening import runtime_of
 from snellen.prediction.parts import in_parts
 from snellen.prediction.pictures import Classified, classify
+from snellen.runs.cross_validation import FOLDS, CrossValidation
+from snellen.scoring.scores import score
 from snellen.system import processes
 from snellen.system.progress import Progress
 
@@ -29,33 +31,54 @@ def average(
     images: ImageSet,
     split: str,
     *,
+    rule: Rule | None = None,
     views: int | None = None,
     device: str | None = None,
     precision: str | None = None,
     parts: Path | None = None,
     on_progress: Progress | None = None,
-) -> np.ndarray:
-    """float32 (N, classes), rows in the order of the split: the mean of what the models say, each calibrated by itself.
+) -> tuple[np.ndarray, Rule]:
+    """Return the mean of the models' calibrated probabilities, float32 (N, classes), and its decision rule.
 
-    Logs what the mean gains over each model, on this split where it has labels that no model was trained on, otherwise
-    on the valid images where no model was trained on those. parts: a folder for what each model says; see `in_parts`.
+    Logs what the mean gains over each model: on this split if it has labels that no model was trained on, otherwise on
+    such valid images. rule: the decision rule, if it is known; otherwise it is fitted on valid images that no model was
+    trained on, and without any it is the mean of the models' rules. parts: a folder for each model's probabilities; see
+    `in_parts`.
     """
-    mean, scores = _average(models, images.select(split), views, device, precision, parts, on_progress)
+    mean, scores = mean_and_scores(models, images.select(split), views, device, precision, parts, on_progress)
     abouts = [model.about for _, model in models]
     unseen = [s for s in (split, "valid") if s in images.counts and all(seen(a, images, s) == "no" for a in abouts)]
     if split not in unseen:
-        log.warning("models among these were trained on %s images: what they say of those is too sure", split)
-    elif not scores and "valid" in unseen:
-        split = "valid"
-        _, scores = _average(models, images.select(split), views, device, precision, parts, on_progress)
+        log.warning("some of these models were trained on %s images: their predictions there are overconfident", split)
+    rules = [about.get("rule", ARGMAX) for about in abouts]
+    metric = next((str(one["metric"]) for one in rules if "metric" in one), images.task.metric)
+    must_fit = rule is None and has_rule(metric)
+    valid_mean = mean if split == "valid" else None
+    if "valid" in unseen and split != "valid" and (must_fit or not scores):
+        valid = images.select("valid")
+        valid_mean, valid_scores = mean_and_scores(models, valid, views, device, precision, parts, on_progress)
+        if not scores:
+            split, scores = "valid", valid_scores
     if scores and split in unseen:
-        _say(models, scores, split)
+        log_gains(models, scores, split)
     else:
-        log.info("what the average gains is not known: no labelled images are new to all %d models", len(models))
-    return mean
+        log.info("what the average gains is unknown: no labelled images are new to all %d models", len(models))
+    if must_fit and "valid" in unseen and valid_mean is not None:
+        rule = fit_rule(valid_mean, images.select("valid").labels, metric)
+    elif must_fit:
+        rule = mean_rule(rules)
+        log.warning("the decision rule of the average is the mean of the models' rules: no valid images are new to all")
+    return mean, rule or ARGMAX
 
 
-def _average(
+def fold_rule(model: object) -> Rule | None:
+    """Return the rule that a cross-validation fitted on its out-of-fold predictions; None for anything else."""
+    if isinstance(model, str | Path) and (Path(model) / FOLDS).exists():
+        model = CrossValidation.open(model)
+    return model.about.get("rule") if isinstance(model, CrossValidation) else None
+
+
+def mean_and_scores(
     models: Sequence[Named],
     chosen: ImageSet,
     views: int | None,
@@ -64,7 +87,7 @@ def _average(
     parts: Path | None,
     on_progress: Progress | None,
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """The mean, and where there are labels the scores of each model and, last, of the mean."""
+    """Return the mean, and if there are labels the scores of each model and, last, of the mean."""
     labelled = bool((chosen.labels != UNLABELLED).all())
     total, scores, why = np.zeros((len(chosen), len(models[0][1].classes)), dtype=np.float32), [], ""
     for number, (_, model) in enumerate(models):
@@ -87,7 +110,8 @@ def _average(
     return mean, scores
 
 
-def _say(models: Sequence[Named], scores: Sequence[dict[str, Any]], split: str) -> None:
+def log_gains(models: Sequence[Named], scores: Sequence[dict[str, Any]], split: str) -> None:
+    """Log the scores of each model and of their mean, which come last."""
     mean = scores[-1]
     for (name, _), one in zip(models, scores, strict=False):
         log.info(
@@ -117,22 +141,25 @@ def classify_by_all(
     precision: str | None = None,
     on_progress: Progress | None = None,
 ) -> list[Classified]:
-    """What the models say together of named pictures: means of probabilities and of strangeness; see `classify`."""
+    """Classify named pictures by several models: means of probabilities and of strangeness; see `classify`."""
     by_model = [
         classify(model, pictures, runtime_of(model, device, precision), views=views, on_progress=on_progress)
         for _, model in models
     ]
     if len(by_model) == 1:
         return by_model[0]
-    return [_together(said) for said in zip(*by_model, strict=True)]
+    rule = mean_rule([model.about.get("rule", ARGMAX) for _, model in models])
+    return [mean_of(answers, rule) for answers in zip(*by_model, strict=True)]
 
 
-def _together(said: Sequence[Classified]) -> Classified:
-    if said[0].problem:
-        return said[0]
-    found = [one.probabilities for one in said if one.probabilities is not None]
+def mean_of(answers: Sequence[Classified], rule: Rule) -> Classified:
+    """Return the mean of several models' answers for one picture, decided by a rule."""
+    if answers[0].problem:
+        return answers[0]
+    mean = np.stack([one.probabilities for one in answers if one.probabilities is not None]).mean(axis=0)
     return replace(
-        said[0],
-        probabilities=np.stack(found).mean(axis=0),
-        strangeness=math.fsum(one.strangeness for one in said) / len(said),
+        answers[0],
+        probabilities=mean,
+        decided=int(decide(mean[None], rule)[0]),
+        strangeness=math.fsum(one.strangeness for one in answers) / len(answers),
     )

@@ -14,6 +14,7 @@ import numpy as np
 from snellen.errors import DataError
 from snellen.models.classifier import Classifier
 from snellen.prediction import calibrate
+from snellen.prediction.decide import decide
 from snellen.prediction.predictions import PREFIX
 from snellen.prediction.probabilities import familiarity, features, probabilities
 from snellen.sources.decode import UnreadablePicture, decode, is_picture
@@ -34,6 +35,7 @@ class Classified:
     name: str
     problem: str = ""
     probabilities: np.ndarray | None = None  # float32 (classes,), calibrated; sums to 1
+    decided: int | None = None  # the label decided on, see decide.py; None: the most probable class
     strangeness: float = math.nan  # out-of-distribution score; above 1 the picture is unlike the training images
 
     @property
@@ -42,9 +44,11 @@ class Classified:
         return self.strangeness > 1
 
     def top(self, classes: Sequence[str], most: int) -> list[tuple[str, float]]:
-        """The most probable classes with their probabilities, best first."""
+        """Return the class decided on and then the most probable others, with their probabilities."""
         assert self.probabilities is not None, "an unreadable picture has no classes"
-        best = np.argsort(-self.probabilities, kind="stable")[:most]
+        order = np.argsort(-self.probabilities, kind="stable")
+        first = order[0] if self.decided is None else self.decided
+        best = [first, *order[order != first].tolist()][:most]
         return [(classes[label], float(self.probabilities[label])) for label in best]
 
 
@@ -75,13 +79,14 @@ def classify(
             guesses = probabilities(model, pixels_of, runtime, views=views)
             seen = features(model, pixels_of, runtime)
             scores = calibrate.strangeness(familiarity(model, seen), *model.familiar.tolist())
-            rows = iter(zip(guesses, scores, strict=True))
+            decided = decide(guesses, model.about.get("rule"))
+            rows = iter(zip(guesses, decided.tolist(), scores, strict=True))
         for (name, _), image in zip(chunk, pixels, strict=True):
             if isinstance(image, str):
                 found.append(Classified(name, problem=image))
             else:
-                guess, score = next(rows)
-                found.append(Classified(name, probabilities=guess, strangeness=float(score)))
+                guess, label, score = next(rows)
+                found.append(Classified(name, probabilities=guess, decided=label, strangeness=float(score)))
         if on_progress:
             on_progress("classify", len(found), len(pictures))
     return found

@@ -9,7 +9,8 @@ from pathlib import Path
 from snellen.images.folds import as_trained
 from snellen.images.imageset import ImageSet
 from snellen.prediction import parts
-from snellen.prediction.ensemble import average
+from snellen.prediction.decide import ARGMAX, decide
+from snellen.prediction.ensemble import average, fold_rule
 from snellen.prediction.opening import Model, check_fit, folders_of, members, runtime_of
 from snellen.prediction.predictions import Predictions
 from snellen.system import processes
@@ -34,10 +35,11 @@ def predict(
 ) -> Predictions:
     """Classify the images of a split; with `out`, write them as CSV too (id, label, one probability per class).
 
-    model: a Run, a Classifier, or the path of either. Of several, and of the folds of a cross-validation, the
-    probabilities are averaged, and what that gains is logged. views: 1, 2 or 6; precision: auto, float32, bfloat16
-    or float64; both are by default the recipe's. In float32 an exported model gives the same.
-    The valid and train images of a fold's model are those of its fold.
+    model: a Run, a Classifier, or the path of either. The probabilities of several, and of the folds of a
+    cross-validation, are averaged, and the gain is logged. The labels follow the model's decision rule; several models
+    have one of their own, see `average`. views: 1, 2 or 6; precision: auto, float32, bfloat16 or
+    float64; both are by default the recipe's. In float32 an exported model gives the same. The valid and train images
+    of a fold's model are those of its fold.
     With `out` and more than 100,000 images, what is computed is kept in parts beside it: after a stop the same call
     goes on with them to the same bytes, and memory is bounded by a part; the result is memory-mapped.
     Raises DataError where models and images do not fit, or the split is empty; RunError where another one writes `out`.
@@ -57,10 +59,11 @@ def predict(
             folder = Path(out).with_name(f".{Path(out).name}.parts")
         with locked(folder) if folder else contextlib.nullcontext():
             if len(models) > 1:
-                found = average(
+                found, rule = average(
                     models,
                     images,
                     split,
+                    rule=fold_rule(model),
                     views=views,
                     device=device,
                     precision=precision,
@@ -71,7 +74,8 @@ def predict(
                 runtime = runtime_of(first, processes.device_here(device), precision)
                 log.info("%s", runtime.why)
                 found = parts.in_parts(first, chosen, runtime, folder, views=views, on_progress=on_progress)
-            guesses = Predictions(chosen.ids, found, first.classes)
+                rule = first.about.get("rule", ARGMAX)
+            guesses = Predictions(chosen.ids, found, first.classes, decide(found, rule))
             if out is not None:
                 processes.once(guesses.save, out)
         if folder:

@@ -17,36 +17,37 @@ PREFIX = "p_"  # a class may be called "id" or "label"; its probability column i
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model says of some images, by id."""
+    """A model's answers for some images, by id."""
 
     ids: np.ndarray  # str (N,), each once
     probabilities: np.ndarray  # float32 (N, classes); each row sums to 1
     classes: tuple[str, ...]
+    decided: np.ndarray | None = None  # int64 (N,): the labels decided on (see decide.py); None: the most probable ones
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """int64 (N,): the most probable class of each image."""
-        return self.probabilities.argmax(axis=1)
+        """int64 (N,): the label decided on for each image."""
+        return self.probabilities.argmax(axis=1) if self.decided is None else self.decided
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
         return {id: row for row, id in enumerate(self.ids.tolist())}
 
     def label_of(self, id: str) -> str:
-        """The name of the most probable class. Raises KeyError for an id that was not predicted."""
+        """Return the name of the label decided on. Raises KeyError for an id that was not predicted."""
         return self.classes[self.labels[self._row_of[id]]]
 
     def save(self, path: str | Path) -> Path:
-        """Write a CSV: id, label, then one probability column for each class (9 digits: float32 comes back exactly)."""
+        """Write a CSV: id, the label decided on, one probability per class (9 digits: float32 is read back exactly)."""
         path = Path(path)
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["id", "label", *(PREFIX + name for name in self.classes)])
         with files.replacing(path) as file:
-            for start in range(0, len(self), 10_000):  # in parts: 300,000 rows never stand in memory as text
+            for start in range(0, len(self), 10_000):  # in parts, so that 300,000 rows are never in memory as text
                 part = slice(start, start + 10_000)
                 names = (self.classes[label] for label in self.labels[part])
                 numbers = ([f"{p:.9g}" for p in row] for row in self.probabilities[part].tolist())
@@ -58,7 +59,7 @@ class Predictions:
 
     @classmethod
     def open(cls, path: str | Path) -> "Predictions":
-        """Read what `save` wrote. Raises DataError that names the line."""
+        """Read a file of `save`. Raises DataError that names the line."""
         path = Path(path)
         again = "write it again: snellen predict RUN DATA --out predictions.csv"
         try:
@@ -78,24 +79,26 @@ class Predictions:
                         do=again,
                     )
                 classes = tuple(name.removeprefix(PREFIX) for name in header[2:])
-                ids, numbers = [], []
+                label_of = {name: label for label, name in enumerate(classes)}
+                ids, numbers, labels = [], [], []
                 for row in reader:
                     try:
                         probabilities = np.array(row[2:], dtype=np.float32)
                         usable = len(row) == len(header) and abs(float(probabilities.sum()) - 1) < 1e-3
                         usable = usable and probabilities.min() >= 0
-                        usable = usable and classes[int(probabilities.argmax())] == row[1]
+                        usable = usable and row[1] in label_of
                     except ValueError:
                         usable = False
                     if not usable:
                         raise DataError(
                             f'the line for id "{row[0] if row else ""}" is damaged.',
                             where=f"{path}, line {reader.line_num}",
-                            expected=f"an id, the most probable class, and {len(classes)} probabilities that sum to 1",
+                            expected=f"an id, a class, and {len(classes)} probabilities that sum to 1",
                             do=again,
                         )
                     ids.append(row[0])
                     numbers.append(probabilities)
+                    labels.append(label_of[row[1]])
         except OSError as problem:
             raise DataError(f"the predictions cannot be read: {problem.strerror}.", where=str(path), do=again) from None
         except (UnicodeDecodeError, csv.Error) as problem:
@@ -110,7 +113,7 @@ class Predictions:
                 expected="each id once",
                 do=again,
             )
-        return cls(np.array(ids, dtype=str), np.stack(numbers), classes)
+        return cls(np.array(ids, dtype=str), np.stack(numbers), classes, np.array(labels, dtype=np.int64))
 
     def __str__(self) -> str:
         return f"{len(self):,} predictions over {len(self.classes)} classes"

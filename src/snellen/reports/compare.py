@@ -14,12 +14,14 @@ from snellen.errors import DataError, RunError
 from snellen.images.folds import as_trained, seen
 from snellen.images.imageset import ImageSet
 from snellen.models.model_file import load_model
-from snellen.prediction.evaluate import labelled, score
+from snellen.prediction.decide import decide_fairly
+from snellen.prediction.evaluate import labelled
 from snellen.prediction.predict import predict
 from snellen.runs.recipe import show_value
 from snellen.runs.repeat import first_weights
 from snellen.runs.run import Run
 from snellen.scoring.paired import Difference, differences
+from snellen.scoring.scores import score
 from snellen.system import files
 from snellen.system.progress import Progress
 from snellen.system.units import minutes, percent
@@ -122,15 +124,19 @@ def compare(
     for name, run in zip(names, opened, strict=True):
         log.info("%s", name)
         found.append(predict(run, images, split=split, device=device, on_progress=on_progress).probabilities)
-    right = [guesses.argmax(axis=1) == chosen.labels for guesses in found]
+    decided = [
+        decide_fairly(guesses, chosen.labels, load_model(run).about, images.fingerprint, split)
+        for run, guesses in zip(opened, found, strict=True)
+    ]
+    right = [labels == chosen.labels for labels in decided]
     against_first = [None, *differences(right[0], right[1:])]
     compared = []
-    for name, run, guesses, difference in zip(names, opened, found, against_first, strict=True):
+    for name, run, guesses, labels, difference in zip(names, opened, found, decided, against_first, strict=True):
         rows = run.metrics
         seconds = sum(row["train_seconds"] for row in rows)
         speed = sum(row["images_per_second"] * row["train_seconds"] for row in rows) / max(seconds, 1e-9)
         total = sum(row["seconds"] for row in rows)
-        scores = score(guesses, chosen.labels)
+        scores = score(guesses, chosen.labels, decided=labels, metric=images.task.metric)
         compared.append(Compared(name, run, scores, load_model(run).num_parameters, total, speed, difference))
     comparison = Comparison(images, split, tuple(compared), _differing_settings(opened))
     if out is not None:

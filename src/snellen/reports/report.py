@@ -11,7 +11,8 @@ from snellen.charts import figures, pages
 from snellen.errors import DataError, RunError
 from snellen.images.folds import seen, warning_of
 from snellen.images.imageset import ImageSet
-from snellen.prediction.evaluate import labelled, score, wilson_interval
+from snellen.prediction.decide import decide_fairly
+from snellen.prediction.evaluate import labelled
 from snellen.prediction.opening import opened
 from snellen.prediction.predict import predict
 from snellen.reports import run_page
@@ -20,7 +21,10 @@ from snellen.reports.cards import Card, cards
 from snellen.reports.run_images import images_of
 from snellen.runs.run import Run
 from snellen.scoring.confusion import bins, class_rows, confusion_table, shades, worst_pairs
+from snellen.scoring.intervals import wilson_interval
 from snellen.scoring.label_errors import label_errors
+from snellen.scoring.metrics import metric_of
+from snellen.scoring.scores import score
 from snellen.system import files
 from snellen.system.progress import Progress
 from snellen.system.units import minutes, percent, size
@@ -139,29 +143,36 @@ def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, s
         ("model file", size(run.model.stat().st_size)),
         ("pixels of the training images", size(len(trained_on) * images.stored[0].nbytes)),
     ]
+    decided = decide_fairly(found, chosen.labels, opened(run).about, images.fingerprint, split)
+    metric = metric_of(images.task.metric)
+    scores = score(found, chosen.labels, decided=decided, metric=metric)
+    own_metric = []
+    if metric.name != "accuracy" and scores["value"] is not None:
+        value, low, high = (metric.show(scores[key]) for key in ("value", "value_low", "value_high"))
+        own_metric = [(metric.name, f"{value} ({low} to {high})")]
     basis = f"The model did not train on these {len(chosen):,} {split} images."
     if seen(run.about, images, split) == "yes":
         basis = f"The model trained on these {split} images, so it rarely contradicts their labels."
     return pages.render(
         "report.html",
-        notices=[warning] if warning else [],
+        notices=[text for text in (warning, opened(run).about.get("doubt", "")) if text],
         images=f"{images}.",
-        scores=score(found, chosen.labels),
+        scores=scores,
         split=split,
-        headline_facts=[("training time", minutes(sum(row["seconds"] for row in run.metrics)))],
+        headline_facts=[*own_metric, ("training time", minutes(sum(row["seconds"] for row in run.metrics)))],
         interval=wilson_interval,
         basis=basis,
         **run_page.heading(run),
         **values,
-        **_mistakes(images.classes, chosen, found),
+        **_mistakes(images.classes, chosen, found, decided),
         **augmentation(run.recipe, trained_on),
         **run_page.recipe(run, images.fingerprint),
     )
 
 
-def _mistakes(names: tuple[str, ...], chosen: ImageSet, found: np.ndarray) -> dict[str, Any]:
+def _mistakes(names: tuple[str, ...], chosen: ImageSet, found: np.ndarray, decided: np.ndarray) -> dict[str, Any]:
     """Return the values of the sections on classes, confusions, calibration, and pictures of mistakes and doubts."""
-    labels, guesses, confidence = chosen.labels, found.argmax(axis=1), found.max(axis=1)
+    labels, guesses, confidence = chosen.labels, decided, found.max(axis=1)
     table = confusion_table(labels, guesses, len(names))
     classes = class_rows(table, names)
     many = len(names) > MOST_CLASSES

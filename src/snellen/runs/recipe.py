@@ -67,6 +67,12 @@ class Recipe:
     )
 
     label_smoothing: float = setting(0.0, "share of each target that is spread evenly over all classes", 0, 0.9)
+    class_power: float = setting(
+        0.0,
+        "weight of a class in the loss: its frequency to minus this power; 0 = images count equally, 1 = classes do",
+        0,
+        1,
+    )
     flip: str = setting("random", "mirror left-right", choices=("off", "random", "alternating"))
     crop_pad: int = setting(4, "pixels of border before a random crop of the old size; 0 = off", 0, 64)
     crop_border: str = setting("zero", "how the border is filled", choices=("zero", "reflect"))

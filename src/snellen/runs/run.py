@@ -6,20 +6,40 @@ metrics.jsonl           one line per finished epoch
 history.png             the same as a chart
 checkpoint.safetensors  while unfinished: everything needed to resume
 model.safetensors       when finished: the model of the last epoch
-best.safetensors        the model of the epoch with the best validation accuracy, if that is not the last one
+best.safetensors        the model of the epoch with the best validation score, if that is not the last one
 """
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from snellen.errors import RunError
 from snellen.runs.recipe import Recipe
+from snellen.scoring.metrics import Metric
 from snellen.system import files
 from snellen.system.contents import Contents, check_holds
 
 Epoch = dict[str, Any]  # one epoch's figures
+
+
+def valid_value(row: Epoch, metric: Metric) -> float:
+    """Return the validation score of an epoch; nan if there is none or it is undefined."""
+    value = row.get(f"valid_{metric.name}")
+    return math.nan if value is None else value
+
+
+def best_row(rows: Sequence[Epoch], metric: Metric) -> Epoch | None:
+    """Return the first epoch with the best validation score; None if no epoch was validated."""
+    best: Epoch | None = None
+    for row in rows:
+        if f"valid_{metric.name}" in row and (
+            best is None or metric.is_better(valid_value(row, metric), valid_value(best, metric))
+        ):
+            best = row
+    return best
 
 
 @dataclass(frozen=True)

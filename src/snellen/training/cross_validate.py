@@ -14,13 +14,15 @@ from snellen.errors import RunError
 from snellen.images.folds import fold, split_seed
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, check_model
-from snellen.prediction.evaluate import score
+from snellen.prediction.decide import cross_fitted, fit_rule
 from snellen.prediction.predict import predict
 from snellen.prediction.predictions import Predictions
 from snellen.runs.cross_validation import FOLDS, CrossValidation
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch, Run
+from snellen.scoring.metrics import check_metric, metric_of
+from snellen.scoring.scores import score
 from snellen.system import files, processes
 from snellen.system.contents import Contents
 from snellen.system.folders import locked
@@ -38,6 +40,7 @@ def cross_validate(
     out: str | Path = "folds",
     folds: int = 5,
     *,
+    metric: str | None = None,
     init: Classifier | str | Path | None = None,
     budget: float | None = None,
     device: str | None = None,
@@ -53,6 +56,9 @@ def cross_validate(
     Raises RunError for a folder that holds something else, DataError for an impossible number of folds.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    if metric is not None:
+        images = images.scored_by(metric)
+    check_metric(metric_of(images.task.metric), images.classes)
     named = None if recipe is None else find_recipe(recipe)
     views = [fold(images, number, folds, split_seed(images)) for number in range(1, folds + 1)]
     chosen = choose_recipe(named, images, out, budget, folds=folds, device=device)
@@ -72,8 +78,8 @@ def cross_validate(
             log.info("fold %d of %d: %s -> %s", number, folds, _counts(view), folder)
             runs.append(fit(view, out=folder))
         if not processes.answer_of_first(cv.scores is not None and cv.predictions.exists()):
-            together, scores = _out_of_fold(images, views, runs, device, on_progress)
-            cv = CrossValidation(cv.folder, cv.about | {"scores": scores})
+            together, scores, rule = _out_of_fold(images, views, runs, device, on_progress)
+            cv = CrossValidation(cv.folder, cv.about | {"scores": scores, "rule": rule})
             if processes.rank() == 0:
                 together.save(cv.predictions)
                 files.write_json(cv.folder / FOLDS, cv.about)  # last: from here on it is finished
@@ -122,18 +128,30 @@ def start_folds(out: str | Path, about: dict[str, Any]) -> CrossValidation:
 
 def _out_of_fold(
     images: ImageSet, views: list[ImageSet], runs: list[Run], device: str | None, on_progress: Progress | None
-) -> tuple[Predictions, dict[str, Any]]:
-    """Return predictions for all labelled images, each by the model of the fold that validates on it, and scores."""
+) -> tuple[Predictions, dict[str, Any], dict[str, Any]]:
+    """Return predictions for the labelled images, each by the model of the fold that validates on it, scores, and rule.
+
+    The rule is the one that the average of the folds decides by. It is fitted on all these predictions; their own
+    labels are cross-fitted.
+    """
     tell = on_progress if processes.rank() == 0 else None
-    labelled = np.flatnonzero(images.splits != "test")
+    # Images of a class that cannot be divided train in every fold, and no fold validates on them.
+    validated = np.flatnonzero(np.any([view.splits == "valid" for view in views], axis=0))
+    if left_out := int((images.splits != "test").sum()) - len(validated):
+        log.warning("%d labelled images train in every fold, as their class cannot be divided", left_out)
     guesses = np.empty((len(images), len(images.classes)), dtype=np.float32)
-    by_fold: list[dict[str, Any]] = []
     for view, run in zip(views, runs, strict=True):
         valid = np.flatnonzero(view.splits == "valid")
         guesses[valid] = predict(run, view, split="valid", device=device, on_progress=tell).probabilities
-        by_fold.append(score(guesses[valid], images.labels[valid]))
-    scores = {"split": "out-of-fold", **score(guesses[labelled], images.labels[labelled]), "folds": by_fold}
-    return Predictions(images.ids[labelled], guesses[labelled], images.classes), scores
+    guesses, labels, metric = guesses[validated], images.labels[validated], images.task.metric
+    decided = cross_fitted(guesses, labels, metric)
+    by_fold = [
+        score(guesses[here], labels[here], decided=decided[here], metric=metric)
+        for here in ((view.splits == "valid")[validated] for view in views)
+    ]
+    scores = {"split": "out-of-fold", **score(guesses, labels, decided=decided, metric=metric), "folds": by_fold}
+    predictions = Predictions(images.ids[validated], guesses, images.classes, decided)
+    return predictions, scores, fit_rule(guesses, labels, metric)
 
 
 def _counts(view: ImageSet) -> str:

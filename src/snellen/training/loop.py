@@ -2,6 +2,7 @@
 
 import logging
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +11,11 @@ from snellen.errors import DivergedError
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, build_model
 from snellen.prediction import calibrate
-from snellen.prediction.evaluate import score
+from snellen.prediction.decide import ARGMAX, cross_fitted, fit_rule
 from snellen.prediction.probabilities import familiarity, features, logits, probabilities
 from snellen.runs.run import Epoch
+from snellen.scoring.learned import class_shares, collapse_warning, judge
+from snellen.scoring.scores import score
 from snellen.system import processes
 from snellen.system.memory import peak_memory
 from snellen.system.randomness import STEP_NOISE, seed_torch
@@ -55,7 +58,7 @@ def fit(job: Job, record: Record) -> None:
         try:
             check_finite(row, state.model)
             averaging.after_epoch(state.shown, state.model, recipe, epoch + 1, job.train_images, job.runtime)
-            row |= valid_scores(state.shown, job)
+            row |= valid_scores(state.shown, job, row["train_accuracy"])
         except DivergedError:
             raise record.diverged(epoch + 1) from None
         if (memory := peak_memory(job.runtime.device)) is not None:
@@ -112,30 +115,42 @@ def check_finite(row: Epoch, model: Classifier) -> None:
         raise DivergedError("the training loss is infinite or not a number.")
 
 
-def valid_scores(model: Classifier, job: Job) -> Epoch:
-    """Return the figures of the model on the valid images, if there are any.
+def valid_scores(model: Classifier, job: Job, train_accuracy: float) -> Epoch:
+    """Return the figures of the model on the valid images, if there are any; warn if they are at chance.
 
     Raises DivergedError if they are not numbers.
     """
     if job.valid_images is None:
         return {}
     guesses = probabilities(model, job.valid_images, job.runtime, views=job.recipe.views)
-    scores = score(guesses, job.valid_images.labels)
-    return {"valid_loss": scores["log_loss"], "valid_accuracy": scores["accuracy"]}
+    labels, metric = job.valid_images.labels, job.metric
+    decided = cross_fitted(guesses, labels, metric.name)
+    value = metric.value(labels, guesses, decided)
+    scores = score(guesses, labels, decided=decided)
+    if warning := collapse_warning(guesses, labels, class_shares(job.class_counts), train_accuracy):
+        log.warning("%s", warning)
+    own = {f"valid_{metric.name}": None if math.isnan(value) else value}
+    return {"valid_loss": scores["log_loss"], "valid_accuracy": scores["accuracy"]} | own
 
 
 def finish(job: Job, record: Record, state: State) -> None:
     """Calibrate the model, and that of the best epoch if it is another one, and write them."""
-    calibrate_model(state.shown, job)
+    state.shown.about = calibrate_model(state.shown, job)
+    if doubt := state.shown.about.get("doubt"):
+        log.warning("%s", doubt)
     best = None
     if 0 < state.best_epoch < job.recipe.num_epochs:
         best = record.best_model().to_device(job.runtime.device, job.runtime.weights)
-        calibrate_model(best, job)
+        best.about = calibrate_model(best, job)
     record.finish(state, best)
 
 
-def calibrate_model(model: Classifier, job: Job) -> None:
-    """Fit temperature and familiarity (see calibrate.py) on the valid images; without any, copy job.calibrated_by's."""
+def calibrate_model(model: Classifier, job: Job) -> dict[str, Any]:
+    """Fit temperature and familiarity (see calibrate.py) on the valid images; without any, copy job.calibrated_by's.
+
+    Return what the model file's header adds: rule, the decision rule (see decide.py) unless it is argmax, and doubt, a
+    warning if the model does not clearly beat the class shares (see learned.py).
+    """
     images, valid, runtime = job.train_images, job.valid_images, job.runtime
     sample = evenly(images, CALIBRATION_IMAGES)
     fitted = calibrate.fit_directions(features(model, sample, runtime), sample.labels, len(model.classes))
@@ -145,9 +160,15 @@ def calibrate_model(model: Classifier, job: Job) -> None:
         outputs = logits(model, valid, runtime, views=job.recipe.views)
         model.temperature.fill_(calibrate.fit_temperature(outputs, valid.labels))
         model.familiar.copy_(torch.tensor(calibrate.fit_familiar(familiarity(model, features(model, valid, runtime)))))
-    elif job.calibrated_by is not None:
+        calibrated = calibrate.softmax(outputs, float(model.temperature))
+        rule = fit_rule(calibrated, valid.labels, job.metric.name)
+        doubt = judge(calibrated, valid.labels, class_shares(job.class_counts)).warning
+        return ({} if rule == ARGMAX else {"rule": rule}) | ({"doubt": doubt} if doubt else {})
+    if job.calibrated_by is not None:
         model.temperature.copy_(job.calibrated_by.temperature)
         model.familiar.copy_(job.calibrated_by.familiar)
+        return {name: job.calibrated_by.about[name] for name in ("rule", "doubt") if name in job.calibrated_by.about}
+    return {}
 
 
 def evenly(images: ImageSet, most: int) -> ImageSet:

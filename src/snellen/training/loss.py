@@ -3,16 +3,24 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from snellen.training.class_weights import image_weights
 
-def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+
+def cross_entropy(
+    logits: Tensor, target: Tensor, smoothing: float = 0.0, class_weights: Tensor | None = None
+) -> Tensor:
     """Return the mean loss of a batch, in nats.
 
     logits: (B, K). target: int (B,) labels, or float (B, K) shares of the classes if images are mixed.
-    smoothing: the share of each target that is spread evenly over all classes.
+    smoothing: the share of each target that is spread evenly over all classes. class_weights: float (K,), which each
+    image's loss is multiplied by; the mean is over the images, so a batch of rare classes counts more.
     """
     if target.is_floating_point():
         target = target.to(logits.dtype)
-    return F.cross_entropy(logits, target, label_smoothing=smoothing)
+    if class_weights is None:
+        return F.cross_entropy(logits, target, label_smoothing=smoothing)
+    losses = F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="none")
+    return (losses * image_weights(target, class_weights)).mean()
 
 
 def num_right(logits: Tensor, target: Tensor) -> Tensor:

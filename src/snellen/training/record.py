@@ -82,7 +82,7 @@ class Record:
         if not self._is_first:
             return
         if state.best_epoch == row["epoch"]:
-            save_model(self.run.best, state.shown, **self._header(row))
+            save_model(self.run.best, state.shown, **self._header(row, {}))
         save_metrics(self.run, state.rows)
         figures.save_history(state.rows, self.run.folder / "history.png")
         self._save_checkpoint(state)
@@ -98,9 +98,9 @@ class Record:
         """Write the model, and `best` if it is of another epoch; remove the checkpoint, so that the run is finished."""
         if not self._is_first:
             return
-        save_model(self.run.model, state.shown, **self._header(state.rows[-1]))
+        save_model(self.run.model, state.shown, **self._header(state.rows[-1], state.shown.about))
         if best is not None:
-            save_model(self.run.best, best, **self._header(state.rows[state.best_epoch - 1]))
+            save_model(self.run.best, best, **self._header(state.rows[state.best_epoch - 1], best.about))
         else:
             self.run.best.unlink(missing_ok=True)  # no epoch was better than the last one
         self.run.checkpoint.unlink()
@@ -123,16 +123,21 @@ class Record:
         save_checkpoint(self.run.checkpoint, state)
         self._saved_at = time.perf_counter()
 
-    def _header(self, row: Epoch) -> dict[str, Any]:
-        """Return what the model file records; no clock times, so that equal trainings write equal bytes."""
+    def _header(self, row: Epoch, fitted: dict[str, Any]) -> dict[str, Any]:
+        """Return what the model file records; no clock times, so that equal trainings write equal bytes.
+
+        fitted: what was fitted after the last epoch, such as the decision rule.
+        """
         about = self.run.about
-        facts = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
+        own = f"valid_{about.get('metric', 'accuracy')}"
+        facts = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", own)
         return {
             "recipe": self.run.recipe.to_dict(),
             "on": about["on"],
             "fingerprint": about["fingerprint"],
             **({"fold": about["fold"]} if "fold" in about else {}),
             "scores": {name: row[name] for name in facts if name in row},
+            **fitted,
         }
 
 
@@ -200,6 +205,8 @@ def _check_same(run: Run, recipe: Recipe, about: dict[str, Any]) -> None:
         problem = "other images"
     elif run.about["on"] != about["on"]:
         problem = f"other splits: it trained on {run.about['on']}, now {about['on']}"
+    elif run.about.get("metric", "accuracy") != about["metric"]:
+        problem = f"another metric: it was {run.about.get('metric', 'accuracy')}, is now {about['metric']}"
     elif _digest(run.about, "init") != _digest(about, "init"):
         problem = "other first weights"
     elif _digest(run.about, "calibrated_by") != _digest(about, "calibrated_by"):

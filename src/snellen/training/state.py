@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from snellen.models.classifier import Classifier
-from snellen.runs.run import Epoch
+from snellen.runs.run import Epoch, best_row
+from snellen.scoring.metrics import METRICS, Metric
 from snellen.training import averaging
 from snellen.training.job import Job
 from snellen.training.loader import Batches
@@ -41,6 +42,7 @@ class State:
     shown: Classifier  # what is validated and saved: the average of weights that the recipe sets, otherwise `model`
     optimizer: Optimizer
     sums: Tensor  # float (2,) of this epoch: the sum of the images' losses, and the number of right ones; on the device
+    metric: Metric = METRICS["accuracy"]  # what the best epoch is best at
     step: int = 0  # updates done, in all epochs
     rows: list[Epoch] = field(default_factory=list)  # one for each finished epoch
     clock: Clock = field(default_factory=Clock)
@@ -51,13 +53,13 @@ class State:
         device = job.runtime.device
         sums = torch.zeros(2, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         optimizer = Optimizer(model, job.recipe, batches.total_steps, batches.steps_per_epoch)
-        return cls(model, averaging.begin(model, job.recipe), optimizer, sums)
+        return cls(model, averaging.begin(model, job.recipe), optimizer, sums, job.metric)
 
     @property
     def best_epoch(self) -> int:
-        """The first epoch, counted from 1, with the best validation accuracy; 0 before there is one."""
-        scored = [row for row in self.rows if "valid_accuracy" in row]
-        return max(scored, key=lambda row: row["valid_accuracy"])["epoch"] if scored else 0
+        """The first epoch, counted from 1, with the best validation score; 0 before there is one."""
+        best = best_row(self.rows, self.metric)
+        return best["epoch"] if best else 0
 
     def end_epoch(self, row: Epoch) -> None:
         self.rows.append(row)

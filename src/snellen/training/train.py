@@ -13,6 +13,7 @@ from snellen.prediction.opening import opened
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch, Run
+from snellen.scoring.metrics import MetricLike, check_metric, metric_of
 from snellen.system import processes
 from snellen.system.device import Runtime, choose_runtime
 from snellen.system.out_of_memory import memory_errors
@@ -35,6 +36,7 @@ def train(
     out: str | Path = "run",
     *,
     on: str = "train",
+    metric: MetricLike | None = None,
     init: Classifier | str | Path | None = None,
     calibrated_by: Classifier | str | Path | None = None,
     budget: float | None = None,
@@ -47,6 +49,8 @@ def train(
 
     recipe: a Recipe or what `--recipe` takes, see named_recipes.py; the preset DEFAULT if left out.
     on: "train", validated after each epoch, or "train+valid", all labelled images without validation.
+    metric: what the best epoch is best at and the decision rule is fitted for: a name, or a callable (labels,
+    probabilities) -> float; the metric of the images' Task if left out.
     init: a model whose weights to start from. calibrated_by, with "train+valid" only: a validated model of the same
     recipe, whose temperature and familiarity are copied because there are no images to fit them on.
     budget: seconds that this call may take; the number of epochs is planned to fill them, and without a recipe the
@@ -60,6 +64,10 @@ def train(
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     images.check_fingerprint()
+    judged_by = metric_of(images.task.metric if metric is None else metric)
+    check_metric(judged_by, images.classes)
+    if isinstance(metric, str):
+        images = images.scored_by(metric)
     named = None if recipe is None else find_recipe(recipe)
     _check(on, calibrated_by)
     chosen = choose_recipe(named, images, out, budget, on=on, device=device)
@@ -73,8 +81,8 @@ def train(
     with processes.joined(device):
         processes.check_same(images.fingerprint, "images")
         runtime = choose_runtime(chosen.precision, processes.device_here(device))
-        about = _about(images, on, runtime) | identities
-        job = Job(chosen, train_images, valid_images, runtime, **models, about=about)
+        about = _about(images, on, runtime) | {"metric": judged_by.name} | identities
+        job = Job(chosen, train_images, valid_images, runtime, **models, metric=judged_by, about=about)
         reports = {"on_epoch": on_epoch, "on_progress": on_progress}
         with recording(out, job, checkpoint_seconds=checkpoint_seconds, **reports) as record:
             if record.finished:

@@ -24,11 +24,11 @@ from snellen.charts import figures, pages
 from snellen.errors import DivergedError, OutOfMemoryError, RecipeError, RunError, SnellenError
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import build_network
-from snellen.prediction.evaluate import wilson_interval
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.presets import DEFAULT
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Epoch, Run
+from snellen.scoring.intervals import wilson_interval
 from snellen.system import files
 from snellen.system.progress import Progress
 from snellen.training.search_space import Choices, Space, default_space, parse_space, start_of

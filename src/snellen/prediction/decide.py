@@ -1,0 +1,150 @@
+"""Probabilities -> labels, by one rule: plain data, fitted on validation images and stored in the model file.
+
+{"kind": "argmax"}                        the most probable class; of equal ones the first
+{"kind": "cut_points", "metric": "qwk",   ordered classes: how many of the K - 1 ascending cuts lie below the expected
+ "cuts": [c, ...]}                        class, sum of k p_k over the classes k = 0 ... K - 1; fitted for the metric
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from snellen.errors import RunError
+
+Rule = Mapping[str, Any]
+ARGMAX: Rule = {"kind": "argmax"}
+NUM_PARTS = 5  # of the images, for a cross-fitted decision
+NUM_RESAMPLES = 25  # whose cuts are averaged
+PRIOR = 20  # images that the cuts halfway between the classes are worth
+
+
+def decide(probabilities: np.ndarray, rule: Rule | None = None) -> np.ndarray:
+    """Return int64 (N,): the label that a rule decides on for each row of probabilities (N, K).
+
+    Without a rule it is the most probable class. Raises RunError for a rule that does not fit.
+    """
+    kind = "argmax" if rule is None else rule.get("kind")
+    if kind == "argmax":
+        return probabilities.argmax(axis=1)
+    cuts = np.array((rule or {}).get("cuts", []), dtype=np.float64)
+    if kind != "cut_points" or len(cuts) != probabilities.shape[1] - 1 or not (np.diff(cuts) >= 0).all():
+        raise RunError(
+            f"the rule {dict(rule or {})} cannot decide between {probabilities.shape[1]} classes.",
+            expected="argmax, or ascending cut points, one fewer than there are classes",
+            do="train again, or predict with a model trained on these classes",
+        )
+    return cuts.searchsorted(expected_class(probabilities), side="left")
+
+
+def has_rule(metric: str) -> bool:
+    """Return whether a metric has a rule to fit; the others have argmax."""
+    return metric == "qwk"
+
+
+def fit_rule(probabilities: np.ndarray, labels: np.ndarray, metric: str) -> dict[str, Any]:
+    """Return the rule for a metric that suits these images best."""
+    if not has_rule(metric):
+        return dict(ARGMAX)
+    return {"kind": "cut_points", "metric": metric, "cuts": fit_cuts(probabilities, labels).tolist()}
+
+
+def mean_rule(rules: Sequence[Rule]) -> Rule:
+    """Return the rule for the mean of several models' probabilities if none can be fitted: the mean of their cuts."""
+    if not all(rule["kind"] == "cut_points" for rule in rules):
+        return ARGMAX
+    return {**rules[0], "cuts": np.mean([rule["cuts"] for rule in rules], axis=0).tolist()}
+
+
+def cross_fitted(probabilities: np.ndarray, labels: np.ndarray, metric: str) -> np.ndarray:
+    """Return int64 (N,): decisions for the images that a rule is fitted on, none by a rule that knows its label.
+
+    Each of five parts is decided by the rule fitted on the other four. The score of these decisions is what to expect
+    of the rule on new images; the score of a rule on the images it was fitted on is too high.
+    """
+    if not has_rule(metric):
+        return decide(probabilities)
+    decided = np.empty(len(labels), dtype=np.int64)
+    # Dealt out class by class, so that each part has its share of every class.
+    shuffled = np.random.default_rng(0).permutation(len(labels))
+    part = np.empty(len(labels), dtype=np.int64)
+    part[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % NUM_PARTS
+    for number in range(NUM_PARTS):
+        held_out = part == number
+        rule = fit_rule(probabilities[~held_out], labels[~held_out], metric)
+        decided[held_out] = decide(probabilities[held_out], rule)
+    return decided
+
+
+def decide_fairly(
+    probabilities: np.ndarray, labels: np.ndarray, about: Mapping[str, Any], fingerprint: str, split: str
+) -> np.ndarray:
+    """Return int64 (N,): the decisions by which a model (its `about`) is scored on a split of images.
+
+    They follow the model's rule. If it was fitted on these very images, the decisions are cross-fitted.
+    """
+    rule = about.get("rule", ARGMAX)
+    is_fitted_here = split == "valid" and about.get("on") == "train" and about.get("fingerprint") == fingerprint
+    if rule["kind"] != "argmax" and is_fitted_here:
+        return cross_fitted(probabilities, labels, rule["metric"])
+    return decide(probabilities, rule)
+
+
+def expected_class(probabilities: np.ndarray) -> np.ndarray:
+    """Return float64 (N,): sum of k p_k, the mean class, from 0 to K - 1."""
+    expected, classes = np.empty(len(probabilities)), np.arange(probabilities.shape[1], dtype=np.float64)
+    at_once = max(1, 2**20 // len(classes))  # of millions of rows only some are in memory as float64
+    for start in range(0, len(probabilities), at_once):
+        part = slice(start, start + at_once)
+        expected[part] = probabilities[part].astype(np.float64) @ classes
+    return expected
+
+
+def fit_cuts(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return float64 (K - 1,): ascending cut points of the expected class with the highest quadratic weighted kappa.
+
+    They are the mean of the best cuts of 25 bootstrap samples; the fewer the images, the closer to halfway between the
+    classes. Both serve new images better than the best cuts of these images (lab notes 2026-11-24).
+    """
+    num, halfway = len(labels), np.arange(probabilities.shape[1] - 1) + 0.5
+    if num == 0:
+        return halfway
+    expected, draw, best = expected_class(probabilities), np.random.default_rng(0), []
+    for _ in range(NUM_RESAMPLES):
+        rows = draw.integers(0, num, num)
+        best.append(best_cuts(expected[rows], labels[rows], halfway))
+    return halfway + (np.mean(best, axis=0) - halfway) * num / (num + PRIOR)
+
+
+def best_cuts(expected: np.ndarray, labels: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Return the ascending cuts of the expected class (N,) with the highest kappa for labels (N,), starting from cuts.
+
+    With y the labels, d the decisions and m the mean label, kappa = 2 sum(d (y - m)) / sum(y^2 + d^2 - 2 m d). Both
+    sums are sums over the cuts: of the images above cut j (from 1), d grows by 1 and d^2 by 2 j - 1. A ratio of sums
+    is raised by maximising numerator - kappa * denominator until kappa no longer grows; here each cut is then chosen by
+    itself, and the chosen cuts ascend. Source of the method: Dinkelbach, "On nonlinear fractional programming",
+    Management Science 13 (1967).
+    """
+    order = np.argsort(expected, kind="stable")
+    values, y = expected[order], labels[order].astype(np.float64)
+    num, mean, squares = len(y), y.mean(), float(y @ y)
+    # A cut lies before position p of the sorted images: all from p on are above it. Equal values are not cut apart.
+    positions = np.flatnonzero(np.r_[True, values[1:] > values[:-1], True])
+    num_above = num - positions
+    gains = np.r_[0, np.cumsum((y - mean)[::-1])][::-1][positions]  # sum of (y - m) above each position
+    steps = 2 * np.arange(1, len(start) + 1) - 1
+    chosen = np.searchsorted(values[positions[:-1]], start, side="right") if len(start) else np.array([], dtype=int)
+    kappa = -np.inf
+    while True:
+        top = 2 * gains[chosen].sum()
+        bottom = squares + ((steps - 2 * mean) * num_above[chosen]).sum()
+        if bottom <= 0 or top / bottom <= kappa + 1e-12:
+            break
+        kappa, cuts = max(top / bottom, 0.0), chosen  # below 0 the cuts would not ascend
+        worth = 2 * gains - kappa * np.multiply.outer(steps - 2 * mean, num_above)
+        chosen = worth.argmax(axis=1)
+    if kappa == -np.inf:
+        return start
+    padded = np.r_[0.0, values, len(start)]
+    place = positions[cuts]
+    return (padded[place] + padded[place + 1]) / 2

@@ -1,0 +1,179 @@
+"""The formulas of the metrics that competitions score by: labels and answers in, one number out.
+
+Shapes: labels int (N,), from 0 to K - 1; decided int (N,), the labels decided on; probabilities float (N, K), rows that
+sum to 1; weights (N,), how often each image counts, by default once.
+
+A metric is undefined (nan) if the images hold nothing to compute it from, for example the AUC of a single class.
+scikit-learn is the reference: the tests compare every metric with it.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from snellen.scoring.intervals import Interval, Z
+
+LEAST_PROBABILITY = 1e-12  # log_loss raises smaller ones to it, so that one image costs 28 nats at most
+
+
+def accuracy(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the share of images whose decided label is their label."""
+    return float(np.average(labels == decided, weights=weights))
+
+
+def balanced_accuracy(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the mean, over the classes with images, of the share of their images that is right.
+
+    Source: Brodersen et al., "The balanced accuracy and its posterior distribution", ICPR 2010; for several classes as
+    in scikit-learn's balanced_accuracy_score, not adjusted for chance.
+    """
+    hits, totals, _ = _class_sums(labels, decided, weights)
+    return float((hits[totals > 0] / totals[totals > 0]).mean())
+
+
+def f1_macro(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the mean F1 of the classes that are the label or the answer of an image.
+
+    F1 = 2 hits / (images with this label + images with this answer), the harmonic mean of precision and recall.
+    Source: scikit-learn's f1_score with average="macro".
+    """
+    hits, totals, taken = _class_sums(labels, decided, weights)
+    occurs = totals + taken > 0
+    return float((2 * hits[occurs] / (totals + taken)[occurs]).mean())
+
+
+def f1_micro(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return 2 hits / (labels + answers) over all classes together: with one label per image this is the accuracy."""
+    return accuracy(labels, decided, weights)
+
+
+def qwk(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return the quadratic weighted kappa of ordered classes: 1 is perfect, 0 as good as chance.
+
+    1 - sum(w O) / sum(w E): O counts the images by label i and answer j, E is what independent labels and answers would
+    give, w = (i - j)^2. The sums are moments: sum(w O) = sum of (y - d)^2, sum(w E) = the same over all pairs / N.
+    Undefined if all labels and answers are one class. Source: Cohen, "Weighted kappa", Psychol. Bull. 70 (1968).
+    """
+    y, d = labels.astype(np.float64), decided.astype(np.float64)
+    w = np.ones(len(y)) if weights is None else weights.astype(np.float64)
+    num, squares = w.sum(), w @ (y * y + d * d)
+    expected = squares - 2 * (w @ y) * (w @ d) / num
+    return 1 - float((squares - 2 * (w @ (y * d))) / expected) if expected > 0 else math.nan
+
+
+def mcc(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Return Matthews' correlation of labels and answers: 1 is perfect, 0 as good as chance or one answer for all.
+
+    For several classes (c N - sum t p) / sqrt((N^2 - sum p^2) (N^2 - sum t^2)) with c images right, t images with each
+    label and p with each answer. Source: Gorodkin, "Comparing two K-category assignments", Comput. Biol. Chem. 28
+    (2004), as in scikit-learn's matthews_corrcoef.
+    """
+    hits, totals, taken = _class_sums(labels, decided, weights)
+    num = totals.sum()
+    spread = (num**2 - taken @ taken) * (num**2 - totals @ totals)
+    return float((hits.sum() * num - totals @ taken) / math.sqrt(spread)) if spread > 0 else 0.0
+
+
+def log_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return float64 (N,): -ln(probability of the label) of each image, in nats."""
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return -np.log(np.maximum(own, LEAST_PROBABILITY))
+
+
+def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean of -ln(probability of the label), in nats."""
+    return float(log_losses(labels, probabilities).mean())
+
+
+def precisions_at_5(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return float64 (N,): 1 / the rank of the label among the classes, best first, or 0 below the fifth.
+
+    Of equally probable classes the first comes first, as in the submission's five labels.
+    """
+    own = probabilities[np.arange(len(labels)), labels][:, None]
+    is_before = (probabilities > own) | ((probabilities == own) & (np.arange(probabilities.shape[1]) < labels[:, None]))
+    rank = 1 + is_before.sum(axis=1)
+    return np.where(rank <= 5, 1 / rank, 0.0)
+
+
+def map_at_5(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the mean average precision of the five most probable classes: with one label, the mean of 1 / its rank.
+
+    Source: the evaluation page of Kaggle's humpback whale competition. With at most five classes it is scikit-learn's
+    label_ranking_average_precision_score.
+    """
+    return float(precisions_at_5(labels, probabilities).mean())
+
+
+def auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the area under the ROC curve; for more than two classes the mean of each class against the others.
+
+    The area is the chance that an image of the class gets a higher probability of it than another image does; ties
+    count half. Classes that no image or every image has are left out. Source: Hanley & McNeil, Radiology 143 (1982);
+    Hand & Till, Machine Learning 45 (2001), section 2, for one against the others.
+    """
+    areas = [area for area, _, _ in _areas(labels, probabilities)]
+    return float(np.mean(areas)) if areas else math.nan
+
+
+def auc_interval(labels: np.ndarray, probabilities: np.ndarray) -> Interval:
+    """Return the 95% interval of `auc`: DeLong's variance, on the scale of ln(area / (1 - area)).
+
+    Each image moves the area by its placement, see `_areas`. The variance of the mean area is that of the sum of an
+    image's moves over the classes.
+    Source: DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988); Sun & Xu, IEEE Signal Process. Lett. 21 (2014).
+    """
+    areas, moves = [], np.zeros(len(labels))
+    for area, placements, is_class in _areas(labels, probabilities):
+        share = is_class.mean()
+        areas.append(area)
+        moves += (placements - area) / np.where(is_class, share, 1 - share)
+    if not areas:
+        return math.nan, math.nan
+    mean, num = float(np.mean(areas)), len(labels)
+    std = math.sqrt(np.sum((moves / len(areas)) ** 2) / (num * (num - 1)))
+    if not 0 < mean < 1:
+        return mean, mean
+    half, centre = Z * std / (mean * (1 - mean)), math.log(mean / (1 - mean))
+    return 1 / (1 + math.exp(min(half - centre, 700))), 1 / (1 + math.exp(max(-half - centre, -700)))
+
+
+def _areas(labels: np.ndarray, probabilities: np.ndarray) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Yield, for each class that some images have and some have not, (area, placements, is_class), float and bool (N,).
+
+    A placement is the share of the other side's images that an image beats, if it has the class, or that beat it; ties
+    count half. The mean over either side is the area. Of two classes the second decides: the first is its mirror image.
+    """
+    num, num_classes = probabilities.shape
+    for k in range(num_classes) if num_classes > 2 else [num_classes - 1]:
+        is_class = labels == k
+        column = np.ascontiguousarray(probabilities[:, k])
+        members, others = np.sort(column[is_class]), np.sort(column[~is_class])
+        if not len(members) or not len(others):
+            continue
+        placements = np.empty(num)
+        placements[is_class] = _num_below(others, column[is_class]) / len(others)
+        placements[~is_class] = 1 - _num_below(members, column[~is_class]) / len(members)
+        yield float(placements[is_class].mean()), placements, is_class
+
+
+def _num_below(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return float64: how many of the sorted numbers lie below each value; equal ones count half."""
+    return (ordered.searchsorted(values, "left") + ordered.searchsorted(values, "right")) / 2
+
+
+def _class_sums(
+    labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return, by class: images that are right, images with this label, images with this answer."""
+    num_classes = int(max(labels.max(), decided.max())) + 1
+    right = labels == decided
+    if weights is None:
+        weights = np.ones(len(labels))
+    weights = weights.astype(np.float64)
+    return (
+        np.bincount(labels[right], weights=weights[right], minlength=num_classes),
+        np.bincount(labels, weights=weights, minlength=num_classes),
+        np.bincount(decided, weights=weights, minlength=num_classes),
+    )

@@ -1,0 +1,67 @@
+"""95% intervals: how far a score may be off because the scored images are a sample.
+
+Shares have Wilson's interval. Other scores are computed anew on 1,000 bootstrap samples: as many images as there are,
+drawn with replacement. The draws come from a fixed seed, so the same images give the same interval.
+"""
+
+import math
+from collections.abc import Callable
+from statistics import NormalDist
+
+import numpy as np
+
+Interval = tuple[float, float]  # low, high; (nan, nan) if it is undefined
+
+Z = 1.959964  # 95% of a normal distribution lies within this many standard deviations
+RESAMPLES = 1000
+
+
+def wilson_interval(right: int, num: int, z: float = Z) -> Interval:
+    """Return the 95% score interval of a share: Wilson, "Probable inference", J. Am. Stat. Assoc. 22 (1927)."""
+    share, weight = right / num, z * z / num
+    centre = (share + weight / 2) / (1 + weight)
+    half = z * math.sqrt(share * (1 - share) / num + weight / num / 4) / (1 + weight)
+    # At none or all right the interval touches 0 or 1; rounding must not push it off.
+    return (0.0 if right == 0 else centre - half), (1.0 if right == num else centre + half)
+
+
+def bootstrap_interval(
+    score_of: Callable[[np.ndarray], float], counts: np.ndarray, num_resamples: int = RESAMPLES
+) -> Interval:
+    """Return the bias-corrected percentile interval of a score.
+
+    score_of: float from int (M,), how often each of M entries occurs in a bootstrap sample. counts: int (M,), how often
+    it occurs in the images; an entry is an image, or a group of images that are equal to the score.
+    Source: Efron, "Better bootstrap confidence intervals", J. Am. Stat. Assoc. 82 (1987), the BC interval (his BC_a
+    with a = 0). The correction matters for scores with rare classes, whose resampled values lie lower than the score.
+    """
+    draw, num, resampled = np.random.default_rng(0), int(counts.sum()), np.empty(num_resamples)
+    shares = counts / num
+    is_grouped = 20 * len(counts) < num  # one binomial draw for each entry is then faster than a draw for each image
+    owner = None if is_grouped or len(counts) == num else np.repeat(np.arange(len(counts)), counts)
+    for n in range(num_resamples):
+        if is_grouped:
+            sample = draw.multinomial(num, shares)
+        else:
+            drawn = draw.integers(0, num, num)
+            sample = np.bincount(drawn if owner is None else owner[drawn], minlength=len(counts))
+        resampled[n] = score_of(sample)
+    return bias_corrected(score_of(counts), resampled)
+
+
+def bootstrap_mean(values: np.ndarray) -> Interval:
+    """Return the bootstrap interval of the mean of one value per image, float (N,)."""
+    values = values.astype(np.float64)
+    return bootstrap_interval(lambda sample: float(sample @ values) / len(values), np.ones(len(values), dtype=np.int64))
+
+
+def bias_corrected(value: float, resampled: np.ndarray) -> Interval:
+    """Return (low, high) of a score from its values on bootstrap samples; undefined values are left out."""
+    resampled = resampled[~np.isnan(resampled)]
+    if math.isnan(value) or not len(resampled):
+        return math.nan, math.nan
+    normal = NormalDist()
+    below = ((resampled < value).sum() + (resampled == value).sum() / 2) / len(resampled)
+    shift = 2 * normal.inv_cdf(min(max(below, 0.01), 0.99))
+    low, high = np.quantile(resampled, [normal.cdf(shift - Z), normal.cdf(shift + Z)])
+    return min(float(low), value), max(float(high), value)
