@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from snellen.errors import DataError, first_few
 from snellen.sources.answers import SampleLines, TaskOptions, refuse_multi, separator_of
@@ -24,11 +25,11 @@ from snellen.sources.csv_labels import (
     with_sample,
 )
 from snellen.sources.file_names import NameLabels, find_name_labels
-from snellen.sources.lookup import Match
+from snellen.sources.lookup import Lookup, Match
 from snellen.sources.names import shown
 from snellen.sources.roles import GENERIC, Below, folder_roles, words_of
 from snellen.sources.rows import Row, common_folder, ids_of, natural_key
-from snellen.sources.tables import Table
+from snellen.sources.tables import Table, collector_paused
 from snellen.task import Task
 
 log = logging.getLogger("snellen")
@@ -60,6 +61,11 @@ class Evidence:
     sample: Table | None  # named by a person
     hint: Match | None
 
+    @cached_property
+    def pictures(self) -> Lookup:
+        """The pictures that are not for test, by id."""
+        return Lookup(self.labelled)
+
     @property
     def known(self) -> set[str]:
         """Classes that the sample names, as columns or as labels."""
@@ -85,7 +91,18 @@ def read_labelled(
 
     labels: a table, or one of WORDS. sample, test (paths): known already. Raises DataError if two readings remain.
     """
-    options = options or TaskOptions()
+    with collector_paused():
+        return _read_labelled(paths, tables, labels, sample, test, options or TaskOptions())
+
+
+def _read_labelled(
+    paths: Sequence[str],
+    tables: Sequence[Table],
+    labels: Table | str | None,
+    sample: Table | None,
+    test: Collection[str] | None,
+    options: TaskOptions,
+) -> Labelled | None:
     seen = _evidence(paths, tables, sample, test)
     usable = [t for t in seen.tables if "submission" not in t.name.lower() and not is_own_predictions(t)]
     usable = [t for t in usable if not is_sample_name(t.name)] or usable
@@ -99,6 +116,7 @@ def read_labelled(
                 label=options.label,
                 id=options.id,
                 is_given=labels is not None,
+                pictures=seen.pictures,
             )
         except TwoReadings as several:
             problem = several
@@ -112,7 +130,10 @@ def read_labelled(
             do="name the table: --labels CSV, or leave out --label",
         )
     folders = None
-    if labels != "names" and not is_asked and options.label is None:
+    is_sure = (
+        best is not None and best.chosen.strength >= NOT_IN_TEST and len(best.match.named) > len(seen.labelled) / 2
+    )
+    if labels != "names" and not is_asked and options.label is None and not is_sure:
         try:
             folders = find_class_folders(_train_names(seen.roles), seen.known)
         except DataError as twofold:
