@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from snellen import __version__
-from snellen.cli import completion
+from snellen.cli import completion, streams
 from snellen.cli.options import (
     PATH,
     Duration,
@@ -26,6 +26,7 @@ from snellen.cli.options import (
 )
 from snellen.errors import SnellenError
 from snellen.system import files, group
+from snellen.system.memory import memory_errors
 
 IS_FIRST = group.prints()
 
@@ -36,9 +37,14 @@ class Commands(click.Group):
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)
 
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        streams.make_writable()
+        return super().main(*arguments, **settings)
+
     def invoke(self, context: click.Context) -> Any:
         try:
-            with contextlib.redirect_stdout(sys.stdout if IS_FIRST else None), files.disk_errors(Path()):
+            stdout = contextlib.redirect_stdout(sys.stdout if IS_FIRST else None)
+            with stdout, files.disk_errors(Path()), memory_errors():
                 return super().invoke(context)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

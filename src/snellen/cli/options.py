@@ -8,13 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from snellen.cli import completion
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.presets import DEFAULT
 from snellen.runs.recipe import Recipe
 
-PATH = click.Path(path_type=Path)
+
+class PathType(click.ParamType):
+    """A path of a file or folder. Its name must be UTF-8, as model files cannot have another one."""
+
+    name = "path"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
+        try:
+            str(value).encode("utf-8")
+        except UnicodeEncodeError:
+            self.fail(f'the name "{value}" is not UTF-8: rename it.', parameter, context)
+        return Path(value)
+
+    def shell_complete(self, context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+        return [CompletionItem(typed, type="file")]
+
+
+PATH = PathType()
 
 
 def options(*decorators: Callable) -> Callable:
