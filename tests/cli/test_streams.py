@@ -97,6 +97,6 @@ def test_memory_that_runs_out_is_a_message(tmp_path):
     words = ["train", images.folder, "--out", tmp_path / "run", *TRAIN, "--set", "model=resnet18"]
     done = subprocess.run([sys.executable, "-c", LIMITED, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr
-    assert "snellen: the memory ran out." in done.stderr
-    assert "do: close other programs" in done.stderr
+    assert "snellen: the machine ran out of memory." in done.stderr
+    assert "  do: " in done.stderr
     assert "Traceback" not in done.stderr

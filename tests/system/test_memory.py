@@ -1,8 +1,11 @@
+import errno
 import os
 
+import numpy as np
 import pytest
 import torch
 
+from snellen.errors import OutOfMemoryError
 from snellen.system import memory
 
 
@@ -64,3 +67,47 @@ def test_a_system_without_proc_has_the_memory_of_the_machine(tmp_path, monkeypat
     assert memory.free_memory(tmp_path) == in_all
     monkeypatch.delattr(os, "sysconf")
     assert memory.free_memory(tmp_path) is None
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.8 GB)"),
+    ],
+)
+def test_running_out_of_memory_is_one_error_with_what_to_do(problem):
+    for device, words in ((CPU, "the machine ran out"), (torch.device("cuda:1"), "the device cuda:1 ran out")):
+        with (
+            pytest.raises(OutOfMemoryError, match=words) as caught,
+            memory.memory_errors(device, where="batch_size=9", do="less"),
+        ):
+            raise problem
+        assert (caught.value.where, caught.value.do) == ("batch_size=9", "less")
+
+
+def of_the_system():
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+@pytest.mark.parametrize(
+    "exhaust",
+    [lambda: np.empty(2**59), lambda: torch.empty(2**50), lambda: bytearray(2**62), of_the_system],
+    ids=["numpy", "torch", "python", "system"],
+)
+def test_whatever_runs_out_of_memory_is_recognised(exhaust):
+    with pytest.raises(OutOfMemoryError, match="the machine ran out of memory") as caught, memory.memory_errors():
+        exhaust()
+    assert "close other programs" in caught.value.do
+
+
+@pytest.mark.parametrize("problem", [RuntimeError("shapes do not fit"), OSError(errno.ENOENT, "x"), ValueError("x")])
+def test_other_errors_stay_what_they_are(problem):
+    with pytest.raises(type(problem)) as caught, memory.memory_errors(CPU, where="", do=""):
+        raise problem
+    assert caught.value is problem

@@ -29,7 +29,7 @@ from snellen.cli.options import (
 )
 from snellen.errors import SnellenError
 from snellen.system import files, group
-from snellen.system.out_of_memory import memory_errors
+from snellen.system.memory import memory_errors
 
 IS_FIRST = group.prints()
 

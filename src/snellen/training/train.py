@@ -16,7 +16,7 @@ from snellen.runs.run import Epoch, Run
 from snellen.scoring.metrics import MetricLike, check_metric, metric_of
 from snellen.system import processes
 from snellen.system.device import Runtime, choose_runtime
-from snellen.system.out_of_memory import memory_errors
+from snellen.system.memory import memory_errors
 from snellen.system.progress import Progress
 from snellen.system.versions import versions
 from snellen.training.budget import choose_recipe
@@ -90,7 +90,7 @@ def train(
             else:
                 log.info("%s", runtime.why)
                 where, do = _smaller(chosen)
-                with memory_errors(where=where, do=do):
+                with memory_errors(runtime.device, where=where, do=do):
                     fit(job, record)
         return record.run
 
