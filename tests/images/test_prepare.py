@@ -247,9 +247,9 @@ def test_nothing_is_overwritten(world, tmp_path):
     assert {path: path.read_bytes() for path in out.iterdir()} == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "novel.txt").write_text("once upon a time")
-    with pytest.raises(DataError, match="is there already, and holds no prepared images"):
+    with pytest.raises(DataError, match="is not empty and does not hold prepared images"):
         prepare(world.folder, tmp_path / "mine")
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="is a file"):
         prepare(world.folder, tmp_path / "mine" / "novel.txt")
     assert (tmp_path / "mine" / "novel.txt").read_text() == "once upon a time"
 
@@ -265,7 +265,7 @@ def test_removing_is_advised_for_what_snellen_wrote_alone(world, tmp_path):
         prepare(world.folder, out, seed=1)
     assert caught.value.do == "choose another --out"
     for around in (tmp_path, world.folder / "train"):
-        with pytest.raises(DataError, match="is there already, and holds no prepared images") as caught:
+        with pytest.raises(DataError, match="is not empty and does not hold prepared images") as caught:
             prepare(world.folder, around)
         assert caught.value.do == "choose another --out"
 

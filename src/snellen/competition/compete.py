@@ -10,6 +10,7 @@ from typing import Any
 
 from snellen.competition.submission import write_submission
 from snellen.errors import DataError, first_few
+from snellen.images.choices import VALID_SHARE
 from snellen.images.imageset import SAMPLE, ImageSet
 from snellen.images.prepare import prepare
 from snellen.prediction.evaluate import describe_accuracy, describe_metric, evaluate
@@ -52,7 +53,7 @@ def compete(
     *,
     recipe: Recipe | str | Path | None = None,
     budget: float | None = None,
-    valid_share: float = 0.1,
+    valid_share: float = VALID_SHARE,
     seed: int = 0,
     split_rule: str = "proportional",
     refit: bool = True,

@@ -20,20 +20,21 @@ import PIL
 
 import snellen
 from snellen.errors import DataError, first_few
+from snellen.images.choices import LARGEST, LEAST, SMALLEST, SPLITS, VALID_SHARE
 from snellen.images.decoding import HEADER_BYTES, decode_into, write_at
 from snellen.images.duplicates import groups as duplicate_groups
-from snellen.images.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet, read_table, table_digest
+from snellen.images.imageset import COLUMNS, SAMPLE, ImageSet, read_table, table_digest
 from snellen.images.sample import check_sample
-from snellen.images.size import SMALLEST
 from snellen.images.splits import doubts_about, groups_of, splits_of
 from snellen.sources.answers import TaskOptions
 from snellen.sources.rows import Row
 from snellen.sources.source import identity, is_source, open_source, results_inside
 from snellen.sources.tables import FORMULA
 from snellen.system import files
+from snellen.system.contents import Contents, contents_of
 from snellen.system.folders import replacing_folder
 from snellen.system.progress import Progress
-from snellen.system.targets import check_place
+from snellen.system.targets import check_folder, check_place
 
 log = logging.getLogger("snellen")
 OURS = {"about.json", "images.npy", "rows.csv", SAMPLE}  # what may be removed without losing anything of a person's
@@ -56,7 +57,7 @@ def prepare(
     class_names: str | Path | None = None,
     group_by: str | None = None,
     size: int | None = None,
-    valid_share: float = 0.1,
+    valid_share: float = VALID_SHARE,
     seed: int = 0,
     split_rule: str = "proportional",
     skip_unreadable: bool = False,
@@ -86,8 +87,10 @@ def prepare(
     with what was decoded, if the files have kept their sizes and times. Raises DataError.
     """
     out = Path(out)
-    if size is not None and not 4 <= size <= 1024:
-        raise DataError(f"image size {size} is out of range.", where="--size", expected="4 to 1024 pixels")
+    if size is not None and not LEAST <= size <= LARGEST:
+        raise DataError(
+            f"image size {size} is out of range.", where="--size", expected=f"{LEAST} to {LARGEST:,} pixels"
+        )
     given: dict[str, Any] = {"labels": labels, "test": test, "sample": sample, "skip": results_inside(source, out)}
     if is_source(source, out):
         raise DataError(f'"{out}" is the source: it is not overwritten.', where="--out", do="choose another --out")
@@ -187,12 +190,11 @@ def prepare(
 
 
 def _is_done(out: Path, origin: dict[str, Any], options: dict[str, Any]) -> bool:
-    """Whether `out` holds just these images. Raises DataError where it holds anything else: nothing is overwritten."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    """Return whether `out` holds exactly these images. Raises DataError if it holds anything else."""
+    if contents_of(out) is not Contents.IMAGES:
+        check_folder(out, Contents.IMAGES, "snellen prepare", error=DataError)
         return False
     elsewhere = "choose another --out"
-    if not (out / "about.json").is_file() or not (out / "images.npy").is_file():
-        raise DataError(f'"{out}" is there already, and holds no prepared images.', where="--out", do=elsewhere)
     if not {path.name for path in out.iterdir()} - OURS:
         elsewhere += ", or remove the folder"
     about = files.read_json(out / "about.json", error=DataError, do=elsewhere)

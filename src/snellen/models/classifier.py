@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from snellen.errors import DataError, RecipeError, did_you_mean
+from snellen.images.choices import SMALLEST
 from snellen.images.imageset import ImageSet
-from snellen.images.size import SMALLEST
 from snellen.models.cifar_resnet import cifar_resnet
 from snellen.models.cifar_resnext import cifar_resnext
 from snellen.models.cifar_wide_resnet import cifar_wide_resnet

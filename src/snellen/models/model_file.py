@@ -7,7 +7,7 @@ import torch
 
 from snellen import __version__
 from snellen.errors import DivergedError, RecipeError, RunError, first_few
-from snellen.images.size import LARGEST
+from snellen.images.choices import LARGEST
 from snellen.models.classifier import Classifier, build_network
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run

@@ -12,11 +12,11 @@ from snellen.errors import DataError, DivergedError
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, as_input
 from snellen.prediction import calibrate
+from snellen.runs.recipe import VIEWS
 from snellen.system import processes
 from snellen.system.device import Runtime
 from snellen.system.progress import Progress
 
-VIEWS = (1, 2, 6)  # see `mean_logits`
 PIECE = {"cpu": 500, "cuda": 4096, "mps": 1024}  # images at a time: pieces that fit a processor's cache are fastest
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from snellen.charts import pages
 from snellen.errors import DataError, RunError, first_few
 from snellen.images import oddities
+from snellen.images.choices import SPLITS
 from snellen.images.duplicates import SMALLEST, Pairs, exact_copies, joined, near_pairs
 from snellen.images.folds import as_trained, seen
-from snellen.images.imageset import SPLITS, UNLABELLED, ImageSet
+from snellen.images.imageset import UNLABELLED, ImageSet
 from snellen.prediction.predictions import Predictions
 from snellen.reports.cards import Card, cards
 from snellen.runs.run import Run

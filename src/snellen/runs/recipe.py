@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from snellen.errors import RecipeError, did_you_mean
-from snellen.images.size import SMALLEST
+from snellen.images.choices import SMALLEST
 from snellen.system import files
+
+VIEWS = (1, 2, 6)  # see `mean_logits`
 
 
 def setting(default: Any, meaning: str, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
@@ -90,7 +92,7 @@ class Recipe:
     average_last: int = setting(
         0, "number of last epochs whose final weights are averaged; 0 = no averaging", 0, 100_000
     )
-    views: int = setting(1, "views averaged in prediction: 1, 2 (mirrored too) or 6 (shifted too)", choices=(1, 2, 6))
+    views: int = setting(1, "views averaged in prediction: 1, 2 (mirrored too) or 6 (shifted too)", choices=VIEWS)
     precision: str = setting(
         "auto",
         "of matrix products; weights stay float32. auto = bfloat16 if the processor is fast at it. "

@@ -21,6 +21,7 @@ from snellen.runs.presets import CURVES, CURVES_IMAGES, CURVES_VALID, DEFAULT, P
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Run
 from snellen.system import processes
+from snellen.system.contents import Contents, contents_of
 from snellen.system.device import choose_runtime
 from snellen.system.units import minutes
 from snellen.training.job import Job
@@ -176,7 +177,7 @@ def choose_recipe(
             do="start with --budget alone and stop it; then --recipe RUN takes its plan: --recipe RUN --devices N",
         )
     started = Path(out) if folds is None else fold_folder(out, 1)
-    if (started / "about.json").exists():
+    if contents_of(started) in (Contents.RUN, Contents.UNFINISHED_RUN):
         recipe = Run.open(started).recipe
         log.info("%s was started with %s epochs; the budget does not change that", started, show_value(recipe.epochs))
         return recipe

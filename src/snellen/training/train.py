@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from snellen.errors import DataError
+from snellen.images.choices import TRAIN_ON
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, check_model
 from snellen.models.model_file import identity
@@ -26,7 +27,6 @@ from snellen.training.record import recording
 
 log = logging.getLogger("snellen")
 
-ON = {"train": ("train",), "train+valid": ("train", "valid")}
 PREPARED = ("source", "options", "versions")  # of an ImageSet's about.json; a run keeps them too
 
 
@@ -73,7 +73,7 @@ def train(
     chosen = choose_recipe(named, images, out, budget, on=on, device=device)
     # Before anything is written: a folder that holds the mistake would refuse its correction.
     check_model(chosen, images)
-    train_images = images.select(*ON[on])
+    train_images = images.select(*TRAIN_ON[on])
     valid_images = images.select("valid") if on == "train" else None
     sources = {"init": init, "calibrated_by": calibrated_by}
     models = {role: opened(source) for role, source in sources.items() if source is not None}
@@ -96,8 +96,8 @@ def train(
 
 
 def _check(on: str, calibrated_by: Classifier | str | Path | None) -> None:
-    if on not in ON:
-        raise DataError(f'"{on}" cannot be trained on.', where="--on", expected=" or ".join(ON))
+    if on not in TRAIN_ON:
+        raise DataError(f'"{on}" cannot be trained on.', where="--on", expected=" or ".join(TRAIN_ON))
     if calibrated_by is not None and on == "train":
         raise DataError(
             "a training with validation fits its own temperature.",
