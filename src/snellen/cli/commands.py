@@ -32,8 +32,8 @@ from snellen.cli.output import echo
 from snellen.errors import SnellenError, shown
 from snellen.images.choices import LARGEST, LINKS, SMALLEST, TRAIN_ON
 from snellen.system import files, group
-from snellen.system.memory import memory_errors
 from snellen.system.contents import Contents, contents_of
+from snellen.system.memory import memory_errors
 from snellen.system.out_of_memory import memory_errors
 from snellen.system.units import percent
 
@@ -339,16 +339,22 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
     "--out", type=PATH, metavar="FILE", help="CSV: id, label and one probability per class; JSON for pictures."
 )
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown for each picture.")
+@click.option(
+    "--sample", type=PATH, metavar="CSV", help="Write a submission for this sample, from a folder or archive."
+)
 @the_views
 @the_precision
 @the_device
-def predict(things: tuple[str, ...], split: str, out: Path | None, top: int, **arguments: Any) -> None:
+def predict(
+    things: tuple[str, ...], split: str, out: Path | None, top: int, sample: Path | None, **arguments: Any
+) -> None:
     """Classify prepared images, or any pictures and folders.
 
     \b
     Examples:  snellen predict run data --out predictions.csv
                snellen predict run1 run2 data --out predictions.csv
                snellen predict cifar10-resnet20 photo.jpg folder/ --top 3
+               snellen predict run test.zip --sample sample_submission.csv --out submission.csv
 
     MODEL is a run, what `train --folds` wrote, a model.safetensors file or the name of a packaged model. The
     probabilities of several are averaged.
@@ -365,6 +371,14 @@ def predict(things: tuple[str, ...], split: str, out: Path | None, top: int, **a
     if not images or is_model(things[-1]):
         raise click.UsageError("after the model name what to classify: prepared images, pictures or folders")
     arguments["views"] = int(arguments["views"]) if arguments["views"] else None
+    if sample is not None:
+        if out is None or len(images) > 1:
+            raise click.UsageError("--sample needs one folder or archive of pictures, and --out submission.csv")
+        from snellen.competition.submit_pictures import submit_pictures
+
+        with Display() as display:
+            echo(submit_pictures(models, images[0], sample, out, on_progress=display.on_progress, **arguments))
+        return
     if len(images) > 1 or contents_of(images[0]) is not Contents.IMAGES:
         classify_pictures(models, images, out, top, **arguments)
         return
