@@ -34,7 +34,6 @@ from snellen.images.choices import LARGEST, LINKS, SMALLEST, TRAIN_ON
 from snellen.system import files, group
 from snellen.system.contents import Contents, contents_of
 from snellen.system.memory import memory_errors
-from snellen.system.out_of_memory import memory_errors
 from snellen.system.units import percent
 
 IS_FIRST = group.prints()
