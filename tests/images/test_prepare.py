@@ -582,7 +582,9 @@ def test_a_warning_of_processes_is_given_once(tmp_path, caplog):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((4, 4), number, np.uint16)).save(path)
     prepare(tmp_path / "raw", tmp_path / "data", workers=2)
-    assert warnings_in(caplog).count("16-bit pictures with values up to 1023 only are stretched: 1023 becomes white") == 1
+    assert (
+        warnings_in(caplog).count("16-bit pictures with values up to 1023 only are stretched: 1023 becomes white") == 1
+    )
 
 
 LITTLE_MEMORY = """
