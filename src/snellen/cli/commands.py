@@ -129,7 +129,9 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
 @click.option("--out", type=PATH, required=True, metavar="DATA", help="The folder to write.")
 @raw_files
 @the_split
-@click.option("--processes", type=click.IntRange(1), metavar="N", help="How many decode; by default one per processor.")
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Decode with N threads or processes (default: one per CPU)."
+)
 def prepare(**arguments: Any) -> None:
     """Decode every image once into one array beside rows.csv.
 
@@ -236,14 +238,16 @@ def train(
 @main.command()
 @click.argument("data", type=PATH)
 @click.option("--out", type=PATH, required=True, metavar="STUDY", help="The study's folder.")
-@click.option("--trials", type=click.IntRange(1), metavar="N", help="Of the whole study; 20 without a budget.")
+@click.option(
+    "--trials", type=click.IntRange(1), metavar="N", help="Trials in the whole study (default: 20 without a budget)."
+)
 @click.option("--budget", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h.")
 @click.option(
     "--recipe",
     "recipe_name",
     metavar="NAME",
     shell_complete=completion.recipes,
-    help="What to start from, and to vary.",
+    help="The recipe to vary.",
 )
 @click.option(
     "--set",
@@ -251,14 +255,14 @@ def train(
     multiple=True,
     metavar="FIELD=VALUES",
     shell_complete=completion.settings,
-    help="low..high or a,b,c varies a setting, one value fixes it; without any, a region around the recipe varies.",
+    help="low..high or a,b,c varies a setting, one value fixes it (default: a region around the recipe).",
 )
 @click.option(
     "--storage",
     metavar="URL",
-    envvar="SNELLEN_STORAGE",  # a password in a command line is seen by every user of the machine
+    envvar="SNELLEN_STORAGE",  # every user of the machine can see the password in a command line
     show_envvar=True,
-    help="A database that several machines share; by default a file.",
+    help="Database shared by several machines (default: a file in STUDY).",
 )
 @the_device
 def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **arguments: Any) -> None:
@@ -268,7 +272,8 @@ def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **argum
     Examples:  snellen tune data --out study --budget 30m
                snellen tune data --out study --trials 40 --set peak_lr=5..200 --set flip=off,random
 
-    Run again, it goes on; the same command in another terminal, or with --storage on another machine, adds a worker.
+    The same command resumes a stopped study. Typed in another terminal, or with --storage on another machine, it adds
+    a worker.
     """
     from snellen.cli.display import Display
     from snellen.training.tune import tune

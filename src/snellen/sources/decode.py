@@ -9,6 +9,7 @@ import functools
 import io
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,11 +79,40 @@ def picture_size(picture: bytes | Path | np.ndarray) -> tuple[int, int]:
         return image.size
 
 
+class Quiet:
+    """Ignores warnings while any thread is inside: Pillow warns of odd metadata, and only errors matter here.
+
+    `warnings.catch_warnings` alone is not safe in threads: whoever leaves last may restore what another has set.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.num_inside, self.filters = threading.Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.num_inside == 0:
+                self.filters = warnings.catch_warnings()
+                self.filters.__enter__()
+                warnings.simplefilter("ignore")
+            self.num_inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self.lock:
+            self.num_inside -= 1
+            if self.num_inside == 0:
+                self.filters.__exit__(None, None, None)
+
+
+QUIET = Quiet()
+
+
 @contextlib.contextmanager
 def opened_picture(picture: bytes | Path | np.ndarray) -> Iterator[Image.Image]:
-    """The picture with its header read, its pixels not yet; what goes wrong in the block is UnreadablePicture too."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters is an error of ours
+    """Yield the picture with its header read, its pixels not yet. Errors in the block become UnreadablePicture.
+
+    Raises DataError if memory runs out: that says nothing about the picture.
+    """
+    with QUIET:
         try:
             yield _open(picture)
         except (UnreadablePicture, DataError):
