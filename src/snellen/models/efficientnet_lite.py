@@ -1,0 +1,94 @@
+"""EfficientNet-Lite0: a small network for photographs, made to start from ImageNet weights.
+
+Papers: Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", arXiv:1905.11946 (table 1:
+the stages of B0); Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", arXiv:1801.04381 (the
+block). "Lite" is Google's variant for devices: github.com/tensorflow/tpu, models/official/efficientnet/lite.
+
+Order: conv3x3 at stride 2, 32 channels; seven stages of inverted bottleneck blocks; conv1x1 to 1,280 channels; mean
+over the image; dense. Batch norm and ReLU6 follow every convolution but the last of a block. A block is: conv1x1 to
+`expand` times the channels (left out in the first stage, where expand is 1); depthwise convolution; conv1x1 to the
+stage's channels; plus its input if it keeps size and channels.
+
+What "lite" leaves out of B0: squeeze-and-excitation, and swish (here ReLU6), because both are slow or inexact on
+integer hardware. Not built here: dropout and stochastic depth, which only train from scratch on ImageNet needs.
+
+4,652,008 trainable parameters for 1,000 classes; 3,371,008 without the dense layer. 0.4 GMAC at 224x224.
+Padding is TensorFlow's "same": at stride 2 an even image gets one row less on its upper side than on its lower, so that
+published weights give their published answers.
+Measured by the recipes `probe` and `photo`.
+"""
+
+from collections import OrderedDict
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01  # of the published training
+NUM_FEATURES = 1280
+STEM = 32  # channels
+# (blocks, kernel, stride of the first block, expand, channels) of each stage
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+def efficientnet_lite0(num_classes: int) -> nn.Sequential:
+    """Build one: normalised (B, 3, H, W) to logits (B, K), H and W 16 or more. Fresh weights are torch's own."""
+    layers: list[nn.Module] = [ConvNorm(3, STEM, 3, stride=2)]
+    channels = STEM
+    for num_blocks, kernel, stride, expand, out_channels in STAGES:
+        for number in range(num_blocks):
+            layers.append(Block(channels, out_channels, kernel, stride if number == 0 else 1, expand))
+            channels = out_channels
+    layers += [ConvNorm(channels, NUM_FEATURES, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    output = nn.Linear(NUM_FEATURES, num_classes)
+    return nn.Sequential(OrderedDict(features=nn.Sequential(*layers), output=output))
+
+
+class Block(nn.Module):
+    """Inverted bottleneck: (B, in_channels, H, W) to (B, channels, H / stride, W / stride)."""
+
+    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, expand: int):
+        super().__init__()
+        wide = in_channels * expand
+        self.expand = ConvNorm(in_channels, wide, 1) if expand > 1 else nn.Identity()
+        self.depthwise = ConvNorm(wide, wide, kernel, stride=stride, groups=wide)
+        self.project = ConvNorm(wide, channels, 1, is_linear=True)
+        self.adds_input = stride == 1 and in_channels == channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.adds_input else y
+
+
+class ConvNorm(nn.Module):
+    """Convolution with "same" padding, batch norm, and ReLU6 unless it is linear."""
+
+    def __init__(
+        self, in_channels: int, channels: int, kernel: int, *, stride: int = 1, groups: int = 1, is_linear: bool = False
+    ):
+        super().__init__()
+        padding = kernel // 2 if stride == 1 else 0  # at stride 2 it depends on the size: see forward
+        self.conv = nn.Conv2d(in_channels, channels, kernel, stride, padding, groups=groups, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
+        self.is_linear = is_linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
+        if stride > 1:
+            down, across = (_padding(size, kernel, stride) for size in x.shape[2:])
+            x = F.pad(x, (*across, *down))
+        x = self.norm(self.conv(x))
+        return x if self.is_linear else F.relu6(x, inplace=True)
+
+
+def _padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Return the pixels to add before and after a line of `size`, as TensorFlow's "same" does."""
+    missing = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return missing // 2, missing - missing // 2
