@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save
 
 from made import small_model
@@ -346,7 +347,7 @@ def test_a_model_of_an_unknown_name_says_which(whole, tmp_path):
     assert '"resnet9"' in refused(tmp_path, rewritten(whole[0], lambda header: header | {"model": "resnet9"})).what
 
 
-@pytest.mark.parametrize("dtype", [torch.int32, torch.float16, torch.float64, torch.uint8])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float64, torch.bfloat16, torch.uint8])
 @pytest.mark.parametrize("name", ["mean", "network.features.0.weight", "weights"])
 def test_weights_of_another_type_name_or_shape_are_refused(whole, tmp_path, dtype, name):
     model, _ = whole
@@ -379,3 +380,14 @@ def test_every_packaged_model_loads_by_its_name():
         assert len(load_model(name).classes) >= 2
         assert "sha256" not in read_header(PACKAGED / f"{name}.safetensors")
         assert b'\\"sha256\\"' in (PACKAGED / f"{name}.safetensors").read_bytes()
+
+
+def test_weights_in_half_precision_are_read_as_float32(whole, tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(whole[1])
+    with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
+        facts, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    halved = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    (tmp_path / "m.safetensors").write_bytes(save(halved, facts))
+    for name, value in load_model(tmp_path / "m.safetensors").state_dict().items():
+        assert torch.equal(value, halved[name].float() if value.is_floating_point() else value), name
+        assert value.dtype == state[name].dtype

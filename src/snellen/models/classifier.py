@@ -15,6 +15,7 @@ from snellen.images.size import SMALLEST
 from snellen.models.cifar_resnet import cifar_resnet
 from snellen.models.cifar_resnext import cifar_resnext
 from snellen.models.cifar_wide_resnet import cifar_wide_resnet
+from snellen.models.efficientnet_lite import efficientnet_lite0
 from snellen.models.resnet18 import resnet18, resnet18_bn_shortcut, resnet18_mxnet
 from snellen.models.whitened_cnn import Whitening, whitened_cnn, whitened_resnet
 from snellen.runs.recipe import Recipe
@@ -26,6 +27,7 @@ from snellen.task import Task
 MODELS: dict[str, Callable[..., nn.Sequential]] = {
     "whitened_cnn": whitened_cnn,
     "whitened_resnet": whitened_resnet,
+    "efficientnet_lite0": efficientnet_lite0,
     "resnet18": resnet18,
     "resnet18_mxnet": resnet18_mxnet,
     "resnet18_bn_shortcut": resnet18_bn_shortcut,
@@ -45,6 +47,7 @@ MODELS: dict[str, Callable[..., nn.Sequential]] = {
 SOURCES: dict[str, str] = {
     "whitened_cnn": "arXiv:2404.00498, Muon variant; recipes fast and record",
     "whitened_resnet": "arXiv:2404.00498, section 5; recipes strong and best",
+    "efficientnet_lite0": "arXiv:1905.11946, lite variant; for photographs, with ImageNet weights in the package",
     "resnet18": "Dive into Deep Learning, PyTorch tab",
     "resnet18_mxnet": "Dive into Deep Learning, MXNet tab",
     "resnet18_bn_shortcut": "arXiv:1512.03385, as most PyTorch code for CIFAR has it",

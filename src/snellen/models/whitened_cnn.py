@@ -6,7 +6,8 @@ later Muon variant, 1,971,352 trainable parameters for 10 classes. `whitened_res
 Order: whitening 2x2 convolution - GELU - three times (conv3x3 - max-pool 2 - batch norm - GELU - conv3x3 - batch norm
 - GELU) - global max-pool - linear / 256.
 What differs from the paper: the last pooling takes the maximum over the whole map, not over 3x3 (the same at 32
-pixels), so that other image sizes work; batch norm's eps is 1e-2, not 1e-12. Measured by the recipes `record`, `fast` and `strong`.
+pixels), so that other image sizes work; batch norm's eps is 1e-2, not 1e-12. Measured by the recipes `record`, `fast`
+and `strong`.
 """
 
 from collections import OrderedDict
