@@ -13,7 +13,7 @@ from snellen.models.model_file import load_model
 NAME = "imagenet-efficientnet-lite0"
 # Logits of the package efficientnet-lite-pytorch 0.1.0 with the packaged, rounded weights, for `scenes(2, size)`.
 LOGITS = Path(__file__).parent / "data/efficientnet_lite/logits.npz"
-SIZES = (224, 97, 64)  # at 97 pixels the padding of the strided layers is another than at 224
+SIZES = (224, 97, 64)  # the padding of the strided layers depends on whether a size is odd
 
 
 def inputs(size):

@@ -74,21 +74,21 @@ class ConvNorm(nn.Module):
         self, in_channels: int, channels: int, kernel: int, *, stride: int = 1, groups: int = 1, is_linear: bool = False
     ):
         super().__init__()
-        padding = kernel // 2 if stride == 1 else 0  # at stride 2 it depends on the size: see forward
-        self.conv = nn.Conv2d(in_channels, channels, kernel, stride, padding, groups=groups, bias=False)
+        self.conv = nn.Conv2d(in_channels, channels, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(channels, eps=NORM_EPS, momentum=NORM_MOMENTUM)
         self.is_linear = is_linear
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
-        if stride > 1:
-            down, across = (_padding(size, kernel, stride) for size in x.shape[2:])
-            x = F.pad(x, (*across, *down))
-        x = self.norm(self.conv(x))
+        x = self.norm(self._convolve(x))
         return x if self.is_linear else F.relu6(x, inplace=True)
 
-
-def _padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return the pixels to add before and after a line of `size`, as TensorFlow's "same" does."""
-    missing = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return missing // 2, missing - missing // 2
+    def _convolve(self, x: Tensor) -> Tensor:
+        conv = self.conv
+        if conv.stride == (1, 1) or all(size % 2 for size in x.shape[2:]):
+            return conv(x)
+        # Even sizes want one pixel less above and on the left. Padding by one more on all sides and leaving out the
+        # first row and column computes that without a padded copy of x.
+        kernel, (height, width) = conv.kernel_size[0], x.shape[2:]
+        more = (kernel // 2 + (height % 2 == 0), kernel // 2 + (width % 2 == 0))
+        y = F.conv2d(x, conv.weight, conv.bias, conv.stride, more, groups=conv.groups)
+        return y[:, :, 1 - height % 2 :, 1 - width % 2 :]
