@@ -64,3 +64,27 @@ def test_the_packaged_model_names_the_thousand_classes_of_imagenet(model):
     assert model.size == (224, 224)
     assert all(value.dtype == torch.float32 for value in model.parameters())
     assert isinstance(model.network[1], nn.Linear)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [8, 9])
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_depthwise_gradients_are_those_of_torch(kernel, stride, size, is_frozen):
+    torch.manual_seed(0)
+    layer = ConvNorm(6, 6, kernel, stride=stride, groups=6).double()
+    layer.norm.running_mean.normal_()
+    layer.norm.running_var.uniform_(0.5, 2)
+    layer.train(not is_frozen)
+    x = torch.randn(2, 6, size, size, dtype=torch.float64, requires_grad=True)
+    inputs = (x, *layer.parameters())
+    found = torch.autograd.grad(layer(x).square().sum(), inputs)
+    with torch.no_grad():
+        plain = layer(x)
+    missing = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    padded = nn.functional.pad(x, (missing // 2, missing - missing // 2) * 2)
+    y = nn.functional.conv2d(padded, layer.conv.weight, None, stride, groups=6)
+    y = nn.functional.relu6(layer.norm(y))
+    torch.testing.assert_close(plain, y)
+    for value, expected in zip(found, torch.autograd.grad(y.square().sum(), inputs), strict=True):
+        torch.testing.assert_close(value, expected)
