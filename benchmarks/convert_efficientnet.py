@@ -14,12 +14,12 @@ import zipfile
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from snellen.models.classifier import Classifier, build_network
-from snellen.models.model_file import KEY, PACKAGED, load_model, save_model
+from snellen.models.model_file import load_model, save_model
+from snellen.system.contents import PACKAGED
+from snellen.system.tensor_files import open_tensors, write_tensors
 
 NAME = "imagenet-efficientnet-lite0"
 WEIGHTS, WEIGHTS_SHA256 = (
@@ -79,13 +79,13 @@ def main() -> None:
     model.mean.fill_(127 / 255)  # the published training has (pixel - 127) / 128
     model.std.fill_(128 / 255)
     path = save_model(PACKAGED / f"{NAME}.safetensors", model, recipe={"views": 1}, note=NOTE)
-    with safe_open(path, framework="pt") as file:
-        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    for name, value in tensors.items():
-        if (name.startswith("network.") and value.is_floating_point()) or name == "directions":
-            tensors[name] = value.half()
-            assert tensors[name].isfinite().all(), name
-    save_file(tensors, path, {KEY: header[KEY]})
+    with open_tensors(path) as file:
+        tensors = file.read()
+        for name, value in tensors.items():
+            if (name.startswith("network.") and value.is_floating_point()) or name == "directions":
+                tensors[name] = value.half()
+                assert tensors[name].isfinite().all(), name
+    write_tensors(path, tensors, file.header)
     load_model(NAME)
     print(path, f"{path.stat().st_size:,} bytes", hashlib.sha256(path.read_bytes()).hexdigest())
 

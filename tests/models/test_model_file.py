@@ -6,7 +6,6 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 
 from made import small_model
@@ -14,7 +13,7 @@ from snellen.errors import RunError
 from snellen.models.model_file import load_model, read_header, save_model
 from snellen.runs.presets import PRESETS
 from snellen.system.contents import PACKAGED, packaged_models
-from snellen.system.tensor_files import KEY
+from snellen.system.tensor_files import KEY, open_tensors, write_tensors
 
 ABOUT = {"recipe": PRESETS["fast"].to_dict(), "fingerprint": "ab" * 32, "scores": {"valid_accuracy": 0.5}}
 
@@ -382,12 +381,12 @@ def test_every_packaged_model_loads_by_its_name():
         assert b'\\"sha256\\"' in (PACKAGED / f"{name}.safetensors").read_bytes()
 
 
-def test_weights_in_half_precision_are_read_as_float32(whole, tmp_path):
-    (tmp_path / "m.safetensors").write_bytes(whole[1])
-    with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
-        facts, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    halved = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    (tmp_path / "m.safetensors").write_bytes(save(halved, facts))
-    for name, value in load_model(tmp_path / "m.safetensors").state_dict().items():
+def test_weights_in_half_precision_are_read_as_float32(tmp_path):
+    path = save_model(tmp_path / "m.safetensors", model_of(), **ABOUT)
+    with open_tensors(path) as file:
+        state = file.read()
+        halved = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+        write_tensors(path, halved, file.header)
+    for name, value in load_model(path).state_dict().items():
         assert torch.equal(value, halved[name].float() if value.is_floating_point() else value), name
         assert value.dtype == state[name].dtype

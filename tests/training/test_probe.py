@@ -11,7 +11,7 @@ from snellen.prediction.evaluate import evaluate
 from snellen.prediction.probabilities import probabilities
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
-from snellen.system import runtime
+from snellen.system.device import choose_runtime
 from snellen.training.logistic import PENALTIES, best_penalty, fit_logistic, logistic
 from snellen.training.train import train
 
@@ -68,7 +68,7 @@ def test_a_refit_on_all_labels_takes_the_calibration_over(images, tmp_path):
     run = train(images, "probe", tmp_path / "run")
     refit = train(images, "probe", tmp_path / "refit", on="train+valid", calibrated_by=run)
     assert float(load_model(refit).temperature) == float(load_model(run).temperature)
-    guesses = probabilities(load_model(refit), images.select("test"), runtime.choose())
+    guesses = probabilities(load_model(refit), images.select("test"), choose_runtime())
     np.testing.assert_allclose(guesses.sum(axis=1), 1, atol=1e-5)
 
 

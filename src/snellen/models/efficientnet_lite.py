@@ -23,6 +23,7 @@ from collections import OrderedDict
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01  # of the published training
 NUM_FEATURES = 1280
@@ -57,7 +58,7 @@ def freeze(network: nn.Sequential, num_blocks: int) -> None:
 
     The first two blocks and the depthwise filters take two thirds of the backward pass, and hold 4% of the weights.
     """
-    for layer in network[0][: 1 + num_blocks]:
+    for layer in list(network[0].children())[: 1 + num_blocks]:
         layer.requires_grad_(False)
     for layer in network[0].modules():
         if isinstance(layer, nn.Conv2d) and layer.groups > 1:
@@ -95,8 +96,11 @@ class ConvNorm(nn.Module):
         if self.norm.training:
             x = self.norm(self._convolve(x, self.conv.weight, None))
         else:  # batch norm is a scale and a shift: folded into the convolution, 1.2 times as fast
-            scale = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
-            shift = self.norm.bias - self.norm.running_mean * scale
+            mean, variance = self.norm.running_mean, self.norm.running_var
+            assert mean is not None
+            assert variance is not None
+            scale = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
+            shift = self.norm.bias - mean * scale
             x = self._convolve(x, self.conv.weight * scale[:, None, None, None], shift)
         return x if self.is_linear else F.relu6(x, inplace=True)
 
@@ -147,12 +151,12 @@ class _Depthwise(torch.autograd.Function):
                 turned = weight.to(grad.dtype).flip(2, 3)
                 grad_x = F.conv2d(grad, turned, None, 1, side - 1 - padding[0], groups=len(weight))
             elif needs_x:
-                grad_x = torch.nn.grad.conv2d_input(
+                grad_x = conv2d_input(
                     x.shape, weight.to(exact), grad.to(exact), stride, padding, groups=len(weight)
                 ).to(x.dtype)
             if needs_weight:
                 dtype = x.dtype if side == 3 else exact
-                grad_weight = torch.nn.grad.conv2d_weight(
+                grad_weight = conv2d_weight(
                     x.to(dtype), weight.shape, grad.to(dtype), stride, padding, groups=len(weight)
                 ).to(weight.dtype)
         return grad_x, grad_weight, grad_bias, None, None

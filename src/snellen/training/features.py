@@ -15,8 +15,8 @@ from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.prediction.probabilities import features
 from snellen.system import files, processes
+from snellen.system.device import Runtime
 from snellen.system.progress import Progress
-from snellen.system.runtime import Runtime
 
 log = logging.getLogger("snellen")
 
