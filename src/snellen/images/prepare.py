@@ -21,9 +21,8 @@ import PIL
 import snellen
 from snellen.errors import DataError, first_few
 from snellen.images.choices import LARGEST, LEAST, SMALLEST, SPLITS, VALID_SHARE
-from snellen.images.decoding import HEADER_BYTES, decode_into, write_at
 from snellen.images.duplicates import groups as duplicate_groups
-from snellen.images.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet, read_table, table_digest
+from snellen.images.imageset import COLUMNS, SAMPLE, ImageSet, read_table, table_digest
 from snellen.images.pixels import HEADER_BYTES, decode_into, write_at
 from snellen.images.sample import check_sample
 from snellen.images.splits import doubts_about, groups_of, splits_of

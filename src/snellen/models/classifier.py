@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from snellen.errors import DataError, RecipeError, did_you_mean
 from snellen.images.choices import SMALLEST
 from snellen.images.imageset import ImageSet
+from snellen.models import efficientnet_lite
 from snellen.models.cifar_resnet import cifar_resnet
 from snellen.models.cifar_resnext import cifar_resnext
 from snellen.models.cifar_wide_resnet import cifar_wide_resnet
@@ -26,6 +27,7 @@ from snellen.task import Task
 MODELS: dict[str, Callable[..., nn.Sequential]] = {
     "whitened_cnn": whitened_cnn,
     "whitened_resnet": whitened_resnet,
+    "efficientnet_lite0": efficientnet_lite.efficientnet_lite0,
     "resnet18": resnet18,
     "resnet18_mxnet": resnet18_mxnet,
     "resnet18_bn_shortcut": resnet18_bn_shortcut,
@@ -45,6 +47,7 @@ MODELS: dict[str, Callable[..., nn.Sequential]] = {
 SOURCES: dict[str, str] = {
     "whitened_cnn": "arXiv:2404.00498, Muon variant; recipes fast and record",
     "whitened_resnet": "arXiv:2404.00498, section 5; recipes strong and best",
+    "efficientnet_lite0": "arXiv:1905.11946, lite variant; for photographs, with ImageNet weights in the package",
     "resnet18": "Dive into Deep Learning, PyTorch tab",
     "resnet18_mxnet": "Dive into Deep Learning, MXNet tab",
     "resnet18_bn_shortcut": "arXiv:1512.03385, as most PyTorch code for CIFAR has it",
@@ -93,6 +96,7 @@ class Classifier(nn.Module):
         self.name, self.classes, self.size = name, classes, size
         self.task = Task(classes)
         self.network = network
+        self.has_frozen_norm = False
         self.about: dict[str, Any] = {}  # the header of the file it was loaded from
         self.register_buffer("mean", torch.full((3, 1, 1), 0.5))
         self.register_buffer("std", torch.full((3, 1, 1), 0.25))
@@ -105,6 +109,15 @@ class Classifier(nn.Module):
     def to_device(self, device: torch.device, dtype: torch.dtype = torch.float32) -> "Classifier":
         """Move the model to a device, with channels-last filters, which were measured to be faster on CPUs."""
         return self.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Enter training or evaluation mode; frozen batch norm stays in evaluation mode."""
+        super().train(mode)
+        if self.has_frozen_norm:
+            for layer in self.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eval()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network[1](self.features(x))
@@ -151,6 +164,13 @@ def check_model(recipe: Recipe, images: ImageSet) -> None:
     _check_size(images)
     with torch.device("meta"):
         build_network(recipe.model, len(images.classes), recipe.dropout)
+    if recipe.frozen_blocks and recipe.model != "efficientnet_lite0":
+        raise RecipeError(
+            f"no blocks of {recipe.model} can be frozen.",
+            where=f"frozen_blocks={recipe.frozen_blocks}",
+            expected="0, or the model efficientnet_lite0",
+            do="set frozen_blocks=0",
+        )
 
 
 def _check_size(images: ImageSet) -> None:
@@ -161,6 +181,17 @@ def _check_size(images: ImageSet) -> None:
             expected=f"{SMALLEST} pixels or more: the networks halve them two to four times",
             do=f"prepare them with --size {SMALLEST} or more",
         )
+
+
+def freeze(model: Classifier, recipe: Recipe) -> None:
+    """Keep what the recipe freezes from training: batch norm, and the first blocks with all depthwise filters."""
+    if recipe.frozen_norm:
+        model.has_frozen_norm = True
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.weight.requires_grad = False
+    if recipe.frozen_blocks:
+        efficientnet_lite.freeze(model.network, recipe.frozen_blocks)
 
 
 def build_model(recipe: Recipe, images: ImageSet) -> Classifier:

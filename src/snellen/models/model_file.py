@@ -91,6 +91,8 @@ def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Cl
                 raise ValueError(f"it has other weights than a {model.name}, first {first_few(differing)}")
             tensors = file.read()
         for name, value in model.state_dict().items():
+            if (tensors[name].dtype, value.dtype) == (torch.float16, torch.float32):
+                tensors[name] = tensors[name].float()  # stored in half precision, as the packaged ImageNet weights are
             if tensors[name].dtype != value.dtype:
                 raise ValueError(f"{name} is {tensors[name].dtype}, not {value.dtype}")
             if value.is_floating_point() and not bool(tensors[name].isfinite().all()):

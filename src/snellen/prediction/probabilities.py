@@ -110,7 +110,8 @@ def _pieces(images: ImageSet | np.ndarray, runtime: Runtime) -> Iterator[tuple[i
 
     Only one piece is in memory at a time.
     """
-    step = PIECE.get(runtime.device.type, 1024)
+    height, width = images.size if isinstance(images, ImageSet) else images.shape[1:3]
+    step = max(16, PIECE.get(runtime.device.type, 1024) * 32 * 32 // max(32 * 32, height * width))
     first, last = processes.part_of(len(images))
     for start in range(first, last, step):
         stop = min(start + step, last)

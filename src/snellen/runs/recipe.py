@@ -27,6 +27,12 @@ class Recipe:
     """
 
     model: str = setting("resnet18", "a name from `snellen list models`")
+    start: str = setting("", "the packaged model whose weights to start from; none = random weights")
+    fitted_head: bool = setting(False, "the last layer starts as a logistic regression on the first weights' features")
+    frozen_norm: bool = setting(False, "batch norm keeps the statistics and scales that it starts with")
+    frozen_blocks: int = setting(
+        0, "first blocks of efficientnet_lite0 that keep their weights, and then so do its depthwise filters", 0, 16
+    )
     dropout: float = setting(0.0, "share of activations dropped, for wide ResNets", 0, 0.95)
     epochs: float = setting(20.0, "passes over the training images; fractions are allowed", 0.001, 100_000)
     batch_size: int = setting(128, "images per weight update", 1, 1_000_000)
@@ -41,7 +47,12 @@ class Recipe:
         True, "with several processes: batch-norm statistics over all of them; false = each its own, which is faster"
     )
 
-    optimizer: str = setting("sgd", "sgd, or muon for the filters and sgd for the others", choices=("sgd", "muon"))
+    optimizer: str = setting(
+        "sgd",
+        "sgd; muon for the filters and sgd for the rest; lbfgs: only the last layer, fitted exactly on features that "
+        "are computed once; adamw: weight_decay is decoupled, momentum is its first beta",
+        choices=("sgd", "muon", "lbfgs", "adamw"),
+    )
     peak_lr: float = setting(0.1, "highest learning rate, for a loss averaged over the batch", 0, 1e6)
     head_lr: float = setting(0.0, "highest learning rate of the last layer; 0 = peak_lr", 0, 1e6)
     momentum: float = setting(0.9, "momentum of sgd", 0, 0.9999)

@@ -9,7 +9,7 @@ import torch
 
 from snellen.errors import DivergedError
 from snellen.images.imageset import ImageSet
-from snellen.models.classifier import Classifier, build_model
+from snellen.models.classifier import Classifier, build_model, freeze
 from snellen.prediction import calibrate
 from snellen.prediction.decide import ARGMAX, cross_fitted, fit_rule
 from snellen.prediction.probabilities import familiarity, features, logits, probabilities
@@ -20,6 +20,7 @@ from snellen.system import processes
 from snellen.system.memory import peak_memory
 from snellen.system.randomness import STEP_NOISE, seed_torch
 from snellen.training import averaging
+from snellen.training.head import fit_head
 from snellen.training.init import start_from
 from snellen.training.job import Job
 from snellen.training.loader import Batch, Batches
@@ -40,6 +41,8 @@ def fit(job: Job, record: Record) -> None:
     batches = Batches(job.train_images, recipe, job.runtime.device)
     log.info("%s", batches.why)
     model = first_model(job)
+    if recipe.fitted_head:
+        fit_head(model.eval(), job, record.on_progress)
     check_variance(model, batches.smallest_piece, recipe)
     state = State.begun(model, job, batches)
     record.restore(state)
@@ -73,6 +76,7 @@ def first_model(job: Job) -> Classifier:
     model = build_model(job.recipe, job.train_images)
     if job.init is not None:
         start_from(model, job.init)
+    freeze(model, job.recipe)
     model = model.to_device(job.runtime.device, job.runtime.weights)
     same_start(model, job.recipe)
     return model

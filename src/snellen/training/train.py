@@ -23,6 +23,7 @@ from snellen.system.versions import versions
 from snellen.training.budget import choose_recipe
 from snellen.training.job import Job
 from snellen.training.loop import fit
+from snellen.training.probe import probe
 from snellen.training.record import recording
 
 log = logging.getLogger("snellen")
@@ -75,7 +76,7 @@ def train(
     check_model(chosen, images)
     train_images = images.select(*TRAIN_ON[on])
     valid_images = images.select("valid") if on == "train" else None
-    sources = {"init": init, "calibrated_by": calibrated_by}
+    sources = {"init": init if init is not None else chosen.start or None, "calibrated_by": calibrated_by}
     models = {role: opened(source) for role, source in sources.items() if source is not None}
     identities = {role: identity(source, models[role]) for role, source in sources.items() if source is not None}
     with processes.joined(device):
@@ -91,7 +92,7 @@ def train(
                 log.info("%s", runtime.why)
                 where, do = _smaller(chosen)
                 with memory_errors(runtime.device, where=where, do=do):
-                    fit(job, record)
+                    (probe if chosen.optimizer == "lbfgs" else fit)(job, record)
         return record.run
 
 

@@ -1,0 +1,63 @@
+"""The quick way to a run: the network rests, and its last layer is a logistic regression on cached features."""
+
+import logging
+import time
+
+import torch
+
+from snellen.errors import RecipeError
+from snellen.models.classifier import Classifier
+from snellen.prediction import calibrate
+from snellen.prediction.probabilities import familiarity
+from snellen.runs.run import Epoch
+from snellen.training.features import cached_features
+from snellen.training.head import fit_head
+from snellen.training.job import Job
+from snellen.training.loop import first_model, valid_scores
+from snellen.training.record import Record
+
+log = logging.getLogger("snellen")
+
+
+def probe(job: Job, record: Record) -> None:
+    """Fit the last layer of job.init's network on its features, calibrate it, and write the finished run.
+
+    Raises RecipeError without a network to start from.
+    """
+    if job.init is None:
+        raise RecipeError(
+            "optimizer=lbfgs fits only the last layer, on features of a network that is trained already.",
+            where="start=none",
+            expected="a network to start from",
+            do="set start=imagenet-efficientnet-lite0, or name a run or a model file with --init",
+        )
+    began = time.perf_counter()
+    model = first_model(job).eval()
+    row: Epoch = {"epoch": 1, "step": 1, "lr": 0.0} | fit_head(model, job, record.on_progress)
+    row["train_seconds"] = round(time.perf_counter() - began, 3)
+    row["images_per_second"] = round(len(job.train_images) / row["train_seconds"], 1)
+    row |= valid_scores(model, job)
+    _calibrate(model, job)
+    row["seconds"] = round(time.perf_counter() - began, 3)
+    record.finish_at_once(row, model)
+
+
+def _calibrate(model: Classifier, job: Job) -> None:
+    """Fit temperature and familiarity, as the loop does, from features that are in the cache."""
+    images, valid, views = job.train_images, job.valid_images, job.recipe.views
+    found = cached_features(model, images, job.runtime, views)
+    for buffer, values in zip(
+        (model.feature_mean, model.directions),
+        calibrate.fit_directions(found[0], images.labels, len(model.classes)),
+        strict=True,
+    ):
+        buffer.copy_(torch.from_numpy(values))
+    if valid is not None:
+        found = cached_features(model, valid, job.runtime, views)
+        with torch.no_grad():
+            outputs = model.network[1](torch.from_numpy(found.mean(axis=0)).to(job.runtime.device)).cpu().numpy()
+        model.temperature.fill_(calibrate.fit_temperature(outputs, valid.labels))
+        model.familiar.copy_(torch.tensor(calibrate.fit_familiar(familiarity(model, found[0]))))
+    elif job.calibrated_by is not None:
+        model.temperature.copy_(job.calibrated_by.temperature)
+        model.familiar.copy_(job.calibrated_by.familiar)
