@@ -2,14 +2,14 @@
 
 import logging
 import time
+from typing import Any
 
 import torch
 
 from snellen.errors import RecipeError
 from snellen.models.classifier import Classifier
-from snellen.prediction import calibrate
-from snellen.prediction.probabilities import familiarity
 from snellen.runs.run import Epoch
+from snellen.training.calibration import fit_calibration
 from snellen.training.features import cached_features
 from snellen.training.head import fit_head
 from snellen.training.job import Job
@@ -36,28 +36,21 @@ def probe(job: Job, record: Record) -> None:
     row: Epoch = {"epoch": 1, "step": 1, "lr": 0.0} | fit_head(model, job, record.on_progress)
     row["train_seconds"] = round(time.perf_counter() - began, 3)
     row["images_per_second"] = round(len(job.train_images) / row["train_seconds"], 1)
-    row |= valid_scores(model, job)
-    _calibrate(model, job)
+    row |= valid_scores(model, job, row["train_accuracy"])
+    model.about = _calibrate(model, job)
+    if doubt := model.about.get("doubt"):
+        log.warning("%s", doubt)
     row["seconds"] = round(time.perf_counter() - began, 3)
     record.finish_at_once(row, model)
 
 
-def _calibrate(model: Classifier, job: Job) -> None:
-    """Fit temperature and familiarity, as the loop does, from features that are in the cache."""
+def _calibrate(model: Classifier, job: Job) -> dict[str, Any]:
+    """Calibrate the model, as the loop does, from features that are in the cache."""
     images, valid, views = job.train_images, job.valid_images, job.recipe.views
-    found = cached_features(model, images, job.runtime, views)
-    for buffer, values in zip(
-        (model.feature_mean, model.directions),
-        calibrate.fit_directions(found[0], images.labels, len(model.classes)),
-        strict=True,
-    ):
-        buffer.copy_(torch.from_numpy(values))
-    if valid is not None:
-        found = cached_features(model, valid, job.runtime, views)
-        with torch.no_grad():
-            outputs = model.network[1](torch.from_numpy(found.mean(axis=0)).to(job.runtime.device)).cpu().numpy()
-        model.temperature.fill_(calibrate.fit_temperature(outputs, valid.labels))
-        model.familiar.copy_(torch.tensor(calibrate.fit_familiar(familiarity(model, found[0]))))
-    elif job.calibrated_by is not None:
-        model.temperature.copy_(job.calibrated_by.temperature)
-        model.familiar.copy_(job.calibrated_by.familiar)
+    train_features = cached_features(model, images, job.runtime, views)[0]
+    if valid is None:
+        return fit_calibration(model, job, train_features, images.labels, None, None)
+    by_view = cached_features(model, valid, job.runtime, views)
+    with torch.no_grad():
+        outputs = model.network[1](torch.from_numpy(by_view.mean(axis=0)).to(job.runtime.device)).cpu().numpy()
+    return fit_calibration(model, job, train_features, images.labels, outputs, by_view[0])

@@ -111,7 +111,7 @@ class Record:
             return
         save_metrics(self.run, [row])
         figures.save_history([row], self.run.folder / "history.png")
-        save_model(self.run.model, model, **self._header(row))
+        save_model(self.run.model, model, **self._header(row, model.about))
         if self.on_epoch:
             self.on_epoch(row)
 
