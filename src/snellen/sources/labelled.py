@@ -144,6 +144,8 @@ def _read_labelled(
     if best:
         return _by_table(best, seen, options)
     if folders:
+        if problem and labels != "folders":
+            _check_doubt(problem, folders)
         return _by_folders(seen, usable)
     if problem:
         raise problem
@@ -225,6 +227,22 @@ def _table_wins(best: TableLabels, folders: ClassFolders, seen: Evidence) -> boo
     return True
 
 
+def _check_doubt(problem: TwoReadings, folders: ClassFolders) -> None:
+    """Raise `problem` unless a column agrees with the class folders, or all columns are numbers such as sizes."""
+    match, its = problem.match, folders.labels
+    lines = [number for number, where in enumerate(match.where) if len(where) == 1 and where[0] in its]
+    if len(lines) < 0.5 * len(its):
+        return
+    by_folder = [its[match.where[number][0]] for number in lines]
+    for column in problem.columns:
+        values = match.values(column)
+        if same_partition([values[number] for number in lines], by_folder):
+            return
+    if not all(is_number(value) for column in problem.columns for value in match.values(column) if value):
+        problem.do += ", or take the class folders: --labels folders"
+        raise DataError(problem.what, where=problem.where, expected=problem.expected, do=problem.do)
+
+
 def _is_shelf(name: str) -> bool:
     """Whether a folder's name is a number, a few hexadecimal digits or a generic word, as storage has them."""
     words = words_of(name)
@@ -279,7 +297,9 @@ def _by_table(best: TableLabels, seen: Evidence, options: TaskOptions) -> Labell
     return Labelled(
         f"pictures with labels from {best.match.table.name}",
         rows,
-        _classes(rows) if len(best.chosen.columns) == 1 else tuple(sorted(map(best.match.header, best.chosen.columns))),
+        classes_of(rows)
+        if len(best.chosen.columns) == 1
+        else tuple(sorted(map(best.match.header, best.chosen.columns))),
         best.told,
         sample,
         sample or seen.hint,
@@ -339,7 +359,7 @@ def _by_folders(seen: Evidence, tables: Sequence[Table]) -> Labelled:
     rows = class_rows(list(seen.roles), roles=seen.roles, known=seen.known, more=more)
     assert rows is not None, "the folders were read once already"
     rows, sample = with_sample(rows, seen.tables, seen.sample)
-    return Labelled("class folders", rows, _classes(rows), "the folders", sample, sample or seen.hint)
+    return Labelled("class folders", rows, classes_of(rows), "the folders", sample, sample or seen.hint)
 
 
 def _by_names(names: NameLabels, seen: Evidence) -> Labelled:
@@ -368,10 +388,11 @@ def _by_names(names: NameLabels, seen: Evidence) -> Labelled:
         {role: {p: p for p, below in seen.roles.items() if below.role == role} for role in ("test", "unlabelled")}
     )
     rows, sample = with_sample(rows + rows_of_test(None, list(tests)), seen.tables, seen.sample)
-    return Labelled("labels in file names", rows, _classes(rows), "the file names", sample, sample or seen.hint)
+    return Labelled("labels in file names", rows, classes_of(rows), "the file names", sample, sample or seen.hint)
 
 
-def _classes(rows: Sequence[Row]) -> tuple[str, ...]:
+def classes_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the labels of train and valid, sorted. Raises DataError for labels of test that are not among them."""
     trained = {row.label for row in rows if row.label and row.split != "test"}
     if odd := sorted({row.label for row in rows if row.label} - trained):
         raise DataError(
