@@ -83,6 +83,13 @@ def test_the_probability_of_the_positive_class_comes_from_an_archive_too(tmp_pat
     assert all(float(value) == pytest.approx(truth[id][0], abs=1e-6) for id, value in rows_of(path)[1:])
 
 
+def test_labels_follow_the_models_decision_rule(tmp_path, folder):
+    model = model_of("label", metric="qwk")
+    model.about = {"rule": {"kind": "cut_points", "metric": "qwk", "cuts": [-5.0, -4.0, -3.0, -2.0, -1.0]}}
+    path = submit_pictures(model, folder, sample(tmp_path, "id,label", "0"), tmp_path / "out.csv")
+    assert {label for _, label in rows_of(path)[1:]} == {"5"}, "the expected class is above every cut"
+
+
 def test_a_sample_may_ask_for_probabilities_that_the_model_did_not_know_of(tmp_path, folder):
     path = submit_pictures(
         model_of("label", ("no", "yes")), folder, sample(tmp_path, "id,target", 0.5), tmp_path / "o.csv"

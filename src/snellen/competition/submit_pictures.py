@@ -92,7 +92,7 @@ def submit_pictures(
             )
             for one in classified:
                 if one.probabilities is not None:
-                    label = classes[int(one.probabilities.argmax())]
+                    [(label, _)] = one.top(classes, 1)  # by the model's decision rule
                     values[wanted[one.name]] = answer.values(one.probabilities, label)
             for name, _ in chunk:
                 if wanted[name] not in values:

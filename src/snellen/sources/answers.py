@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snellen.errors import DataError, did_you_mean, first_few, some_of
+from snellen.scoring.metrics import METRICS
 from snellen.sources.columns import is_number
 from snellen.sources.names import CONTROL, MAX_LETTERS, shown
 from snellen.sources.roles import words_of
 from snellen.sources.tables import Table
-from snellen.task import DEFAULT_METRIC, FORMS, KINDS, METRICS, Task
+from snellen.task import DEFAULT_METRIC, FORMS, KINDS, Task
 
 log = logging.getLogger("snellen")
 YES = ("1", "1.0", "yes", "true")
