@@ -27,7 +27,7 @@ class Recipe:
     """
 
     model: str = setting("resnet18", "a name from `snellen list models`")
-    start: str = setting("", "the packaged model whose weights to start from; none = random weights")
+    start: str = setting("none", "the packaged model whose weights to start from; none = random weights")
     fitted_head: bool = setting(False, "the last layer starts as a logistic regression on the first weights' features")
     frozen_norm: bool = setting(False, "batch norm keeps the statistics and scales that it starts with")
     frozen_blocks: int = setting(

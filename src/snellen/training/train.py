@@ -76,7 +76,10 @@ def train(
     check_model(chosen, images)
     train_images = images.select(*TRAIN_ON[on])
     valid_images = images.select("valid") if on == "train" else None
-    sources = {"init": init if init is not None else chosen.start or None, "calibrated_by": calibrated_by}
+    sources = {
+        "init": init if init is not None or chosen.start == "none" else chosen.start,
+        "calibrated_by": calibrated_by,
+    }
     models = {role: opened(source) for role, source in sources.items() if source is not None}
     identities = {role: identity(source, models[role]) for role, source in sources.items() if source is not None}
     with processes.joined(device):
