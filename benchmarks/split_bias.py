@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from snellen.images.choices import SPLIT_RULES, choose_valid
+from snellen.images.choices import SPLIT_RULES
 from snellen.images.imageset import ImageSet
+from snellen.images.splits import choose_valid
 from snellen.prediction.predict import predict
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
