@@ -590,7 +590,7 @@ def submit(**arguments: Any) -> None:
 
 @main.command()
 @click.argument("competition")
-@click.option("--out", type=PATH, metavar="FOLDER", help="Where the zip goes; here by default.")
+@click.option("--out", type=PATH, metavar="FOLDER", help="The folder to write (default: the competition's name).")
 def download(**arguments: Any) -> None:
     """Download a Kaggle competition's files.
 
@@ -600,10 +600,10 @@ def download(**arguments: Any) -> None:
     from snellen.cli.display import Display
     from snellen.competition.kaggle import download
 
-    with Display() as display:
-        path = download(on_progress=display.on_progress, **arguments)
-    echo(path)
-    hint(f"snellen compete {path} --out {path.stem}")
+    with Display():
+        folder = download(**arguments)
+    echo(folder)
+    hint(f"snellen compete {folder} --out entry")
 
 
 @main.command("import-gluon")
