@@ -92,7 +92,7 @@ def test_mirrors_of_the_environment_come_first(server, monkeypatch):
         ("missing", "404"),
         ("wrong", "its SHA1 checksum is"),
         ("short", f"after {len(BODY):,} of {2 * len(BODY):,} bytes"),
-        ("endless", "more than 1 MB"),
+        ("endless", "more than 1.0 MB"),
         ("silent", "timed out"),
     ],
 )

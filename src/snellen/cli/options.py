@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from snellen.cli import completion
-from snellen.images.choices import LARGEST, LEAST, VALID_SHARE
+from snellen.images.choices import LARGEST, LEAST, SPLIT_RULES, VALID_SHARE
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.presets import DEFAULT
 from snellen.runs.recipe import VIEWS, Recipe
@@ -94,14 +94,14 @@ the_share = options(
 def the_split_rule(default: str) -> Callable:
     return click.option(
         "--split-rule",
-        type=click.Choice(["proportional", "seeds"]),
+        type=click.Choice(SPLIT_RULES),
         default=default,
         show_default=True,
         help="The share of each class, or as many of each class as the smallest one can spare.",
     )
 
 
-the_split = options(the_share, the_split_rule("proportional"))
+the_split = options(the_share, the_split_rule(SPLIT_RULES[0]))
 the_recipe = options(
     click.option(
         "--recipe",

@@ -10,7 +10,7 @@ from typing import Any
 
 from snellen.competition.submission import write_submission
 from snellen.errors import DataError, first_few
-from snellen.images.choices import VALID_SHARE
+from snellen.images.choices import SPLIT_RULES, VALID_SHARE
 from snellen.images.imageset import SAMPLE, ImageSet
 from snellen.images.prepare import prepare
 from snellen.prediction.evaluate import describe_accuracy, describe_metric, evaluate
@@ -55,7 +55,7 @@ def compete(
     budget: float | None = None,
     valid_share: float = VALID_SHARE,
     seed: int = 0,
-    split_rule: str = "proportional",
+    split_rule: str = SPLIT_RULES[0],
     refit: bool = True,
     folds: int | None = None,
     labels: str | Path | None = None,

@@ -20,7 +20,7 @@ import PIL
 
 import snellen
 from snellen.errors import DataError, first_few
-from snellen.images.choices import LARGEST, LEAST, SMALLEST, SPLITS, VALID_SHARE
+from snellen.images.choices import LARGEST, LEAST, SMALLEST, SPLIT_RULES, SPLITS, VALID_SHARE
 from snellen.images.duplicates import groups as duplicate_groups
 from snellen.images.imageset import COLUMNS, SAMPLE, ImageSet, read_table, table_digest
 from snellen.images.pixels import HEADER_BYTES, decode_into, write_at
@@ -59,7 +59,7 @@ def prepare(
     size: int | None = None,
     valid_share: float = VALID_SHARE,
     seed: int = 0,
-    split_rule: str = "proportional",
+    split_rule: str = SPLIT_RULES[0],
     skip_unreadable: bool = False,
     group_duplicates: bool = False,
     workers: int | None = None,

@@ -17,10 +17,8 @@ from snellen.reports.comparison import ENDINGS, Compared, Comparison
 from snellen.runs.recipe import show_value
 from snellen.runs.repeat import first_weights
 from snellen.runs.run import Run
-from snellen.scoring.paired import Difference, differences
-from snellen.scoring.scores import score
-from snellen.system import files
 from snellen.scoring.paired import differences
+from snellen.scoring.scores import score
 from snellen.system.progress import Progress
 
 log = logging.getLogger("snellen")

@@ -22,7 +22,7 @@ from snellen.sources.rows import Row, natural_key
 
 SIDE = 32  # pixels
 PIXEL_BYTES = 3 * SIDE * SIDE
-MAX_BYTES = 256 * 2**20  # of one file; the largest, of CIFAR-100, has 155 MB
+MAX_BYTES = 256 * 10**6  # of one file; the largest, of CIFAR-100, has 155 MB
 
 
 @dataclass(frozen=True)

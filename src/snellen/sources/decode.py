@@ -18,17 +18,17 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from snellen.errors import DataError
+from snellen.system.units import size
 
 log = logging.getLogger("snellen")
 
 # A file with another ending is no picture to us, whatever is in it.
 KINDS = "png jpg jpeg jpe jfif bmp dib gif webp tif tiff ppm pgm pbm pnm tga jp2 avif"
 SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
-MAX_BYTES = 64 * 2**20  # of one picture file
+MAX_BYTES = 64 * 10**6  # of one picture file
 MAX_PIXELS = 100_000_000  # refused before decoding: such a file can be 20 KB on disk and gigabytes in memory
 DEPTHS = (255, 1023, 4095, 16383, 65535)  # white of 8, 10, 12, 14 and 16 bits
 SAMPLES_PER_PIXEL = 277  # a TIFF tag
-TOO_LARGE = f"larger than {MAX_BYTES // 2**20} MiB"
 
 
 class UnreadablePicture(Exception):
@@ -40,6 +40,11 @@ class TooManyPixels(UnreadablePicture):
 
     def __init__(self) -> None:
         super().__init__(f"more than {MAX_PIXELS // 10**6} million pixels")
+
+
+def too_large(limit: int) -> UnreadablePicture:
+    """Return the reason for not reading a file of more than `limit` bytes."""
+    return UnreadablePicture(f"larger than {size(limit)}")
 
 
 def is_picture(name: str) -> bool:
@@ -139,7 +144,7 @@ def _open(picture: bytes | Path | np.ndarray) -> Image.Image:
     if isinstance(picture, Path):
         with open(picture, "rb", buffering=0) as file:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise UnreadablePicture(TOO_LARGE)
+                raise too_large(MAX_BYTES)
             picture = file.read()
     if not picture:
         raise UnreadablePicture("the file is empty")

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from snellen.errors import DataError
 from snellen.system import files
 from snellen.system.progress import Progress
+from snellen.system.units import size
 
 log = logging.getLogger("snellen")
 TIMEOUT = 30  # seconds without a byte
@@ -105,7 +106,7 @@ def _fetch(url: str, wanted: Download, file: BinaryIO, on_progress: Progress | N
             digest.update(part)
             done += len(part)
             if done > wanted.max_bytes:
-                raise ValueError(f"it sends more than {wanted.max_bytes // 10**6} MB")
+                raise ValueError(f"it sends more than {size(wanted.max_bytes)}")
             if on_progress:
                 on_progress("download", done, total)
     if done < total:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from snellen.errors import DataError
 from snellen.sources.names import shown
 
-MAX_BYTES = 256 * 2**20  # of a CSV file
+MAX_BYTES = 256 * 10**6  # of a CSV file
 FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # how a cell begins that a spreadsheet computes; a number is none
 
 

@@ -23,7 +23,7 @@ from snellen.runs.run import Run
 from snellen.system import processes
 from snellen.system.contents import Contents, contents_of
 from snellen.system.device import choose_runtime
-from snellen.system.units import minutes
+from snellen.system.units import minutes, percent
 from snellen.training.job import Job
 from snellen.training.loader import Batches
 from snellen.training.loop import CALIBRATION_IMAGES, update
@@ -89,7 +89,7 @@ class Plan:
         epochs = show_value(self.recipe.epochs)
         text = f"plan: {self.name}, {epochs} epochs at {self.pace}; done in {minutes(self.seconds)}"
         if self.accuracy is not None:
-            text += f"; such a training reaches {100 * self.accuracy:.1f}% valid accuracy on CIFAR-10 ({CURVES_VALID})"
+            text += f"; such a training reaches {percent(self.accuracy, 1)} valid accuracy on CIFAR-10 ({CURVES_VALID})"
         return text
 
 
