@@ -9,6 +9,7 @@ from snellen.charts import figures, pages
 from snellen.images.imageset import ImageSet
 from snellen.runs.recipe import Recipe, show_value
 from snellen.scoring.intervals import wilson_interval
+from snellen.system.units import percent
 from snellen.training.search_space import Space
 
 
@@ -76,7 +77,7 @@ class Study:
 
     def __str__(self) -> str:
         best = (
-            f"  trial {trial.number:4}  {100 * (trial.accuracy or 0):6.2f}%  {describe(trial.settings)}"
+            f"  trial {trial.number:4}  {percent(trial.accuracy or 0):>7}  {describe(trial.settings)}"
             for trial in self.ranked[:5]
         )
         return "\n".join([self.states, *best])

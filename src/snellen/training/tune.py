@@ -27,7 +27,7 @@ from snellen.runs.presets import DEFAULT
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch, Run
 from snellen.system import files
-from snellen.system.contents import Contents
+from snellen.system.contents import Contents, contents_of
 from snellen.system.progress import Progress
 from snellen.system.targets import check_folder
 from snellen.system.units import minutes, percent
@@ -169,7 +169,8 @@ def _train(
     try:
         recipe = dataclasses.replace(base, **attempt.settings)
         out = run_folder(folder, attempt.number)
-        for row in Run.open(out).metrics if (out / "about.json").exists() else []:  # of a trial that is resumed
+        is_resumed = contents_of(out) in (Contents.RUN, Contents.UNFINISHED_RUN)
+        for row in Run.open(out).metrics if is_resumed else []:
             each_epoch(row, is_new=False)
         run = train(images, recipe, out, device=device, on_epoch=each_epoch, on_progress=each_step)
     except DivergedError as problem:
