@@ -220,7 +220,7 @@ def test_missing_and_oversized_files_are_unreadable(tmp_path):
         decode(tmp_path / "gone.png", 32)
     with open(tmp_path / "large.png", "wb") as file:
         file.truncate(MAX_BYTES + 1)
-    with pytest.raises(UnreadablePicture, match="larger than 64\.0 MB"):
+    with pytest.raises(UnreadablePicture, match=r"larger than 64\.0 MB"):
         decode(tmp_path / "large.png", 32)
 
 

@@ -1,5 +1,6 @@
 """model.safetensors: weights, and in its header all that using them takes. Loading runs no code from the file."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
         "normalisation": {"mean": model.mean.flatten().tolist(), "std": model.std.flatten().tolist()},
         **about,
     }
+    json.dumps(header, allow_nan=False)  # raises ValueError: other programs cannot read NaN
     write_tensors(path, _tensors(model), header)
     return path
 
