@@ -9,7 +9,6 @@ from snellen.charts import pages
 from snellen.errors import DataError, RunError, first_few
 from snellen.images import oddities
 from snellen.images.choices import SPLITS
-from snellen.images.duplicates import SMALLEST, Pairs, exact_copies, joined, near_pairs
 from snellen.images.duplicates import Pairs, exact_copies, joined, near_pairs
 from snellen.images.folds import as_trained, seen
 from snellen.images.imageset import UNLABELLED, ImageSet
