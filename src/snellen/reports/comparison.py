@@ -11,7 +11,7 @@ from snellen.images.imageset import ImageSet
 from snellen.runs.run import Run
 from snellen.scoring.paired import Difference
 from snellen.system import files
-from snellen.system.units import minutes, percent
+from snellen.system.units import minutes, percent, percents, points
 
 ENDINGS = (".html", ".png", ".json")  # of what `--out` may name
 
@@ -89,7 +89,7 @@ def _curve(run: Run) -> tuple[list[float], list[float]]:
 
 
 def interval(scores: dict[str, Any]) -> str:
-    return f"{percent(scores['low'])} to {percent(scores['high'])}"
+    return percents(scores["low"], scores["high"])
 
 
 def against(one: Compared) -> tuple[str, str, str]:
@@ -97,7 +97,7 @@ def against(one: Compared) -> tuple[str, str, str]:
     d = one.difference
     if d is None:
         return "", "", ""
-    difference = f"{100 * d.accuracy:+.2f} ({100 * d.low:+.2f} to {100 * d.high:+.2f})"
+    difference = f"{points(d.accuracy)} ({points(d.low)} to {points(d.high)})"
     p = f"{d.p:.4f}" if d.p >= 0.0001 else "< 0.0001"
     return difference, p, "beyond noise" if d.beyond_noise else "may be noise"
 
