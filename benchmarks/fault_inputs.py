@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import time
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -71,9 +72,16 @@ def verbs(base: Path) -> dict[str, Any]:
             checkpoint_seconds=0,
         ),
         "folds": partial(snellen.cross_validate, base / "data", SMOKE, "out", 2),
-        "tune": partial(snellen.tune, base / "data", "out", trials=3, recipe=SMOKE, space=SPACE),
+        "tune": partial(tune, base),
         "export": partial(snellen.export, base / "run", "out.onnx"),
     }
+
+
+def tune(base: Path) -> None:
+    """Run three trials. Wait first until the heartbeat of a killed worker is too old, so that its trial comes next."""
+    if Path("out/study.db").exists():
+        time.sleep(3.5)
+    snellen.tune(base / "data", "out", trials=3, recipe=SMOKE, space=SPACE, heartbeat_seconds=1)
 
 
 def stable(path: Path) -> Any:
@@ -83,7 +91,7 @@ def stable(path: Path) -> Any:
         return [{name: value for name, value in row.items() if name not in CLOCKS} for row in rows]
     if path.name in ("report.html", "study.html"):
         return SHOWN_CLOCKS.sub("", path.read_text())
-    if path.name == "journal.jsonl":  # each line has its time: compared are the trials that the lines make
+    if path.name.startswith("study.db"):  # has times and retries: the trials in it are compared
         return None
     return path.read_bytes()
 
@@ -91,27 +99,28 @@ def stable(path: Path) -> Any:
 def contents(folder: Path) -> dict[str, Any]:
     """Every file below the folder, hidden ones too, by name."""
     found = {file.relative_to(folder).as_posix(): stable(file) for file in sorted(folder.rglob("*")) if file.is_file()}
-    if (folder / "out" / "journal.jsonl").exists():
+    if (folder / "out" / "study.db").exists():
         found["trials"] = trials(folder / "out")
     return found
 
 
 def trials(study: Path) -> list[tuple[Any, ...]]:
-    from snellen.training.ledger import Ledger
+    import optuna
+
+    from snellen.training.trials import opened
     from snellen.training.tune import parse_space
 
-    facts = json.loads((study / "study.json").read_text())
     _, space = parse_space(SPACE, SMOKE)
-    name = json.loads((study / "journal.jsonl").read_text().splitlines()[0])["study_name"]
-    entries = Ledger(study, name, space, {}, facts["recipe"]["seed"], None).entries()
-    return [(e.number, e.state, e.settings, e.accuracy, e.curve) for e in entries]
+    (name,) = optuna.get_all_study_names(f"sqlite:///{study / 'study.db'}")
+    with opened(study, name, space, first={}, seed=0, storage=None, heartbeat_seconds=60) as found:
+        return [(t.number, t.state, t.settings, t.accuracy, t.curve) for t in found.all()]
 
 
 def check_whole(folder: Path, wanted: dict[str, Any]) -> None:
     """After a kill: what has its final name must be whole, in its final state or an earlier one."""
     for file in (file for file in folder.rglob("*") if file.is_file()):
         name = file.relative_to(folder).as_posix()
-        if any(part.startswith(".") for part in name.split("/")) or "/locks/" in name:
+        if any(part.startswith(".") for part in name.split("/")) or file.suffix == ".lock":
             continue
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as tensors:
@@ -125,5 +134,5 @@ def check_whole(folder: Path, wanted: dict[str, Any]) -> None:
             assert file.read_text().rstrip().endswith("</html>"), name
         elif file.name == "best.json":
             snellen.Recipe.open(file)
-        elif file.name != "journal.jsonl":
+        elif not file.name.startswith("study.db"):
             assert stable(file) == wanted[name], name

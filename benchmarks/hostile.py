@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import torch
 from PIL import Image
 
@@ -47,10 +48,10 @@ from snellen.sources.decode import UnreadablePicture
 from snellen.system.device import choose_runtime
 from snellen.training.checkpoint import restore_checkpoint
 from snellen.training.job import Job
-from snellen.training.ledger import Ledger
 from snellen.training.loader import Batches
 from snellen.training.search_space import Range
 from snellen.training.state import State
+from snellen.training.trials import opened
 
 LIMIT = 2 * 2**30  # bytes; a picture of 100 million pixels, the most that is decoded, takes 300 MB as RGB alone
 SECONDS = 20  # of one try
@@ -88,10 +89,12 @@ def readers(base: Path) -> dict[str, tuple[dict[str, bytes], Callable[[Path], An
         shutil.rmtree(path.parent / "out", ignore_errors=True)
         return snellen.prepare(path, path.parent / "out", skip_unreadable=True)
 
-    def ledger(copy: Path) -> Any:
-        lines = (base / "study" / "journal.jsonl").read_text().splitlines()
-        name = json.loads(lines[0])["study_name"]
-        return Ledger(copy, name, {"peak_lr": Range(0.01, 0.1)}, {}, 0, None).entries()
+    (name,) = optuna.get_all_study_names(f"sqlite:///{base / 'study' / 'study.db'}")
+
+    def study(copy: Path) -> Any:
+        space = {"peak_lr": Range(0.01, 0.1)}
+        with opened(copy, name, space, first={}, seed=0, storage=None, heartbeat_seconds=60) as trials:
+            return trials.all()
 
     def file(path: Path) -> dict[str, bytes]:
         return {path.suffix: path.read_bytes()}
@@ -117,7 +120,7 @@ def readers(base: Path) -> dict[str, tuple[dict[str, bytes], Callable[[Path], An
         ),
         "gluon": (file(base / "model.params"), read_params),
         "folds": (file(base / "folds" / "folds.json"), inside(base / "folds", "folds.json", CrossValidation.open)),
-        "journal": (file(base / "study" / "journal.jsonl"), inside(base / "study", "journal.jsonl", ledger)),
+        "study": (file(base / "study" / "study.db"), inside(base / "study", "study.db", study)),
     }
 
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "snellen"
 # For the tests of one change, so that one that loops or waits for ever is noticed too; the machine may be busy.
 MOST_SECONDS, MOST_BUSY_SECONDS = 600, 60
-SLOW = "not killed and not several and not memory and not fills and not decoding_process"
+SLOW = "not killed and not several and not memory and not fills and not process"
 # Module -> what pytest runs for it: little that takes long, nothing that has the unchanged module in a new process.
 TESTS = {
     "images.splits": ["tests/images/test_splits.py"],
@@ -46,7 +46,7 @@ TESTS = {
     "system.group": ["tests/system/test_group.py"],
     "runs.run": ["tests/training/test_train.py", "-k", "not killed and not dropout and not muon"],
     "images.prepare": ["tests/images/test_prepare.py", "-k", f"{SLOW} and not goes_on and not other_files"],
-    "images.decoding": ["tests/images/test_prepare.py", "-k", f"{SLOW} and not SIGKILL-2 and not SIGINT"],
+    "images.pixels": ["tests/images/test_prepare.py", "-k", f"{SLOW} and not SIGKILL-2 and not SIGINT"],
     "training.loader": ["tests/training/test_loader.py", "-k", "not larger_than_the_memory"],
     "images.folds": ["tests/images/test_folds.py", "-k", "not killed"],
     "prediction.calibrate": ["tests/prediction/test_calibrate.py"],

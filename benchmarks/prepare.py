@@ -1,11 +1,11 @@
 """Raw files -> images ready to train on: ours, and the book's way in the same run.
 
-    python benchmarks/prepare.py FOLDER [--zip FILE] [--processes 1 2 ...]
+    python benchmarks/prepare.py FOLDER [--zip FILE] [--workers 1 2 ...]
 
 FOLDER is the competition unpacked (train/ test/ trainLabels.csv sampleSubmission.csv), FILE the zip as Kaggle has it.
-Prints seconds and the peak memory of the first process, with each number of decoding processes, and the ratio. The
-book's way copies every file into class folders and then decodes each picture again in every epoch; counted here is the
-copying and one such decoding.
+Prints seconds and the peak memory of the largest process for each number of decoding workers, and the ratio. The book's
+way copies every file into class folders and then decodes each picture again in every epoch; this counts the copying and
+one such decoding.
 """
 
 import argparse
@@ -21,9 +21,9 @@ import seeds
 from snellen.sources.decode import decode
 
 
-def ours(source: Path, out: Path, processes: int) -> tuple[float, float]:
-    """(seconds, peak MB) of `snellen prepare` as a whole process."""
-    command = [sys.executable, "-m", "snellen", "prepare", source, "--out", out, "--processes", str(processes)]
+def ours(source: Path, out: Path, workers: int) -> tuple[float, float]:
+    """Return seconds and peak MB of `snellen prepare` as a whole process."""
+    command = [sys.executable, "-m", "snellen", "prepare", source, "--out", out, "--workers", str(workers)]
     started = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     seconds = time.perf_counter() - started
@@ -31,7 +31,7 @@ def ours(source: Path, out: Path, processes: int) -> tuple[float, float]:
 
 
 def the_books(source: Path, out: Path) -> tuple[float, float]:
-    """Seconds to copy into class folders, and to decode each copy once."""
+    """Return the seconds to copy into class folders, and those to decode each copy once."""
     with open(source / "trainLabels.csv", newline="") as file:
         labels = dict(list(csv.reader(file))[1:])
     started = time.perf_counter()
@@ -47,11 +47,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--zip", type=Path)
-    parser.add_argument("--processes", type=int, nargs="+", default=[1])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         out, shown = Path(scratch), []
-        for number in arguments.processes:
+        for number in arguments.workers:
             for source in filter(None, (arguments.folder, arguments.zip)):
                 seconds, peak = ours(source, out / f"{source.name}-{number}", number)
                 shown.append(seconds)

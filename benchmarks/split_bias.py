@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from snellen.images.choices import SPLIT_RULES
 from snellen.images.imageset import ImageSet
-from snellen.images.splits import RULES, choose_valid
+from snellen.images.splits import choose_valid
 from snellen.prediction.predict import predict
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.1)
     arguments = parser.parse_args()
     images = ImageSet.open(arguments.data)
-    for rule in RULES:
+    for rule in SPLIT_RULES:
         values: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in METRICS_SHOWN}
         for seed in range(arguments.seeds):
             drawn, holdout = unequal(images, arguments.ratio, arguments.most, seed)

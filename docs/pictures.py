@@ -61,11 +61,11 @@ def draw_demo(folder: Path) -> None:
 
 
 def screenshot_live(run: Path, scratch: Path) -> None:
-    """Show what `snellen report RUN --live` makes of a run whose last three epochs are still to come."""
+    """Show what `snellen report RUN --live` makes of a run whose last two epochs are still to come."""
     unfinished, page = scratch / "run", scratch / "live.html"
     shutil.copytree(run, unfinished)
     (unfinished / "model.safetensors").unlink()
-    rows = Run.open(run).metrics[:-3]
+    rows = Run.open(run).metrics[:-2]
     (unfinished / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     following = subprocess.Popen([sys.executable, "-m", "snellen", "report", unfinished, "--live", "--out", page])
     while not page.exists():

@@ -127,12 +127,12 @@ def test_compete_with_folds_submits_the_average_of_their_models(world, tmp_path)
         (["train", "nowhere", "--out", "run", "--recipe", "fsat"], 'did you mean "fast"?'),
         (["train", "nowhere", "--out", "run", "--set", "epoch=3"], 'did you mean "epochs"?'),
         (["train", "nowhere", "--out", "run", "--set", "epochs=many"], '"many" is not a value for epochs'),
-        (["train", "nowhere", "--out", "run", "--set", "epochs"], "sets nothing"),
+        (["train", "nowhere", "--out", "run", "--set", "epochs"], "is not a setting"),
         (["evaluate", "nowhere", "nowhere"], "does not exist"),
         (["submission", "nowhere.csv", "nowhere", "--out", "s.csv"], "does not exist"),
         (["prepare", "nowhere", "--out", "data"], "nowhere"),
         (["show", "fats"], 'did you mean "fast"?'),
-        (["show", "nothing"], 'there is no "nothing" to show'),
+        (["show", "nothing"], '"nothing" does not exist'),
     ],
 )
 def test_wrong_words_get_a_message_and_exit_code_1(tmp_path, monkeypatch, words, message):
@@ -148,14 +148,14 @@ def test_a_file_of_others_is_not_called_a_damaged_model(tmp_path):
     (tmp_path / "README.md").write_text("# words")
     done = CliRunner().invoke(main, ["show", str(tmp_path / "README.md")])
     assert done.exit_code == 1
-    assert 'README.md" is no file that snellen shows' in done.stderr
+    assert 'README.md" holds nothing that snellen wrote' in done.stderr
     assert "a model.safetensors" in done.stderr
 
 
 def test_message_of_a_process_goes_to_stderr_with_exit_code_1():
     printed, said = snellen("show", "nothing", code=1)
     assert printed == ""
-    assert said.startswith('snellen: there is no "nothing" to show')
+    assert said.startswith('snellen: "nothing" does not exist')
 
 
 @pytest.mark.parametrize("words", [["train"], ["evaluate", "a", "b", "--views", "3"], ["prepare", "x", "--size", "3"]])

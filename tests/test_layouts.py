@@ -39,7 +39,7 @@ def test_a_layout_is_read_as_its_author_meant_it(name, tmp_path):
         assert caught.value.do
         assert not (tmp_path / "data").exists()
         return
-    images = prepare(raw, tmp_path / "data", processes=1)
+    images = prepare(raw, tmp_path / "data")
     assert images.task == Task(tuple(expected.classes), "single", expected.form, expected.metric, expected.positive)
     labelled = images.splits != "test"
     label_of = dict(zip(images.ids[labelled].tolist(), images.labels[labelled].tolist(), strict=True))

@@ -213,3 +213,13 @@ def test_folders_are_not_written_into_a_prepared_set_or_a_run(place, verb):
         with pytest.raises(SnellenError, match="lies in a folder that holds"):
             verb(*((place.images, SMOKE) if verb is train else (place.raw,)), folder / "new")
         assert sorted(path.name for path in folder.rglob("*")) == before
+
+
+def test_compete_refuses_a_foreign_submission_before_it_trains(tmp_path):
+    world = write_world(tmp_path / "raw").folder
+    prepare(world, tmp_path / "out" / "data", size=16)
+    (tmp_path / "out" / "submission.csv").write_text("id,label\n1,cherry\n")
+    with pytest.raises(SnellenError, match="already exists and does not hold a submission"):
+        compete(world, tmp_path / "out", recipe=SMOKE, size=16)
+    assert not (tmp_path / "out" / "run").exists()
+    assert (tmp_path / "out" / "submission.csv").read_text() == "id,label\n1,cherry\n"

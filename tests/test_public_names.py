@@ -7,7 +7,17 @@ from pathlib import Path
 import snellen
 
 VERBS = ["compete", "prepare", "organize", "train", "cross_validate", "evaluate", "predict"]
-VERBS += ["write_submission", "load_model", "submit", "download", "serve", "export", "import_gluon", "tune"]
+VERBS += [
+    "write_submission",
+    "submit_pictures",
+    "load_model",
+    "submit",
+    "download",
+    "serve",
+    "export",
+    "import_gluon",
+    "tune",
+]
 VERBS += ["report", "compare", "check"]
 NOUNS = ["ImageSet", "Recipe", "PRESETS", "Run", "Predictions", "SnellenError"]
 
@@ -72,6 +82,8 @@ def test_arguments_have_the_same_names_on_the_command_line():
         known = set(inspect.signature(getattr(snellen, verb)).parameters)
         if command == "train":  # with --folds it is cross_validate
             known |= set(inspect.signature(snellen.cross_validate).parameters)
+        if command == "predict":  # with --sample it is submit_pictures
+            known |= set(inspect.signature(snellen.submit_pictures).parameters)
         for parameter in main.commands[command].params:
             names = {parameter.name, other_names.get(parameter.name)}
             assert names & (known | only_there), f"{command}: {parameter.name}"

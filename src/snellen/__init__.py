@@ -22,6 +22,7 @@ _HOMES = {
     "evaluate": "prediction.evaluate",
     "predict": "prediction.predict",
     "write_submission": "competition.submission",
+    "submit_pictures": "competition.submit_pictures",
     "load_model": "models.model_file",
     "submit": "competition.kaggle",
     "download": "competition.kaggle",

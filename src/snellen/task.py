@@ -20,10 +20,6 @@ DEFAULT_METRIC = {
     "top5": "map@5",
     "labels": "f1_samples",
 }
-# Scores by which a model can be chosen; `scoring` computes them.
-METRICS = (
-    "accuracy", "balanced_accuracy", "log_loss", "auc", "f1_macro", "f1_micro", "qwk", "map@5", "mcc", "f1_samples",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

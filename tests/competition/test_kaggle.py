@@ -1,39 +1,47 @@
-"""Kaggle, through its real client library, against a stand-in for its server on loopback."""
+"""Kaggle, through its real client libraries, against a stand-in for its server on loopback."""
 
+import base64
+import hashlib
 import http.server
 import io
 import json
+import os
+import socketserver
 import subprocess
 import sys
 import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from made import make_images, noise
-from snellen.errors import DataError, SnellenError
+from snellen.errors import DataError, RunError, SnellenError
 from snellen.runs.recipe import Recipe
+from snellen.system.folders import locked
 
-kaggle_env = pytest.importorskip("kagglesdk.kaggle_env")
+pytest.importorskip("kagglesdk")
 pytest.importorskip("kagglehub")
 
-from snellen.competition.kaggle import PART, competition_name, download, submit  # noqa: E402
-from snellen.competition.kaggle_client import KaggleError  # noqa: E402
-from snellen.training.record import start_run  # noqa: E402
+from snellen.competition.kaggle import competition_name, download, submit
+from snellen.competition.kaggle_client import KaggleError
+from snellen.training.record import start_run
 
 SAMPLE = b"id,label\n3,cat\n1,cat\n2,cat\n"
+ABOUT = {"fingerprint": "x", "on": "train", "metric": "accuracy"}  # of a run
 GOOD = "id,label\n3,dog\n1,cat\n2,dog\n"
-API = "/api/v1/competitions.CompetitionApiService/"
+API = "http://localhost/api/v1/competitions.CompetitionApiService/"
 
 
 class Kaggle(http.server.ThreadingHTTPServer):
-    """Answers what the client asks, as Kaggle does, and keeps what it was told."""
+    """Answers as Kaggle does, and keeps what it was sent. It is the HTTP proxy through which localhost is reached."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
+        self.store = self.url  # of the files
         self.asked: list[tuple[str, dict]] = []
         self.uploads: dict[str, bytes] = {}
         self.upload_headers: dict = {}
@@ -42,11 +50,16 @@ class Kaggle(http.server.ThreadingHTTPServer):
         self.refuse: dict[str, tuple[int, dict]] = {}  # request -> status and answer
         self.states = [{"status": "COMPLETE", "publicScore": "0.9123", "privateScore": "0.9045"}]
         self.archive = b""
+        self.checksum = True  # sent with the archive
         self.cut_after: int | None = None  # bytes of the archive, then the connection ends
         self.ranges: list[str | None] = []
 
     def handle_error(self, request, client_address):
         """A client may leave before the end."""
+
+    def stop(self):
+        self.shutdown()
+        self.server_close()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -75,7 +88,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "GetCompetition": self.server.competition,
             "ListCompetitions": {"competitions": [{"ref": "https://www.kaggle.com/competitions/cifar-10"}]},
             "GetSubmissionLimits": self.server.limits,
-            "StartSubmissionUpload": {"token": "blob", "createUrl": f"{self.server.url}/upload/blob"},
+            "StartSubmissionUpload": {"token": "blob", "createUrl": f"{self.server.store}/upload/blob"},
             "CreateSubmission": {"message": "Successfully submitted", "ref": 4711},
         }
         return self.answer(200, answers[name])
@@ -92,6 +105,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if wanted else 200)
         self.send_header("Content-Type", "application/zip")
         self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Last-Modified", "Tue, 24 Nov 2026 08:00:00 GMT")
+        if self.server.checksum:
+            digest = base64.b64encode(hashlib.md5(whole).digest()).decode()
+            self.send_header("x-goog-hash", f"crc32c=AAAAAA==, md5={digest}")
         self.send_header("Content-Length", str(len(whole) - start))
         self.end_headers()
         self.wfile.write(whole[start : self.server.cut_after])
@@ -110,21 +127,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def kaggle(monkeypatch, tmp_path):
-    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_KERNEL_RUN_TYPE"):
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_KERNEL_RUN_TYPE", "KAGGLEHUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "home"))
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
+    monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
     monkeypatch.setenv("KAGGLE_API_TOKEN", "secret")
     server = Kaggle()
-    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.TEST, server.url)
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, server.url)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")  # the store of files
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
-    server.shutdown()
+    server.stop()
     thread.join()
-    server.server_close()
 
 
 @pytest.fixture
@@ -148,11 +166,11 @@ def requests_of(kaggle):
     return [name for name, _ in kaggle.asked]
 
 
-# Handing in
+# Submitting
 
 
 def test_the_file_arrives_and_its_score_is_recorded_in_the_run(kaggle, images, submission, tmp_path):
-    run = start_run(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", Recipe(), ABOUT)
     result = hand_in(submission, images, run=run.folder)
     assert kaggle.uploads == {"/upload/blob": GOOD.encode()}
     told = dict(kaggle.asked)
@@ -171,7 +189,7 @@ def test_the_token_does_not_go_to_the_store_of_files(kaggle, images, submission)
 
 
 def test_what_compete_wrote_needs_no_paths(kaggle, images, submission, tmp_path):
-    runs = [start_run(tmp_path / name, Recipe(), {"fingerprint": "x", "on": "train"}) for name in ("run", "refit")]
+    runs = [start_run(tmp_path / name, Recipe(), ABOUT) for name in ("run", "refit")]
     result = submit(submission, competition="cifar-10", message="all of it")
     assert not (runs[0].folder / "submissions.jsonl").exists()
     assert json.loads((runs[1].folder / "submissions.jsonl").read_text()) == result
@@ -181,7 +199,7 @@ def test_what_compete_wrote_needs_no_paths(kaggle, images, submission, tmp_path)
 
 
 def test_a_second_submission_is_a_second_line(kaggle, images, submission, tmp_path):
-    run = start_run(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", Recipe(), ABOUT)
     old = '{"ref": 1, "competition": "cifar-10"}\n'
     (run.folder / "submissions.jsonl").write_text(old)
     hand_in(submission, images, run=run)
@@ -198,7 +216,7 @@ def test_it_waits_for_the_score_over_short_faults(kaggle, images, submission, mo
 
 
 def test_waiting_ends_and_the_record_says_pending(kaggle, images, submission, tmp_path, caplog):
-    run = start_run(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", Recipe(), ABOUT)
     kaggle.states = [{"status": "PENDING"}]
     result = hand_in(submission, images, run=run, wait_seconds=0.2)
     assert result["status"] == "pending"
@@ -207,7 +225,7 @@ def test_waiting_ends_and_the_record_says_pending(kaggle, images, submission, tm
 
 
 def test_a_submission_that_cannot_be_scored_says_why(kaggle, images, submission, tmp_path):
-    run = start_run(tmp_path / "run", Recipe(), {"fingerprint": "x", "on": "train"})
+    run = start_run(tmp_path / "run", Recipe(), ABOUT)
     kaggle.states = [{"status": "ERROR", "errorDescription": "Evaluation raised an unexpected error."}]
     with pytest.raises(KaggleError, match=r"could not score the submission: Evaluation raised an unexpected error\."):
         hand_in(submission, images, run=run)
@@ -241,7 +259,7 @@ def test_a_sample_file_does_for_the_check(kaggle, submission, tmp_path):
         hand_in(tmp_path / "nothing.csv", sample)
 
 
-# What people meet
+# Refusals
 
 
 def refused(kaggle, images, submission, **changes):
@@ -330,7 +348,7 @@ def test_competition_that_takes_no_files(kaggle, images, submission, fact, words
     assert words in refused(kaggle, images, submission)
 
 
-def test_any_other_refusal_is_told_in_kaggles_words_without_its_control_characters(kaggle, images, submission):
+def test_any_other_refusal_is_shown_in_kaggles_words_without_its_control_characters(kaggle, images, submission):
     kaggle.refuse["CreateSubmission"] = (400, {"code": 400, "message": "File is\n empty \x1b[31m!"})
     kaggle.limits = {}  # an account without a team: nothing is used up
     assert "Kaggle refuses: File is empty [31m! (error 400)." in refused(kaggle, images, submission)
@@ -338,12 +356,14 @@ def test_any_other_refusal_is_told_in_kaggles_words_without_its_control_characte
 
 def test_trouble_at_kaggle(kaggle, images, submission):
     kaggle.refuse["StartSubmissionUpload"] = (503, b"<html>busy</html>")
-    assert "trouble of its own (error 503)" in refused(kaggle, images, submission)
+    assert "has a problem (error 503)" in refused(kaggle, images, submission)
 
 
-def test_no_connection(kaggle, images, submission, monkeypatch):
-    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.TEST, "http://127.0.0.1:1")
+def test_no_connection(kaggle, images, submission):
+    kaggle.store = "http://127.0.0.1:1"
     assert "cannot be reached: there is no connection" in refused(kaggle, images, submission)
+    kaggle.stop()
+    assert "cannot be reached: the proxy does not let it through" in refused(kaggle, images, submission)
 
 
 def test_a_login_page_of_the_network_is_not_taken_for_kaggle(kaggle, images, submission):
@@ -352,98 +372,96 @@ def test_a_login_page_of_the_network_is_not_taken_for_kaggle(kaggle, images, sub
 
 
 def test_a_server_that_does_not_answer_is_given_up(kaggle, images, submission, monkeypatch):
-    monkeypatch.setattr("snellen.competition.kaggle_client.TIMEOUT", (0.2, 0.2))
-    silent = http.server.socketserver.TCPServer(("127.0.0.1", 0), None)  # the system accepts, nobody reads
-    with silent:
-        monkeypatch.setitem(
-            kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.TEST, f"http://127.0.0.1:{silent.server_address[1]}"
-        )
+    monkeypatch.setattr("snellen.competition.kaggle_client.TIMEOUT", 0.2)
+    with socketserver.TCPServer(("127.0.0.1", 0), None) as silent:  # the system accepts, nobody reads
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{silent.server_address[1]}")
         assert "it does not answer" in refused(kaggle, images, submission)
 
 
-# Fetching
+# Downloading
 
 
 def a_zip():
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for n in range(3):
-            archive.writestr(f"train/{n}.bin", noise(1, 400, seed=n).tobytes())
+            archive.writestr(f"train/{n}.bin", noise(1, 800, seed=n).tobytes())
     return file.getvalue()
 
 
-def test_the_zip_arrives_as_it_was_sent(kaggle, tmp_path):
-    kaggle.archive, told = a_zip(), []
-    path = download("cifar-10", tmp_path / "new", on_progress=lambda *news: told.append(news))
-    assert path == tmp_path / "new" / "cifar-10.zip"
-    assert path.read_bytes() == kaggle.archive
-    assert {stage for stage, _, _ in told} == {"download"}
-    assert told[-1][1:] == (len(kaggle.archive), len(kaggle.archive))
-    assert [entry.name for entry in path.parent.iterdir()] == ["cifar-10.zip"]
-    num = len(kaggle.asked)
-    assert download("https://www.kaggle.com/c/cifar-10", path) == path
-    assert len(kaggle.asked) == num, "it was fetched twice"
+def files_in(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_an_interrupted_download_goes_on_where_it_stopped(kaggle, tmp_path):
-    kaggle.archive, kaggle.cut_after = a_zip(), 600_000
-    with pytest.raises(KaggleError, match=r"the connection broke|there is no connection"):
-        download("cifar-10", tmp_path)
-    assert not (tmp_path / "cifar-10.zip").exists()
-    kaggle.cut_after = None
-    assert download("cifar-10", tmp_path).read_bytes() == kaggle.archive
-    assert kaggle.ranges[-1] == f"bytes={2 * PART}-"
+THREE = {f"train/{n}.bin": noise(1, 800, seed=n).tobytes() for n in range(3)}
 
 
-def test_two_downloads_of_one_file_do_not_mix(kaggle, tmp_path):
-    kaggle.archive, refusals = a_zip(), []
-
-    def once_more(*news):
-        with pytest.raises(DataError, match="another command is fetching this file") as caught:
-            download("cifar-10", tmp_path)
-        refusals.append(str(caught.value))
-
-    path = download("cifar-10", tmp_path, on_progress=once_more)
-    assert f"in: {path}" in refusals[0]
-    assert "choose another --out" in refusals[0]
-    assert path.read_bytes() == kaggle.archive
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("left", [b"x" * 40, b"x" * 10**7])
-def test_a_start_of_something_else_is_not_kept(kaggle, tmp_path, left):
+def test_the_files_arrive_in_a_folder(kaggle, tmp_path, capfd):
     kaggle.archive = a_zip()
-    (tmp_path / ".cifar-10.zip.partial").write_bytes(left)
-    if len(left) < len(kaggle.archive):
-        with pytest.raises(DataError, match="damaged"):
-            download("cifar-10", tmp_path)
-    assert download("cifar-10", tmp_path).read_bytes() == kaggle.archive
+    folder = download("cifar-10", tmp_path / "new" / "cifar")
+    assert folder == tmp_path / "new" / "cifar"
+    assert files_in(folder) == THREE
+    assert os.listdir(folder.parent) == ["cifar"]
+    num = len(kaggle.asked)
+    assert download("https://www.kaggle.com/c/cifar-10", folder) == folder
+    assert len(kaggle.asked) == num, "downloaded twice"
+    assert capfd.readouterr() == ("", "")
+    assert "KAGGLEHUB_CACHE" not in os.environ
 
 
-def test_a_damaged_zip_gets_no_name(kaggle, tmp_path):
-    good = a_zip()
+def test_by_default_the_folder_has_the_name_of_the_competition(kaggle, tmp_path, monkeypatch):
+    kaggle.archive = a_zip()
+    monkeypatch.chdir(tmp_path)
+    assert download("cifar-10") == Path("cifar-10")
+    assert files_in(tmp_path / "cifar-10") == THREE
+
+
+def test_an_interrupted_download_resumes(kaggle, tmp_path):
+    kaggle.archive, kaggle.cut_after = a_zip(), 2**20 + 1000  # kagglehub keeps whole MiB
+    with pytest.raises(KaggleError, match=r"the connection broke|there is no connection"):
+        download("cifar-10", tmp_path / "cifar-10")
+    assert not (tmp_path / "cifar-10").exists()
+    kaggle.cut_after = None
+    assert files_in(download("cifar-10", tmp_path / "cifar-10")) == THREE
+    start = int(kaggle.ranges[-1].removeprefix("bytes=").removesuffix("-"))
+    assert 0 < start <= 2**20 + 1000
+    assert os.listdir(tmp_path) == ["cifar-10"]
+
+
+def test_a_second_download_to_the_same_place_is_refused(kaggle, tmp_path):
+    kaggle.archive = a_zip()
+    with locked(tmp_path / ".cifar-10.download"), pytest.raises(RunError, match="another snellen command works"):
+        download("cifar-10", tmp_path / "cifar-10")
+    assert files_in(download("cifar-10", tmp_path / "cifar-10")) == THREE
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+def test_damaged_files_are_refused_and_not_resumed(kaggle, tmp_path, checksum):
+    good, kaggle.checksum = a_zip(), checksum
     for bad in (b"", b"PK\x03\x04 and no more", good[:30_000] + b"?" + good[30_001:]):
         kaggle.archive = bad
-        with pytest.raises(DataError, match="damaged"):
-            download("cifar-10", tmp_path)
-        assert list(tmp_path.iterdir()) == []
+        with pytest.raises(DataError, match="what Kaggle sent is damaged"):
+            download("cifar-10", tmp_path / "cifar-10")
+        assert not os.listdir(tmp_path)
+    kaggle.archive = good
+    assert files_in(download("cifar-10", tmp_path / "cifar-10")) == THREE
 
 
-def test_refusals_are_told_when_fetching_too(kaggle, tmp_path):
+def test_refusals_of_a_download_are_explained_too(kaggle, tmp_path):
     kaggle.competition["userHasEntered"] = False
     kaggle.refuse["DownloadDataFiles"] = (403, {"code": 403, "message": "Forbidden"})
     with pytest.raises(KaggleError, match="has not accepted the rules"):
-        download("cifar-10", tmp_path)
+        download("cifar-10", tmp_path / "cifar-10")
 
 
 def test_a_place_that_cannot_be_written_is_named(kaggle, tmp_path):
     kaggle.archive = a_zip()
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be written"):
-        download("cifar-10", tmp_path / "file" / "cifar-10.zip")
+    with pytest.raises(DataError, match="a file cannot be used: Not a directory"):
+        download("cifar-10", tmp_path / "file" / "cifar-10")
 
 
-def test_what_was_fetched_can_be_prepared(kaggle, world, tmp_path):
+def test_what_was_downloaded_can_be_prepared(kaggle, world, tmp_path):
     from snellen.images.prepare import prepare
 
     file = io.BytesIO()
@@ -451,7 +469,7 @@ def test_what_was_fetched_can_be_prepared(kaggle, world, tmp_path):
         for path in sorted(world.folder.rglob("*")):
             archive.write(path, path.relative_to(world.folder))
     kaggle.archive = file.getvalue()
-    images = prepare(download("cifar-10", tmp_path), tmp_path / "data")
+    images = prepare(download("cifar-10", tmp_path / "cifar-10"), tmp_path / "data")
     assert images.counts["test"] == len(world.test_labels)
 
 

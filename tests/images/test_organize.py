@@ -91,7 +91,9 @@ def test_links_lead_to_the_source_files(world, tmp_path, link):
 
 def test_links_into_an_archive_are_refused_and_nothing_is_written(world, tmp_path):
     source = pack_as_kaggle(world, tmp_path / "a.zip")
-    with pytest.raises(DataError, match=r"train/.*\.png is not a file in a folder: it cannot be linked to") as caught:
+    with pytest.raises(
+        DataError, match=r"train/.*\.png is not a file in a folder, so it cannot be linked to"
+    ) as caught:
         organize(source, tmp_path / "out", link="hard")
     assert "--link copy" in str(caught.value)
     assert not (tmp_path / "out" / "train_valid_test").exists()
@@ -102,11 +104,11 @@ def test_links_into_an_archive_are_refused_and_nothing_is_written(world, tmp_pat
 def test_a_folder_that_organize_did_not_make_is_not_replaced(world, tmp_path):
     tree = tmp_path / "out" / "train_valid_test"
     (tree / "train").mkdir(parents=True)
-    with pytest.raises(DataError, match="was not made by organize"):
+    with pytest.raises(DataError, match="is not empty and does not hold class folders"):
         organize(world.folder, tmp_path / "out")
     shutil.rmtree(tree)
     tree.write_text("a file")
-    with pytest.raises(DataError, match="was not made by organize"):
+    with pytest.raises(DataError, match="is a file"):
         organize(world.folder, tmp_path / "out")
     assert tree.read_text() == "a file"
 
@@ -119,6 +121,25 @@ def test_a_failure_leaves_the_old_tree(world, tmp_path):
         organize(world.folder, tmp_path / "out", valid_share=0.3)
     assert files(tree) == before
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["train_valid_test"]
+
+
+def test_files_of_a_person_in_the_tree_are_not_lost(world, tmp_path):
+    tree = organize(world.folder, tmp_path / "out")
+    (tree / ".DS_Store").write_bytes(b"")
+    organize(world.folder, tmp_path / "out")
+    (tree / "train" / "notes.txt").write_text("precious")
+    with pytest.raises(DataError, match=r"holds 103 files, and organize wrote 102") as caught:
+        organize(world.folder, tmp_path / "out")
+    assert (tree / "train" / "notes.txt").read_text() == "precious"
+    assert "move your own files" in caught.value.do
+
+
+def test_what_is_not_detected_can_be_named(world, tmp_path):
+    labels = "picture,comment,animal\n" + "".join(f"{id},x,{label}\n" for id, label in world.labels.items())
+    (world.folder / "trainLabels.csv").unlink()
+    (tmp_path / "mine.csv").write_text(labels)
+    organize(world.folder, tmp_path / "out", labels=tmp_path / "mine.csv", label="animal", id="picture")
+    assert len(files(tmp_path / "out" / "train_valid_test")) == 18 + 2 * 42
 
 
 @pytest.mark.parametrize("label", ["a/b", "..", ".hidden", "a\\b"])

@@ -7,7 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,7 +193,7 @@ def test_the_size_is_that_of_the_pictures_or_32_and_says_why(world, tmp_path, ca
     assert (f"{resized} of 60 pictures are resized" in caplog.text) == bool(resized)
 
 
-def test_a_size_that_is_asked_for_is_used(world, tmp_path):
+def test_a_requested_size_is_used(world, tmp_path):
     images = prepare(world.folder, tmp_path / "data", size=16)
     assert images.size == (16, 16)
     assert images.about["resized"] == 60
@@ -247,9 +249,9 @@ def test_nothing_is_overwritten(world, tmp_path):
     assert {path: path.read_bytes() for path in out.iterdir()} == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "novel.txt").write_text("once upon a time")
-    with pytest.raises(DataError, match="is there already, and holds no prepared images"):
+    with pytest.raises(DataError, match="is not empty and does not hold prepared images"):
         prepare(world.folder, tmp_path / "mine")
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="is a file"):
         prepare(world.folder, tmp_path / "mine" / "novel.txt")
     assert (tmp_path / "mine" / "novel.txt").read_text() == "once upon a time"
 
@@ -265,7 +267,7 @@ def test_removing_is_advised_for_what_snellen_wrote_alone(world, tmp_path):
         prepare(world.folder, out, seed=1)
     assert caught.value.do == "choose another --out"
     for around in (tmp_path, world.folder / "train"):
-        with pytest.raises(DataError, match="is there already, and holds no prepared images") as caught:
+        with pytest.raises(DataError, match="is not empty and does not hold prepared images") as caught:
             prepare(world.folder, around)
         assert caught.value.do == "choose another --out"
 
@@ -427,14 +429,14 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def undisturbed(many, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed") / "data"
-    return contents(prepare(many, out, skip_unreadable=True, processes=1).folder)
+    return contents(prepare(many, out, skip_unreadable=True, workers=1).folder)
 
 
-def test_several_processes_prepare_what_one_does(many, undisturbed, world, tmp_path):
-    assert contents(prepare(many, tmp_path / "folder", skip_unreadable=True, processes=3).folder) == undisturbed
-    packed = prepare(pack_zip(many, tmp_path / "a.zip"), tmp_path / "zip", skip_unreadable=True, processes=2)
+def test_several_workers_prepare_what_one_does(many, undisturbed, world, tmp_path):
+    assert contents(prepare(many, tmp_path / "folder", skip_unreadable=True, workers=3).folder) == undisturbed
+    packed = prepare(pack_zip(many, tmp_path / "a.zip"), tmp_path / "zip", skip_unreadable=True, workers=2)
     assert packed.fingerprint == json.loads(undisturbed["about.json"])["fingerprint"]
-    assert contents(prepare(world.folder, tmp_path / "three", size=16, processes=3).folder) == contents(
+    assert contents(prepare(world.folder, tmp_path / "three", size=16, workers=3).folder) == contents(
         prepare(world.folder, tmp_path / "one", size=16).folder
     )
 
@@ -445,16 +447,16 @@ from snellen.images.prepare import prepare
 def stop(stage, done, total):
     if done >= int(sys.argv[4]):
         os.kill(os.getpid(), getattr(signal, sys.argv[3]))
-prepare(sys.argv[1], sys.argv[2], skip_unreadable=True, processes=int(sys.argv[5]), on_progress=stop)
+prepare(sys.argv[1], sys.argv[2], skip_unreadable=True, workers=int(sys.argv[5]), on_progress=stop)
 """
 
 
-@pytest.mark.parametrize(("how", "processes"), [("SIGKILL", 1), ("SIGKILL", 2), ("SIGINT", 2)])
-def test_prepare_goes_on_after_a_stop_to_the_same_bytes(many, undisturbed, tmp_path, caplog, how, processes):
+@pytest.mark.parametrize(("how", "workers"), [("SIGKILL", 1), ("SIGKILL", 2), ("SIGINT", 2)])
+def test_a_stopped_prepare_resumes_to_the_same_bytes(many, undisturbed, tmp_path, caplog, how, workers):
     caplog.set_level("INFO", "snellen")
     out = tmp_path / "data"
     for at in ("1500", "2250"):
-        stopped = [sys.executable, "-c", STOP_AT, str(many), str(out), how, at, str(processes)]
+        stopped = [sys.executable, "-c", STOP_AT, str(many), str(out), how, at, str(workers)]
         done = subprocess.run(
             stopped,
             capture_output=True,
@@ -464,7 +466,7 @@ def test_prepare_goes_on_after_a_stop_to_the_same_bytes(many, undisturbed, tmp_p
         assert not out.exists()
     news = []
     prepare(many, out, skip_unreadable=True, seed=0, on_progress=lambda *words: news.append(words[1]))
-    assert "going on: 2000 of 3000 pictures are decoded" in caplog.text
+    assert "resuming: 2000 of 3000 pictures are decoded" in caplog.text
     assert news == [2250, 2500, 2750, 3000]
     assert contents(out) == undisturbed
     assert os.listdir(tmp_path) == ["data"]
@@ -509,48 +511,125 @@ def test_what_was_decoded_of_other_files_is_not_used(many, tmp_path, caplog):
     replaced.unlink()
     Image.new("RGB", (6, 6), "red").save(replaced)
     images = prepare(folder, out, skip_unreadable=True)
-    assert "going on" not in caplog.text
+    assert "resuming" not in caplog.text
     assert (images.pixels()[images.ids == "a/0"] == [255, 0, 0]).all()
     assert sorted(os.listdir(tmp_path)) == ["data", "mine"]
 
 
-ENDS = """
-import os, sys
-from snellen.images import decoders
+WORKER_KILLED = """
+import multiprocessing, sys
 from snellen.images.prepare import prepare
-start = decoders._start
-def start_and_end(side):
-    process = start(side)
-    process.kill()
-    return process
-decoders._start = start_and_end
-prepare(sys.argv[1], sys.argv[2], processes=2)
+def kill(*progress):
+    for worker in multiprocessing.active_children():
+        worker.kill()
+prepare(sys.argv[1], sys.argv[2], workers=2, on_progress=kill)
 """
 
 
-def test_a_decoding_process_that_ends_is_a_message_and_no_wait(many, tmp_path):
-    run = [sys.executable, "-c", ENDS, str(many), str(tmp_path / "data")]
+def test_a_killed_process_is_an_error_and_no_hang(many, tmp_path):
+    run = [sys.executable, "-c", WORKER_KILLED, str(many), str(tmp_path / "data")]
     done = subprocess.run(run, capture_output=True, text=True, timeout=60)
-    assert "a process that decodes pictures ended on its own (exit code -9)" in done.stderr
-    assert "--processes 1" in done.stderr
+    assert "DataError: a process that decodes pictures was killed or could not start" in done.stderr
+    assert "--workers 1" in done.stderr
     assert not os.listdir(tmp_path)
 
 
-ANSWERS_IN_PART = """
-import json, sys
-sys.stdin.readline()
-print(json.dumps({"unreadable": {}, "num_resized": 0}), "x" * 100, sep="\\n", end="", flush=True)
-sys.exit(3)
+ALL_BUT_WORKERS_KILLED = """
+import multiprocessing, os, signal, sys
+from snellen.images.prepare import prepare
+def kill(*progress):
+    print(*(worker.pid for worker in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+prepare(sys.argv[1], sys.argv[2], workers=2, on_progress=kill)
 """
 
 
-def test_a_decoding_process_that_ends_within_its_answer_is_a_message_too(many, tmp_path, monkeypatch):
-    command = [sys.executable, "-c", ANSWERS_IN_PART]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    monkeypatch.setattr("snellen.images.decoders._start", lambda side: subprocess.Popen(command, **pipes))
-    with pytest.raises(DataError, match=r"ended on its own \(exit code 3\)"):
-        prepare(many, tmp_path / "data", processes=2)
-    assert not os.listdir(tmp_path)
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_processes_end_when_the_command_is_killed(many, tmp_path):
+    run = [sys.executable, "-c", ALL_BUT_WORKERS_KILLED, str(many), str(tmp_path / "data")]
+    pids = subprocess.run(run, capture_output=True, text=True, timeout=60).stdout.split()
+    assert len(pids) == 2
+
+    def is_running(pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        except OSError:
+            return False
+
+    deadline = time.monotonic() + 60
+    while any(map(is_running, pids)):
+        assert time.monotonic() < deadline, "a worker outlives its command"
+        time.sleep(0.01)
+
+
+IN_FOLDER = """
+import sys
+sys.path.remove("")
+from snellen.images.prepare import prepare
+prepare(sys.argv[1], sys.argv[2], skip_unreadable=True, workers=2)
+"""
+
+
+def test_a_process_imports_nothing_from_the_current_folder(many, tmp_path):
+    (tmp_path / "pickle.py").write_text("open('was_here', 'w')")
+    subprocess.run([sys.executable, "-c", IN_FOLDER, str(many), "data"], cwd=tmp_path, check=True)
+    assert sorted(os.listdir(tmp_path)) == ["data", "pickle.py"]
+
+
+def test_a_warning_of_processes_is_given_once(tmp_path, caplog):
+    for number in range(600):
+        path = tmp_path / "raw" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), number, np.uint16)).save(path)
+    prepare(tmp_path / "raw", tmp_path / "data", workers=2)
+    assert (
+        warnings_in(caplog).count("16-bit pictures with values up to 1023 only are stretched: 1023 becomes white") == 1
+    )
+
+
+LITTLE_MEMORY = """
+import resource, sys
+from snellen.images.prepare import prepare
+resource.setrlimit(resource.RLIMIT_AS, (600 * 2**20, resource.RLIM_INFINITY))
+prepare(sys.argv[1], sys.argv[2], skip_unreadable=True, workers=int(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_memory_that_runs_out_stops_and_does_not_skip_the_picture(tmp_path, workers):
+    for label in ("a", "b"):
+        (tmp_path / "raw" / label).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (16, 16), "red").save(tmp_path / "raw" / label / f"{number}.png")
+    Image.new("RGB", (9900, 9900), "red").save(tmp_path / "raw" / "b" / "large.png")  # 392 MB once decoded
+    run = [sys.executable, "-c", LITTLE_MEMORY, str(tmp_path / "raw"), str(tmp_path / "data"), str(workers)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120)
+    assert "DataError: there is too little memory to decode a picture" in done.stderr
+    assert "in: b/large.png" in done.stderr
+    assert os.listdir(tmp_path) == ["raw"]
+
+
+SCRIPT = """
+from snellen.images.pixels import choose_workers
+for side, num, wanted in ((32, 60_000, None), (32, 100, None), (512, 100, None), (32, 100, 3)):
+    workers = choose_workers([(side, side)] * 64, num, wanted)
+    print(workers.num, workers.are_processes)
+"""
+
+
+def test_photographs_get_threads_and_many_tiny_pictures_processes_unless_those_would_run_a_script_again(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "__main__.py").write_text(SCRIPT)
+    every = len(os.sched_getaffinity(0))
+    for how, tiny in (
+        (["script.py"], 1),
+        (["-m", "script"], 1),
+        (["-c", SCRIPT], every),
+        (["-m", "own"], every),
+    ):
+        run = subprocess.run([sys.executable, *how], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert run.stdout.splitlines() == [f"{tiny} True", "1 True", f"{every} False", "3 True"], how
 
 
 FULL_DISK = """

@@ -143,7 +143,7 @@ def test_reading_needs_no_torch():
         (struct.pack("<Q", 0x112), ["the first two numbers", "byte 0", "16 bytes and 8 are left"]),
         (struct.pack("<QQQ", 0x112, 0, 10**12), ["claims 1,000,000,000,000 arrays", "byte 16"]),
         (struct.pack("<QQQ", 0x112, 0, 2**64 - 1) + bytes(100), ["arrays and has 100 more bytes", "byte 16"]),
-        (struct.pack("<QQQQ", 0x112, 0, 0, 0), ["it holds no arrays"]),
+        (struct.pack("<QQQQ", 0x112, 0, 0, 0), ["it contains no arrays"]),
         (one("V2", storage=1), ["row_sparse", "byte 24", "tostype"]),
         (one("V3", storage=2), ["csr", "byte 24"]),
         (one("V2", storage=3), ["unknown storage type 3", "byte 24"]),
@@ -278,9 +278,9 @@ def test_what_is_no_plain_file_of_bounded_size_is_refused(tmp_path):
     with huge.open("wb") as file:
         os.truncate(file.fileno(), 3 * 2**30)  # takes no space on the disk
     for path, message in [
-        (tmp_path / "absent.params", "no such parameter file"),
-        (tmp_path, "no such parameter file"),
-        (Path(os.devnull), "no such parameter file"),
+        (tmp_path / "absent.params", "parameter file does not exist"),
+        (tmp_path, "parameter file does not exist"),
+        (Path(os.devnull), "parameter file does not exist"),
         (huge, "3,221,225,472 bytes"),
     ]:
         with pytest.raises(DataError, match=message):

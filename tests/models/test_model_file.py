@@ -13,7 +13,7 @@ from snellen.errors import RunError
 from snellen.models.model_file import load_model, read_header, save_model
 from snellen.runs.presets import PRESETS
 from snellen.system.contents import PACKAGED, packaged_models
-from snellen.system.tensor_files import KEY
+from snellen.system.tensor_files import KEY, open_tensors, write_tensors
 
 ABOUT = {"recipe": PRESETS["fast"].to_dict(), "fingerprint": "ab" * 32, "scores": {"valid_accuracy": 0.5}}
 
@@ -346,7 +346,7 @@ def test_a_model_of_an_unknown_name_says_which(whole, tmp_path):
     assert '"resnet9"' in refused(tmp_path, rewritten(whole[0], lambda header: header | {"model": "resnet9"})).what
 
 
-@pytest.mark.parametrize("dtype", [torch.int32, torch.float16, torch.float64, torch.uint8])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.float64, torch.bfloat16, torch.uint8])
 @pytest.mark.parametrize("name", ["mean", "network.features.0.weight", "weights"])
 def test_weights_of_another_type_name_or_shape_are_refused(whole, tmp_path, dtype, name):
     model, _ = whole
@@ -379,3 +379,14 @@ def test_every_packaged_model_loads_by_its_name():
         assert len(load_model(name).classes) >= 2
         assert "sha256" not in read_header(PACKAGED / f"{name}.safetensors")
         assert b'\\"sha256\\"' in (PACKAGED / f"{name}.safetensors").read_bytes()
+
+
+def test_weights_in_half_precision_are_read_as_float32(tmp_path):
+    path = save_model(tmp_path / "m.safetensors", model_of(), **ABOUT)
+    with open_tensors(path) as file:
+        state = file.read()
+        halved = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+        write_tensors(path, halved, file.header)
+    for name, value in load_model(path).state_dict().items():
+        assert torch.equal(value, halved[name].float() if value.is_floating_point() else value), name
+        assert value.dtype == state[name].dtype

@@ -121,7 +121,7 @@ def test_a_picture_that_is_named_twice_is_found_once(folder):
 def test_what_holds_no_pictures_is_named(tmp_path):
     with pytest.raises(DataError, match="holds no pictures"):
         find_pictures([tmp_path])
-    with pytest.raises(DataError, match="there is no"):
+    with pytest.raises(DataError, match="does not exist"):
         find_pictures([tmp_path / "photo.jpg"])
 
 

@@ -19,7 +19,6 @@ from snellen.prediction.predict import predict
 from snellen.reports.report import report
 from snellen.runs.presets import PRESETS
 from snellen.runs.run import Run
-from snellen.system.units import minutes, size
 from snellen.training.train import train
 
 QUICKLY = PRESETS["smoke"].with_settings(["epochs=2", "precision=float32", "flip=random", "crop_pad=2"])
@@ -192,15 +191,6 @@ def test_images_of_other_classes_are_refused(run, place):
     other = colourful(place / "strange", ("a", "b", "c"), num=24)
     with pytest.raises(DataError, match="classes"):
         report(run, other, out=place / "none.html")
-
-
-def test_figures_for_people():
-    assert [minutes(s) for s in (0.04, 8.11, 59.96, 125, 3600, 7261)] == [
-        "0.0 s", "8.1 s", "60.0 s", "2 min 5 s", "1 h 0 min", "2 h 1 min",
-    ]  # fmt: skip
-    assert [size(n) for n in (12, 999, 1000, 7_905_684, 3_200_000_000)] == [
-        "12 bytes", "999 bytes", "1 kB", "7.9 MB", "3.2 GB",
-    ]  # fmt: skip
 
 
 def test_large_pictures_are_scaled_down_for_the_page():

@@ -17,6 +17,7 @@ def test_names_files_runs_and_studies_are_recipes(tmp_path):
     assert find_recipe(recipe) is recipe
     assert find_recipe("smoke") == PRESETS["smoke"]
     recipe.save(tmp_path / "recipe.json")
+    (tmp_path / "about.json").write_text("{}")
     for given in (tmp_path, str(tmp_path), tmp_path / "recipe.json"):
         assert find_recipe(given) == recipe
     study = tmp_path / "study"
@@ -29,8 +30,15 @@ def test_names_files_runs_and_studies_are_recipes(tmp_path):
 
 
 def test_a_misspelt_name_is_told_the_nearest():
-    with pytest.raises(RecipeError, match=r'there is no recipe "fats"[\s\S]*did you mean "fast"'):
+    with pytest.raises(RecipeError, match=r'"fats" is not a known recipe[\s\S]*did you mean "fast"'):
         find_recipe("fats")
+
+
+def test_what_a_path_holds_instead_is_named(tmp_path):
+    for name in ("about.json", "images.npy"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(RecipeError, match="holds prepared images, not a recipe"):
+        find_recipe(tmp_path)
 
 
 @pytest.mark.parametrize(("given", "kind"), [({"epochs": 2}, "dict"), (7, "int")])

@@ -136,10 +136,10 @@ def test_all_bad_settings_are_named_in_one_message():
     ("settings", "words"),
     [
         ({"lr_drops": (3,), "lr_drop_every": 2}, ["lr_drops", "lr_drop_every", "one of them"]),
-        ({"lr_drops": (3, 2)}, ["lr_drops=3,2", "rise"]),
-        ({"lr_drops": (2, 2)}, ["lr_drops=2,2", "rise"]),
-        ({"lr_drops": (0, 2)}, ["lr_drops=0,2", "rise from 1"]),
-        ({"lr_drops": (-1,)}, ["lr_drops=-1", "rise from 1"]),
+        ({"lr_drops": (3, 2)}, ["lr_drops=3,2", "increase"]),
+        ({"lr_drops": (2, 2)}, ["lr_drops=2,2", "increase"]),
+        ({"lr_drops": (0, 2)}, ["lr_drops=0,2", "must increase"]),
+        ({"lr_drops": (-1,)}, ["lr_drops=-1", "must increase"]),
         ({"optimizer": "muon"}, ["muon_lr above 0"]),
         ({"mixup": 0.2, "cutmix": 1.0}, ["mixup and cutmix"]),
         ({"nesterov": True, "momentum": 0.0}, ["momentum above 0"]),
@@ -191,8 +191,8 @@ def test_json_gives_the_recipe_back_exactly(recipe, tmp_path_factory):
 @many
 @given(recipe=recipes())
 def test_what_str_shows_can_be_given_back_by_set(recipe):
-    assignments = [f"{name}={show_value(getattr(recipe, name))}" for name in FIELDS if name != "model"]
-    assert replace(Recipe().with_settings(assignments), model=recipe.model) == recipe
+    assignments = [f"{name}={show_value(getattr(recipe, name))}" for name in FIELDS if name not in ("model", "start")]
+    assert replace(Recipe().with_settings(assignments), model=recipe.model, start=recipe.start) == recipe
 
 
 @pytest.mark.parametrize(
@@ -233,8 +233,8 @@ def test_set_takes_the_last_of_two_and_leaves_the_recipe_alone():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("epochs", ['"epochs" sets nothing', "field=value"]),
-        ("", ["sets nothing"]),
+        ("epochs", ['"epochs" is not a setting', "field=value"]),
+        ("", ["is not a setting"]),
         ("epoch=3", ['no setting "epoch"', 'did you mean "epochs"?']),
         (" epochs=3", ["no setting", 'did you mean "epochs"?']),
         ("=3", ['no setting ""', "check the spelling"]),
@@ -243,7 +243,7 @@ def test_set_takes_the_last_of_two_and_leaves_the_recipe_alone():
         ("batch_size=" + "9" * 5000, ["is not a value for batch_size"]),
         ("peak_lr=fast", ['"fast" is not a value for peak_lr', "a number"]),
         ("nesterov=1", ['"1" is not a value for nesterov', "true or false", "--set nesterov=false"]),
-        ("lr_drops=8;9", ['"8;9" is not a value for lr_drops', "commas"]),
+        ("lr_drops=8;9", ["comma-separated whole numbers"]),
         ("lr_drops=1.5", ["is not a value for lr_drops"]),
         ("epochs=0", ["epochs=0", "from 0.001 to"]),
         ("peak_lr=1e7", ["from 0 to 1,000,000"]),

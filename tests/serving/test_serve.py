@@ -579,7 +579,7 @@ def test_address_that_cannot_be_used_is_named(model, server, host, port):
 def test_a_model_with_weights_that_are_not_numbers_is_refused(model, name):
     broken = load_model(model)
     broken.state_dict()[name].fill_(float("nan"))
-    with pytest.raises(SnellenError, match="probabilities for a blank picture are not numbers"):
+    with pytest.raises(SnellenError, match="expected: finite weights"):
         serve(broken, port=0, on_ready=lambda url: pytest.fail("it is served"))
 
 

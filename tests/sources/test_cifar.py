@@ -111,7 +111,7 @@ class Evil:
 def test_a_pickle_runs_no_code(tmp_path, name):
     folder = write_python(tmp_path / "x", "CIFAR-10")
     (folder / name).write_bytes(pickle.dumps({"data": Evil(str(tmp_path / "made")), "labels": [0]}))
-    with pytest.raises(DataError, match=f"{name} is damaged: it asks for posix.mkdir"):
+    with pytest.raises(DataError, match=f"{name} is damaged: it refers to posix.mkdir"):
         read(folder)
     assert not (tmp_path / "made").exists()
 
@@ -130,6 +130,9 @@ def test_a_pickle_runs_no_code(tmp_path, name):
         pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0]}),
         pickle.dumps({"data": np.zeros((1, 3072), np.float32), "labels": [0]}),
         pickle.dumps({"data": np.zeros((1, 100), np.uint8), "labels": [0]}),
+        pickle.dumps({"data": {1, 2}, "labels": [1]}),  # other operations than those of CIFAR
+        b"\x80\x02K\x01)R.",  # calls a number
+        b"\x80\x02cnumpy\nndarray\n)R.",  # a name that is never called
         b"",
         b"not a pickle",
         b"c\x1b[31mos\nsystem\n.",

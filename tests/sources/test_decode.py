@@ -1,13 +1,15 @@
 import io
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from snellen.sources.decode import MAX_BYTES, UnreadablePicture, decode, is_picture, picture_size
+from snellen.sources.decode import MAX_BYTES, QUIET, UnreadablePicture, decode, is_picture, picture_size
 
 
 def saved(image, kind="PNG", **options) -> bytes:
@@ -218,7 +220,7 @@ def test_missing_and_oversized_files_are_unreadable(tmp_path):
         decode(tmp_path / "gone.png", 32)
     with open(tmp_path / "large.png", "wb") as file:
         file.truncate(MAX_BYTES + 1)
-    with pytest.raises(UnreadablePicture, match="larger than 64 MiB"):
+    with pytest.raises(UnreadablePicture, match=r"larger than 64\.0 MB"):
         decode(tmp_path / "large.png", 32)
 
 
@@ -237,3 +239,16 @@ def test_pictures_are_known_by_their_ending(name):
 @pytest.mark.parametrize("name", ["labels.csv", "png", "a.png.txt", "train.7z", "v1.5", str(Path("a.png") / "b")])
 def test_other_files_are_no_pictures(name):
     assert not is_picture(name)
+
+
+def test_warnings_are_ignored_while_any_thread_decodes_and_no_longer():
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(1) as other:
+        QUIET.__enter__()
+        other.submit(QUIET.__enter__).result()
+        QUIET.__exit__()
+        warnings.warn("of a picture that the other thread decodes", stacklevel=1)
+        other.submit(QUIET.__exit__).result()
+    assert list(warnings.filters) == before
+    with pytest.raises(UserWarning):
+        warnings.warn("of anything", stacklevel=1)

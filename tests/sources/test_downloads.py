@@ -64,7 +64,7 @@ def from_(server, *kinds):
 
 
 @pytest.mark.parametrize("kind", ["good", "unsized", "moved"])
-def test_a_file_is_fetched_once_and_then_found_in_the_cache(server, tmp_path, kind):
+def test_a_file_is_downloaded_once_and_then_taken_from_the_cache(server, tmp_path, kind):
     progress = []
     path = download(from_(server, kind), on_progress=lambda *news: progress.append(news))
     assert path == tmp_path / "cache" / "a.zip"
@@ -92,11 +92,11 @@ def test_mirrors_of_the_environment_come_first(server, monkeypatch):
         ("missing", "404"),
         ("wrong", "its SHA1 checksum is"),
         ("short", f"after {len(BODY):,} of {2 * len(BODY):,} bytes"),
-        ("endless", "more than 1 MB"),
+        ("endless", "more than 1.0 MB"),
         ("silent", "timed out"),
     ],
 )
-def test_a_download_that_goes_wrong_leaves_no_file_and_says_why(server, tmp_path, kind, reason, monkeypatch):
+def test_a_failed_download_leaves_no_file_and_gives_the_reason(server, tmp_path, kind, reason, monkeypatch):
     monkeypatch.setattr("snellen.sources.downloads.TIMEOUT", 0.3)
     with pytest.raises(DataError, match="could not be downloaded") as caught:
         download(from_(server, kind))
@@ -115,14 +115,14 @@ def test_a_download_interrupted_half_way_leaves_no_file(server, tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_cached_file_that_has_changed_is_fetched_again(server, tmp_path, caplog):
+def test_a_cached_file_that_has_changed_is_downloaded_again(server, tmp_path, caplog):
     path = download(from_(server, "good"))
     path.write_bytes(BODY[:100])
     assert download(from_(server, "good")).read_bytes() == BODY
     assert "has changed" in caplog.text
 
 
-def test_a_cached_file_is_checked_where_old_checksums_are_for_no_secrets_only(server, monkeypatch):
+def test_a_cached_file_is_checked_on_systems_that_restrict_old_checksums(server, monkeypatch):
     wanted = replace(from_(server, "good"), algorithm="md5", checksum=hashlib.md5(BODY).hexdigest())
     download(wanted)
     new = hashlib.new
@@ -137,7 +137,7 @@ def test_a_cached_file_is_checked_where_old_checksums_are_for_no_secrets_only(se
     assert len(server.asked) == 1
 
 
-def test_a_cache_that_cannot_be_written_is_no_fault_of_the_addresses(server, tmp_path):
+def test_a_cache_that_cannot_be_written_is_not_blamed_on_the_addresses(server, tmp_path):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(DataError, match="a file cannot be used") as caught:
         download(from_(server, "good", "good"))
@@ -156,7 +156,7 @@ def test_without_a_server_and_with_other_schemes_the_message_names_the_addresses
         monkeypatch.setenv("SNELLEN_MIRRORS", f"http://127.0.0.1:{unused.getsockname()[1]}, file:///etc")
         with pytest.raises(DataError, match="refused") as caught:
             download(WANTED)
-    assert "file:///etc/a.zip (only http and https are fetched)" in str(caught.value)
+    assert "file:///etc/a.zip (only http and https are allowed)" in str(caught.value)
 
 
 def test_the_known_files_have_the_published_checksums():

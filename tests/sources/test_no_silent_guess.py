@@ -526,3 +526,70 @@ def test_groups_come_from_a_column(raw):
         str(n): f"p{n // 3}" for n in N
     }
     assert 'did you mean "patient"?' in str(refusal(raw, 'has the column "patien"', group_by="patien"))
+
+
+# Found by trying variations.
+
+
+def test_numbered_parts_are_no_classes_and_two_columns_stay_two_readings(raw):
+    raw.pictures(*(f"HAM_images_part_{1 + n % 2}/{n}.jpg" for n in N))
+    raw.table("metadata.csv", "image_id,dx,dx_type", *((n, "abc"[n % 3], "xy"[n % 2]) for n in N))
+    assert "--label dx" in refusal(raw, "2 columns of metadata.csv could be the labels").do
+    assert raw.open(label="dx").classes == ("a", "b", "c")
+
+
+def test_folders_do_not_decide_between_two_columns_unless_one_agrees_with_them(raw):
+    raw.pictures(*(f"{'paris' if n < 4 else 'rome'}/{n}.png" for n in N))
+    raw.table("train.csv", "id,source,diagnosis", *((n, "ab"[n % 2], "xyz"[n % 3]) for n in N))
+    assert "--labels folders" in refusal(raw, "2 columns of train.csv could be the labels").do
+    assert raw.open(labels="folders").classes == ("paris", "rome")
+    raw.table("train.csv", "id,source,place", *((n, "ab"[n % 2], "p" if n < 4 else "r") for n in N))
+    assert raw.open().classes == ("paris", "rome")
+
+
+def test_a_coordinate_is_no_label(raw):
+    raw.numbered("train", *N)
+    raw.table("train.csv", "id,x,y,w", *((n, n % 3, n % 2, n % 4) for n in N))
+    refusal(raw, "3 columns of train.csv could be the labels")
+
+
+def test_three_labels_in_a_line_of_the_sample_are_refused(raw):
+    with_sample(raw, "id,label", ("cat dog",))
+    assert "--form top5" in refusal(raw, 'has 2 labels in a line: "cat dog"').do
+
+
+def test_labels_of_test_arrays_must_be_known(raw):
+    images = np.zeros((4, 8, 8), np.uint8)
+    np.savez(
+        raw.folder / "a.npz", x_train=images, y_train=np.array([0, 1, 0, 1]), x_test=images[:1], y_test=np.array([7])
+    )
+    refusal(raw, '1 labels of test pictures are not among the training labels, first "7"')
+
+
+def test_objects_in_arrays_are_refused(raw):
+    labels = np.array(["a", {}, "b", "c"], dtype=object)
+    np.savez(raw.folder / "a.npz", train_images=np.zeros((4, 8, 8), np.uint8), train_labels=labels)
+    refusal(raw, r"a\.npz holds Python objects")
+
+
+def test_tables_for_each_split_and_their_test_labels(raw):
+    raw.numbered("images", *range(12))
+    for name, numbers in (("train", range(8)), ("val", (8, 9)), ("test", (10, 11))):
+        raw.table(f"{name}.csv", "image,label", *((n, "ab"[n % 2]) for n in numbers))
+    assert [(row.id, row.split, row.label) for row in raw.open().rows][7:] == [
+        ("7", "train", "b"),
+        ("8", "valid", "a"),
+        ("9", "valid", "b"),
+        ("10", "test", "a"),
+        ("11", "test", "b"),
+    ]
+
+
+def test_lists_in_text_files(raw):
+    raw.numbered("images", *range(12))
+    for name, numbers in (("train", range(8)), ("test", range(8, 12))):
+        lines = [f"images/{n}.png {n % 3}\n" for n in numbers]
+        (raw.folder / f"{name}.txt").write_text("".join(lines))
+    rows = raw.open().rows
+    assert [row.split for row in rows] == [None] * 8 + ["test"] * 4
+    assert [row.label for row in rows] == [str(n % 3) for n in range(12)]

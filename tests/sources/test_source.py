@@ -324,7 +324,7 @@ def test_a_huge_csv_is_left_aside(world, tmp_path, caplog):
     with open(world.folder / "measurements.csv", "wb") as file:
         file.truncate(300 * 2**20)
     assert len(open_source(world.folder, scratch=tmp_path).rows) == 60
-    assert "measurements.csv is left aside: measurements.csv cannot be read: larger than 256 MiB" in caplog.text
+    assert "measurements.csv is left aside: measurements.csv cannot be read: larger than 256.0 MB" in caplog.text
 
 
 def test_an_archive_in_a_7z_is_refused_by_name(world, tmp_path):

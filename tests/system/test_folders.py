@@ -37,7 +37,7 @@ def test_the_old_folder_goes_as_a_whole_or_stays_as_a_whole(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "old").write_text("old")
-    with pytest.raises(DataError, match="files have come into this folder"), replacing_folder(out):
+    with pytest.raises(DataError, match="files have been added to this folder"), replacing_folder(out):
         pass
     assert names(out) == ["old"]
     with replacing_folder(out, old_goes=True) as work:

@@ -1,5 +1,7 @@
+import errno
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -89,6 +91,23 @@ def test_running_out_of_memory_is_one_error_with_what_to_do(problem):
         assert (caught.value.where, caught.value.do) == ("batch_size=9", "less")
 
 
-def test_other_errors_keep_their_class():
-    with pytest.raises(RuntimeError, match="shapes"), memory.memory_errors(CPU, where="", do=""):
-        raise RuntimeError("shapes do not fit")
+def of_the_system():
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+
+@pytest.mark.parametrize(
+    "exhaust",
+    [lambda: np.empty(2**59), lambda: torch.empty(2**50), lambda: bytearray(2**62), of_the_system],
+    ids=["numpy", "torch", "python", "system"],
+)
+def test_whatever_runs_out_of_memory_is_recognised(exhaust):
+    with pytest.raises(OutOfMemoryError, match="the machine ran out of memory") as caught, memory.memory_errors():
+        exhaust()
+    assert "close other programs" in caught.value.do
+
+
+@pytest.mark.parametrize("problem", [RuntimeError("shapes do not fit"), OSError(errno.ENOENT, "x"), ValueError("x")])
+def test_other_errors_stay_what_they_are(problem):
+    with pytest.raises(type(problem)) as caught, memory.memory_errors(CPU, where="", do=""):
+        raise problem
+    assert caught.value is problem

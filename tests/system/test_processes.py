@@ -211,7 +211,7 @@ def test_devices_are_a_number_or_all():
     assert count_devices("3", "cpu") == 3
     assert count_devices("all", "cpu") == 1
     for wrong in ("0", "-1", "two", "1.5", "²"):
-        with pytest.raises(RunError, match="is not a number of devices here"):
+        with pytest.raises(RunError, match="is not a possible number of devices"):
             count_devices(wrong, "cpu")
 
 

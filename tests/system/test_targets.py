@@ -87,7 +87,7 @@ def test_a_folder_is_new_or_holds_the_start_of_the_same_command(tmp_path):
         (begun, "is not empty and does not hold a run"),
         (make(tmp_path / "thesis", "thesis.tex"), "is not empty and does not hold a run"),
         (make(tmp_path / "data", "about.json", "images.npy"), "holds prepared images"),
-        (make(tmp_path, "file") / "file", "is not empty and does not hold a run"),
+        (make(tmp_path, "file") / "file", "is a file"),
     ):
         with pytest.raises(RunError, match=what) as caught:
             check_folder(folder, Contents.RUN, "snellen train")

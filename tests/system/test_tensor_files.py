@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from safetensors import safe_open
 
 from snellen.system.tensor_files import KEY, digest, open_tensors, write_tensors
 
-HEADER = {"step": 3, "rows": [{"lr": 0.1, "name": "é"}], "none": None}
+HEADER = {"step": 3, "rows": [{"lr": 0.1, "name": "é", "auc": math.inf}], "none": None}
 TENSORS = {
     "b": torch.arange(6.0).reshape(2, 3).T,
     "a": torch.tensor(7),
@@ -80,6 +81,6 @@ def test_foreign_files_are_refused(tmp_path, content):
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     write_tensors(tmp_path / "x", TENSORS, HEADER)
     before = (tmp_path / "x").read_bytes()
-    with pytest.raises(ValueError, match="JSON"):
-        write_tensors(tmp_path / "x", TENSORS, {"loss": float("nan")})
+    with pytest.raises(TypeError, match="JSON"):
+        write_tensors(tmp_path / "x", TENSORS, {"loss": object()})
     assert (tmp_path / "x").read_bytes() == before

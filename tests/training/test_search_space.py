@@ -1,4 +1,4 @@
-"""What --set means to a study, and the region around a recipe."""
+"""Spaces written with --set, and the region around a recipe."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from snellen.errors import RecipeError
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
 from snellen.training.search_space import (
-    BY_FACTORS,
+    LOG_SCALE,
     REACH,
     Choices,
     Range,
@@ -35,7 +35,7 @@ def test_ranges_and_lists_vary_and_single_values_are_fixed():
     assert type(space["crop_pad"].low) is int
 
 
-def test_a_range_from_zero_has_no_factors():
+def test_a_range_from_zero_is_not_drawn_on_a_log_scale():
     assert parse_space(["weight_decay=0..0.1"], BASE)[1]["weight_decay"] == Range(0.0, 0.1, log=False)
 
 
@@ -70,9 +70,9 @@ def test_spaces_are_written_as_set_takes_them():
         ("momentum=0..1", ["momentum=1:", "from 0 to 0.9999"]),
         ("momentum=nan..1", ["momentum"]),
         ("batch_size=1.5..3", ['"1.5" is not a value for batch_size', "a whole number"]),
-        ("flip=off..random", ["flip has no range", "between commas"]),
+        ("flip=off..random", ["flip cannot have a range", "by commas"]),
         ("flip=off,rndom", ["flip=rndom", 'did you mean "random"?']),
-        ("epochs", ["sets nothing"]),
+        ("epochs", ["is not a setting"]),
         ("epochs=0", ["epochs=0"]),
     ],
 )
@@ -96,8 +96,8 @@ def test_every_preset_has_a_region_of_valid_recipes_around_it(name):
             recipe.with_settings([f"{field}={value}"])
 
 
-def test_settings_drawn_by_factors_exist():
-    assert set(BY_FACTORS) | set(REACH) <= set(Recipe().to_dict())
+def test_settings_drawn_on_a_log_scale_exist():
+    assert set(LOG_SCALE) | set(REACH) <= set(Recipe().to_dict())
 
 
 def test_only_values_inside_are_tried_first():
@@ -105,6 +105,6 @@ def test_only_values_inside_are_tried_first():
     assert start_of(BASE, space) == {"flip": BASE.flip}
 
 
-def test_size_counts_recipes_where_it_can():
+def test_size_counts_recipes_if_they_can_be_counted():
     assert size_of({"crop_pad": Range(0, 4), "flip": Choices(("off", "random"))}) == 10
     assert size_of({"peak_lr": Range(0.1, 0.2), "flip": Choices(("off", "random"))}) == 0

@@ -274,9 +274,15 @@ def test_damaged_checkpoint_is_named(images, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(images, SMOKE, tmp_path / "run", checkpoint_seconds=0, on_progress=stop_after(2))
     checkpoint = tmp_path / "run" / "checkpoint.safetensors"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    with pytest.raises(RunError, match="checkpoint is damaged"):
-        train(images, SMOKE, tmp_path / "run")
+    whole = checkpoint.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for content in (whole[:-100], bytes(flipped)):
+        checkpoint.write_bytes(content)
+        with pytest.raises(RunError, match="checkpoint is damaged"):
+            train(images, SMOKE, tmp_path / "run")
+    checkpoint.write_bytes(whole)
+    assert train(images, SMOKE, tmp_path / "run").finished
 
 
 @pytest.mark.parametrize("verb", [train, cross_validate])

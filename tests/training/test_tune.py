@@ -1,4 +1,4 @@
-"""Studies: no trial lost or repeated, every one a run, and going on after any stop."""
+"""Studies: no trial is lost or repeated, every one is a run, and any stop can be resumed from."""
 
 import json
 import os
@@ -27,12 +27,12 @@ from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run
 from snellen.training.train import train
 
-pytest.importorskip("optuna")
+optuna = pytest.importorskip("optuna")
 
-from snellen.training import ledger as ledgers
-from snellen.training.ledger import Ledger
-from snellen.training.search_space import Choices, Range
-from snellen.training.tune import tune
+from snellen.training.search_space import Choices, Range  # noqa: E402
+from snellen.training.study import Ended  # noqa: E402
+from snellen.training.trials import opened  # noqa: E402
+from snellen.training.tune import tune  # noqa: E402
 
 BRIEF = PRESETS["smoke"].with_settings(["batch_size=8", "precision=float32"])
 SPACE = ("peak_lr=0.01..50", "crop_pad=0..4")
@@ -60,6 +60,19 @@ def worker(images, out, *words):
     BRIEF.save(recipe)
     command = [sys.executable, "-m", "snellen", "tune", images.folder, "--out", out, "--recipe", recipe, *words]
     return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def opened_trials(folder, space, *, storage=None, heartbeat_seconds=60, seed=0):
+    """The trials of a study whose work is a function, not a training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return opened(folder, "s", space, first={}, seed=seed, storage=storage, heartbeat_seconds=heartbeat_seconds)
+
+
+def optuna_study(folder):
+    """The study in the database of a folder, without snellen."""
+    storage = f"sqlite:///{folder / 'study.db'}"
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage)
 
 
 def ended(process):
@@ -140,10 +153,14 @@ def test_page_stands_alone_and_agrees(study):
     assert f"{len(study.trials)} trials" in page.text
 
 
-def test_importances_are_shares(study):
-    if study.importances:
-        assert set(study.importances) == {"peak_lr", "crop_pad"}
-        assert sum(study.importances.values()) == pytest.approx(1)
+def test_importances_are_those_of_the_settings_that_matter(tmp_path):
+    with opened_trials(tmp_path, {"peak_lr": Range(0.0, 1.0), "flip": Choices(("off", "random"))}) as trials:
+        for number in range(16):
+            assert trials.importances() == {} or number >= 8
+            trials.run(lambda attempt: (attempt.settings["peak_lr"], 1.0), None)
+        shares = trials.importances()
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["peak_lr"] > 0.8 > shares["flip"]
 
 
 def test_another_study_in_the_folder_is_refused(study, images):
@@ -158,7 +175,7 @@ def test_another_study_in_the_folder_is_refused(study, images):
 
 def test_a_folder_with_something_else_is_refused(images, tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(RunError, match="holds no study"):
+    with pytest.raises(RunError, match="does not hold a study"):
         tune(images, tmp_path, trials=1, recipe=BRIEF)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
@@ -198,49 +215,46 @@ def test_contradictory_recipes_fail_alone_but_not_for_ever(images, tmp_path):
     study = tune(images, tmp_path / "some", trials=2, space=["optimizer=sgd,muon"], recipe=BRIEF)
     assert sorted(trial.state for trial in study.trials) == ["complete", "failed"]
     assert "muon_lr" in next(trial for trial in study.trials if trial.state == "failed").note
-    with pytest.raises(RunError, match=r"3 trials failed and none worked.* has no dropout"):
+    with pytest.raises(RunError, match=r"3 trials failed and none succeeded.* has no dropout"):
         tune(images, tmp_path / "all", space=["dropout=0.1..0.9"], recipe=BRIEF)
 
 
 def test_weak_trials_are_stopped_by_their_curves(images, tmp_path):
-    """After four trials that learn, one whose weights never move is stopped half-way, and can be gone on with."""
-    recipe = BRIEF.with_settings(["epochs=4", "head_lr=0"])
-    folder = tmp_path / "study"
-    ledger = Ledger(folder, "s", {"peak_lr": Range(0.0, 50.0)}, {}, 0, None)
-    for _ in range(4):
-        claim = ledger.claim(None)
+    """After four trials that learn, one whose weights never move is stopped half-way. Its run can be finished."""
+    recipe, folder = BRIEF.with_settings(["epochs=4", "head_lr=0"]), tmp_path / "study"
+    tune(images, folder, trials=1, space=["peak_lr=0.0..50"], recipe=recipe)
+    study = optuna_study(folder)
+    for accuracy in (0.9, 0.91, 0.92, 0.93):
+        trial = study.ask({"peak_lr": optuna.distributions.FloatDistribution(0.0, 50.0)})
         for percent in (25, 50, 75, 100):
-            claim.report(percent, 0.9)
-        claim.end("complete", 1.0, accuracy=0.9)
-        claim.release()
-    ledger._study.enqueue_trial({"peak_lr": 0.0})
-    from snellen.training.tune import _work
-
-    claim = ledger.claim(None)
-    _work(claim, recipe, images, folder, None, None, None, None)
-    claim.release()
-    weak = ledger.entries()[-1]
-    assert weak.state == "pruned"
-    run = Run.open(folder / "trials" / "0004")
+            trial.report(accuracy, percent)
+        study.tell(trial, accuracy)
+    study.enqueue_trial({"peak_lr": 0.0})
+    weak = tune(images, folder, trials=6, space=["peak_lr=0.0..50"], recipe=recipe).trials[5]
+    assert (weak.state, weak.settings) == ("pruned", {"peak_lr": 0.0})
+    run = Run.open(folder / "trials" / "0005")
     assert 1 <= len(run.metrics) < 4
     assert len(weak.curve) == len(run.metrics)
     assert train(images, run.recipe, run.folder).finished
 
 
-def test_budget_ends_in_time_and_loses_nothing(images, tmp_path):
-    """The trial that the budget cuts goes on from its checkpoint, and is the same as one that was never cut."""
-    recipe = BRIEF.with_settings(["epochs=20"])
-    started = time.monotonic()
-    study = tune(images, tmp_path / "study", budget=0.5, space=SPACE, recipe=recipe)
-    assert time.monotonic() - started < 30
-    assert [trial.state for trial in study.trials][-1] == "running"
+def test_a_budget_that_ends_during_a_trial_loses_nothing(images, tmp_path):
+    """The trial resumes from its checkpoint, and is the same as one that was never interrupted."""
+    recipe, before, after = BRIEF.with_settings(["epochs=8"]), [], []
+
+    def slow(row):
+        before.append(row["epoch"])
+        if row["epoch"] == 3:
+            time.sleep(1)
+
+    study = tune(images, tmp_path / "study", budget=1, space=SPACE, recipe=recipe, on_epoch=slow)
+    assert [trial.state for trial in study.trials] == ["waiting"]
     assert study.best is None
     assert not (study.folder / "best.json").exists()
-    seen = []
-    whole = tune(images, tmp_path / "study", trials=1, space=SPACE, recipe=recipe, on_epoch=seen.append)
-    assert whole.trials[0].state == "complete"
-    assert 0 < len(seen) <= 20
-    assert sorted(whole.trials[0].curve) == sorted({100 * epoch // 20 for epoch in range(1, 21)})
+    whole = tune(images, study.folder, trials=1, space=SPACE, recipe=recipe, on_epoch=after.append)
+    assert [(trial.number, trial.state) for trial in whole.trials] == [(0, "complete")]
+    assert before + [row["epoch"] for row in after] == list(range(1, 9))
+    assert sorted(whole.trials[0].curve) == [100 * epoch // 8 for epoch in range(1, 9)]
     never = train(images, whole.recipe_of(whole.trials[0]), tmp_path / "never")
     assert never.model.read_bytes() == (whole.run_of(whole.trials[0]) / "model.safetensors").read_bytes()
 
@@ -253,22 +267,44 @@ def test_two_workers_lose_and_repeat_no_trial(images, tmp_path):
     assert len(study.trials) == 6
     assert not study.count("running")
     assert len(set(settings_of(study.trials))) == 6
-    assert sorted(path.name for path in (out / "trials").iterdir()) == [f"{n:04}" for n in range(6)]
-    worked = [{line.split()[1] for line in output.splitlines() if line.startswith("trial ")} for output in outputs]
-    assert worked[0] | worked[1] == {f"{number}:" for number in range(6)}
+    names = {f"{trial.number:04}" for trial in study.trials}
+    assert {path.name for path in (out / "trials").iterdir()} == names
+    lines = [line for output in outputs for line in output.splitlines() if " after " in line]
+    assert {line.split()[1] for line in lines} == {f"{trial.number}:" for trial in study.trials}
+    assert len(lines) == 6
     assert str(out / "study.html") in outputs[0]
+    assert "xperimental" not in "".join(outputs)
 
 
-def test_a_killed_worker_leaves_a_study_that_goes_on(images, tmp_path):
+def test_stopped_with_ctrl_c_it_resumes(images, tmp_path):
     out = tmp_path / "study"
-    words = ["--trials", 2, "--set", "epochs=20", *(word for text in SPACE for word in ("--set", text))]
+    words = ["--trials", 1, "--set", "epochs=20", *(word for text in SPACE for word in ("--set", text))]
+    process = worker(images, out, *words)
+    wait_for(lambda: list(out.glob("trials/*/checkpoint.safetensors")))
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 130, output
+    done, seen = len(Run.open(out / "trials" / "0000").metrics), []
+    study = tune(images, out, trials=1, space=[*SPACE, "epochs=20"], recipe=BRIEF, on_epoch=seen.append)
+    assert [(trial.number, trial.state) for trial in study.trials] == [(0, "complete")]
+    assert [row["epoch"] for row in seen] == list(range(done + 1, 21))
+    assert [path.name for path in (out / "trials").iterdir()] == ["0000"]
+
+
+def test_the_trial_of_a_killed_worker_is_resumed(images, tmp_path):
+    out, space = tmp_path / "study", [*SPACE, "epochs=8"]
+    words = ["--trials", 2, "--set", "epochs=8", *(word for text in SPACE for word in ("--set", text))]
     process = worker(images, out, *words)
     wait_for(lambda: list(out.glob("trials/*/checkpoint.safetensors")))
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    study = tune(images, out, trials=2, space=[*SPACE, "epochs=20"], recipe=BRIEF)
+
+    def resumed():
+        study = tune(images, out, trials=2, space=space, recipe=BRIEF, heartbeat_seconds=1)
+        return None if study.count("running") else study
+
+    study = wait_for(resumed)
     assert [trial.number for trial in study.trials] == [0, 1]
-    assert not study.count("running")
     for trial in study.ranked:
         assert load_model(study.run_of(trial)).about["recipe"] == study.recipe_of(trial).to_dict()
     first = study.trials[0]
@@ -277,38 +313,105 @@ def test_a_killed_worker_leaves_a_study_that_goes_on(images, tmp_path):
     assert never.model.read_bytes() == (study.run_of(first) / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("line", ['{"a" 1}', "words", "{}", "2\0"])
-def test_a_journal_whose_last_line_is_damaged_is_refused(tmp_path, line):
-    Ledger(tmp_path, "s", {"crop_pad": Range(0, 4)}, {}, 0, None)
-    with open(tmp_path / ledgers.JOURNAL, "a") as file:
-        file.write(line + "\n")
-    with pytest.raises(RunError, match="journal is damaged"):
-        Ledger(tmp_path, "s", {"crop_pad": Range(0, 4)}, {}, 0, None)
+def complete(attempt):
+    return 0.5, 1.0
 
 
-def test_a_journal_cut_short_goes_on(tmp_path):
-    space = {"crop_pad": Range(0, 4)}
-    first = Ledger(tmp_path, "s", space, {}, 0, None)
-    claim = first.claim(None)
-    claim.end("complete", 1.0, accuracy=0.5)
-    claim.release()
-    with open(tmp_path / ledgers.JOURNAL, "ab") as file:
-        file.write(b'{"op_code":6,"wor')
-    again = Ledger(tmp_path, "s", space, {}, 0, None)
-    assert [entry.accuracy for entry in again.entries()] == [0.5]
-    again.claim(None)
-    assert len(Ledger(tmp_path, "s", space, {}, 0, None).entries()) == 2
+def test_an_interrupted_trial_waits_with_its_number_and_settings(tmp_path):
+    settings = []
+
+    def interrupted(attempt):
+        settings.append(attempt.settings)
+        raise KeyboardInterrupt
+
+    space = {"peak_lr": Range(0.0, 1.0)}
+    for _ in range(2):
+        with opened_trials(tmp_path, space) as trials:
+            with pytest.raises(KeyboardInterrupt):
+                trials.run(interrupted, 1)
+            assert [(trial.number, trial.state) for trial in trials.all()] == [(0, "waiting")]
+    with opened_trials(tmp_path, space) as trials:
+        assert trials.is_left(1)
+        trials.run(complete, 1)
+        assert not trials.is_left(1)
+        (trial,) = trials.all()
+    assert settings == [trial.settings] * 2
+    assert (trial.number, trial.state) == (0, "complete")
 
 
-def test_a_claimed_trial_is_left_alone_and_one_left_behind_is_not(tmp_path):
+def test_trials_in_work_are_not_given_to_others(tmp_path):
     space = {"flip": Choices(("off", "random"))}
-    first, second = (Ledger(tmp_path, "s", space, {}, 0, None) for _ in "ab")
-    claim = first.claim(2)
-    other = second.claim(2)
-    assert claim.settings != other.settings
-    assert first.claim(2) is None
-    claim.release()
-    assert second.claim(2).settings == claim.settings
+    with opened_trials(tmp_path, space) as first, opened_trials(tmp_path, space) as second:
+
+        def work(attempt):
+            assert second.is_left(2)
+            second.run(complete, 2)
+            assert not second.is_left(2)
+            return 0.5, 1.0
+
+        first.run(work, 2)
+        assert sorted(trial.settings["flip"] for trial in first.all()) == ["off", "random"]
+
+
+def test_a_trial_too_many_gives_way(tmp_path):
+    space = {"peak_lr": Range(0.0, 1.0)}
+    with opened_trials(tmp_path, space) as first, opened_trials(tmp_path, space) as second:
+        first.run(complete, 1)
+        second.run(lambda attempt: pytest.fail("the study has its one trial"), 1)  # as if both asked at once
+        assert [trial.number for trial in second.all()] == [0]
+        second.run(complete, 2)
+        assert len(second.all()) == 2
+
+
+def test_a_worker_killed_before_its_first_heartbeat_loses_no_settings(tmp_path):
+    space = {"flip": Choices(("off", "random"))}
+    with opened_trials(tmp_path, space):
+        pass
+    study = optuna_study(tmp_path)
+    study.enqueue_trial({"flip": "random"})
+    study.ask()  # takes them, and is heard of no more
+    with opened_trials(tmp_path, space, heartbeat_seconds=1) as trials:
+        assert [trial.state for trial in trials.all()] == ["running"]
+        wait_for(lambda: trials.is_left(1))
+        trials.run(complete, 1)
+        (trial,) = trials.all()
+    assert (trial.number, trial.state, trial.settings) == (0, "complete", {"flip": "random"})
+
+
+def test_failures_have_their_reason(tmp_path):
+    def fails(attempt):
+        raise Ended("failed", 2.0, "too steep")
+
+    with opened_trials(tmp_path, {"peak_lr": Range(0.0, 1.0)}) as trials:
+        trials.run(fails, None)
+        (trial,) = trials.all()
+    assert (trial.state, trial.note, trial.seconds, trial.accuracy) == ("failed", "too steep", 2.0, None)
+
+
+@pytest.mark.parametrize("content", [b"words" * 1000, b"SQLite format 3\0" + bytes(5000)])
+def test_a_damaged_database_is_refused(tmp_path, content):
+    (tmp_path / "study.db").write_bytes(content)
+    with pytest.raises(RunError, match="study's database cannot be used") as caught, opened_trials(tmp_path, {}):
+        pass
+    assert caught.value.where == str(tmp_path / "study.db")
+
+
+def test_a_database_that_breaks_later_is_a_message_too(tmp_path, caplog):
+    def work(attempt):
+        (tmp_path / "study.db").write_bytes(b"words" * 1000)
+        wait_for(lambda: "took no heartbeat" in caplog.text)
+        return 0.5, 1.0
+
+    space = {"peak_lr": Range(0.0, 1.0)}
+    opening = opened_trials(tmp_path, space, heartbeat_seconds=1)
+    with pytest.raises(RunError, match="database cannot be used"), opening as trials:
+        trials.run(work, None)
+
+
+def test_any_folder_name_will_do(tmp_path):
+    with opened_trials(tmp_path / "50% {new}?#", {"peak_lr": Range(0.0, 1.0)}) as trials:
+        trials.run(complete, None)
+    assert (tmp_path / "50% {new}?#" / "study.db").exists()
 
 
 def test_command_line_and_recipe_of_the_best(study, images, tmp_path):
@@ -421,19 +524,25 @@ def test_machines_share_a_study_in_postgresql(postgres, images, tmp_path):
         assert "secret" not in (folder / "study.json").read_text()
 
 
-def test_a_silent_machine_gives_its_trial_away(postgres, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_trial_that_was_taken_over_is_given_up(kind, request, tmp_path):
+    """Two folders stand for two machines, of which one is not heard of for a while."""
+    url = f"sqlite:///{tmp_path}/shared.db" if kind == "sqlite" else request.getfixturevalue("postgres")
     space = {"crop_pad": Range(0, 4)}
-    first = Ledger(tmp_path / "one", "silent", space, {}, 0, postgres)
-    second = Ledger(tmp_path / "two", "silent", space, {}, 0, postgres)
-    claim = first.claim(None)
-    assert second.claim(1) is None
-    monkeypatch.setattr(ledgers, "SILENT_SECONDS", 0)
-    taken = second.claim(1)
-    assert taken.settings == claim.settings
-    assert taken.number != claim.number
-    with pytest.raises(RunError, match="taken over by another machine"):
-        claim.report(50, 0.5)
-    with pytest.raises(RunError, match="taken over by another machine"):
-        claim.end("complete", 1.0, accuracy=0.5)
-    taken.end("complete", 1.0, accuracy=0.6)
-    assert [entry.accuracy for entry in first.entries()] == [0.6]
+    with (
+        opened_trials(tmp_path / "one", space, storage=url, heartbeat_seconds=1000) as silent,
+        opened_trials(tmp_path / "two", space, storage=url, heartbeat_seconds=1) as second,
+    ):
+        taken = []
+
+        def slow(attempt):
+            assert not second.is_left(1)
+            wait_for(lambda: second.is_left(1))
+            second.run(lambda other: taken.append(other) or (0.6, 1.0), 1)
+            assert (taken[0].number, taken[0].settings) == (attempt.number, attempt.settings)
+            attempt.report(50, 0.5)
+            return 0.5, 1.0
+
+        with pytest.raises(RunError, match="taken over by another worker"):
+            silent.run(slow, 1)
+        assert [trial.accuracy for trial in silent.all()] == [0.6]

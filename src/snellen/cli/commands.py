@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from snellen import __version__
-from snellen.cli import completion
+from snellen.cli import completion, streams
 from snellen.cli.options import (
     PATH,
     Duration,
@@ -23,12 +23,18 @@ from snellen.cli.options import (
     the_precision,
     the_recipe,
     the_share,
+    the_source,
     the_split,
     the_split_rule,
     the_views,
 )
-from snellen.errors import SnellenError
+from snellen.cli.output import echo
+from snellen.errors import SnellenError, shown
+from snellen.images.choices import LARGEST, LINKS, SMALLEST, TRAIN_ON
 from snellen.system import files, group
+from snellen.system.contents import Contents, contents_of
+from snellen.system.memory import memory_errors
+from snellen.system.units import percent
 
 IS_FIRST = group.prints()
 
@@ -39,19 +45,24 @@ class Commands(click.Group):
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)
 
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        streams.make_writable()
+        return super().main(*arguments, **settings)
+
     def invoke(self, context: click.Context) -> Any:
         try:
-            with contextlib.redirect_stdout(sys.stdout if IS_FIRST else None), files.disk_errors(Path()):
+            stdout = contextlib.redirect_stdout(sys.stdout if IS_FIRST else None)
+            with stdout, files.disk_errors(Path()), memory_errors():
                 return super().invoke(context)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except SnellenError as problem:
             if not left_for_launcher(problem):
-                click.echo(f"snellen: {problem}", err=True)
+                echo(f"snellen: {problem}", err=True)
             context.exit(1)
         except KeyboardInterrupt as stop:
             if not left_for_launcher(stop):
-                click.echo("\nsnellen: stopped. The same command goes on where it stopped.", err=True)
+                echo("\nsnellen: stopped. The same command goes on where it stopped.", err=True)
             context.exit(130)
         except Exception as problem:
             if not left_for_launcher(problem):
@@ -107,9 +118,9 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
     with Display(*runs) as display:
         entry = compete(out=out, recipe=recipe, on_epoch=display.on_epoch, on_progress=display.on_progress, **arguments)
     if line := describe_metric(entry.scores):
-        click.echo(line)
-    click.echo(describe_accuracy(entry.scores))
-    click.echo(entry.submission or entry.final.folder)
+        echo(line)
+    echo(describe_accuracy(entry.scores))
+    echo(entry.submission or entry.final.folder)
     hint(f"snellen show {out / 'folds'}" if folds else f"snellen evaluate {out / 'run'} {out / 'data'}")
 
 
@@ -118,7 +129,9 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
 @click.option("--out", type=PATH, required=True, metavar="DATA", help="The folder to write.")
 @raw_files
 @the_split
-@click.option("--processes", type=click.IntRange(1), metavar="N", help="How many decode; by default one per processor.")
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Decode with N threads or processes (default: one per CPU)."
+)
 def prepare(**arguments: Any) -> None:
     """Decode every image once into one array beside rows.csv.
 
@@ -130,17 +143,18 @@ def prepare(**arguments: Any) -> None:
 
     with Display() as display:
         images = prepare(on_progress=display.on_progress, **arguments)
-    click.echo(images)
-    click.echo(images.folder)
+    echo(images)
+    echo(images.folder)
     hint(f"snellen train {images.folder} --out run")
 
 
 @main.command()
 @click.argument("source", shell_complete=completion.sources)
 @click.option("--out", type=PATH, required=True, metavar="DIR", help="The folder to write.")
+@the_source
 @the_share
 @the_split_rule("seeds")
-@click.option("--link", type=click.Choice(["copy", "hard", "symbolic"]), default="copy", show_default=True)
+@click.option("--link", type=click.Choice(LINKS), default="copy", show_default=True)
 def organize(**arguments: Any) -> None:
     """Write class folders, train_valid_test/, for other tools.
 
@@ -151,7 +165,7 @@ def organize(**arguments: Any) -> None:
     from snellen.images.organize import organize
 
     with Display() as display:
-        click.echo(organize(on_progress=display.on_progress, **arguments))
+        echo(organize(on_progress=display.on_progress, **arguments))
 
 
 @main.command()
@@ -159,7 +173,7 @@ def organize(**arguments: Any) -> None:
 @click.option("--out", type=PATH, required=True, metavar="RUN", help="The run's folder.")
 @the_recipe
 @the_budget
-@click.option("--on", type=click.Choice(["train", "train+valid"]), default="train", show_default=True)
+@click.option("--on", type=click.Choice([*TRAIN_ON]), default="train", show_default=True)
 @the_folds
 @the_metric
 @click.option("--init", type=PATH, metavar="MODEL", help="Start from this model's weights.")
@@ -212,26 +226,28 @@ def train(
 
         arguments |= {"on_epoch": tell_all, "on_progress": display.on_progress}
         result = cross_validate(data, recipe, folds=folds, **arguments) if folds else train(data, recipe, **arguments)
-    click.echo(result)
+    echo(result)
     if isinstance(result, CrossValidation):
-        click.echo(result.predictions)
+        echo(result.predictions)
         hint(f"snellen predict {result.folder} {data} --out predictions.csv")
     else:
-        click.echo(result.model)
+        echo(result.model)
         hint(f"snellen evaluate {result.folder} {data}")
 
 
 @main.command()
 @click.argument("data", type=PATH)
 @click.option("--out", type=PATH, required=True, metavar="STUDY", help="The study's folder.")
-@click.option("--trials", type=click.IntRange(1), metavar="N", help="Of the whole study; 20 without a budget.")
+@click.option(
+    "--trials", type=click.IntRange(1), metavar="N", help="Trials in the whole study (default: 20 without a budget)."
+)
 @click.option("--budget", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h.")
 @click.option(
     "--recipe",
     "recipe_name",
     metavar="NAME",
     shell_complete=completion.recipes,
-    help="What to start from, and to vary.",
+    help="The recipe to vary.",
 )
 @click.option(
     "--set",
@@ -239,14 +255,14 @@ def train(
     multiple=True,
     metavar="FIELD=VALUES",
     shell_complete=completion.settings,
-    help="low..high or a,b,c varies a setting, one value fixes it; without any, a region around the recipe varies.",
+    help="low..high or a,b,c varies a setting, one value fixes it (default: a region around the recipe).",
 )
 @click.option(
     "--storage",
     metavar="URL",
-    envvar="SNELLEN_STORAGE",  # a password in a command line is seen by every user of the machine
+    envvar="SNELLEN_STORAGE",  # every user of the machine can see the password in a command line
     show_envvar=True,
-    help="A database that several machines share; by default a file.",
+    help="Database shared by several machines (default: a file in STUDY).",
 )
 @the_device
 def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **arguments: Any) -> None:
@@ -256,7 +272,8 @@ def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **argum
     Examples:  snellen tune data --out study --budget 30m
                snellen tune data --out study --trials 40 --set peak_lr=5..200 --set flip=off,random
 
-    Run again, it goes on; the same command in another terminal, or with --storage on another machine, adds a worker.
+    The same command resumes a stopped study. Typed in another terminal, or with --storage on another machine, it adds
+    a worker.
     """
     from snellen.cli.display import Display
     from snellen.training.tune import tune
@@ -271,8 +288,8 @@ def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **argum
             on_progress=display.on_progress,
             **arguments,
         )
-    click.echo(study)
-    click.echo(study.folder / "study.html")
+    echo(study)
+    echo(study.folder / "study.html")
     if study.best:
         hint(f"snellen train {data} --out run --recipe {study.folder}")
 
@@ -304,15 +321,15 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
     with Display() as display:
         scores = evaluate(run, data, views=int(views) if views else None, on_progress=display.on_progress, **arguments)
     if as_json:
-        click.echo(json.dumps(scores, indent=2))
+        echo(json.dumps(scores, indent=2))
         return
     if line := describe_metric(scores):
-        click.echo(line)
-    click.echo(describe_accuracy(scores))
-    click.echo(f"log-loss {scores['log_loss']:.4f} nats, calibration error {100 * scores['calibration_error']:.2f}%")
-    width = max(len(name) for name in scores["classes"])
+        echo(line)
+    echo(describe_accuracy(scores))
+    echo(f"log-loss {scores['log_loss']:.4f} nats, calibration error {percent(scores['calibration_error'])}")
+    width = max(len(shown(name)) for name in scores["classes"])
     for name, figures in scores["classes"].items():
-        click.echo(f"  {name:{width}}  {100 * figures['accuracy']:6.2f}%  of {figures['images']:,}")
+        echo(f"  {shown(name):{width}}  {percent(figures['accuracy']):>7}  of {figures['images']:,}")
 
 
 @main.command()
@@ -326,16 +343,22 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
     "--out", type=PATH, metavar="FILE", help="CSV: id, label and one probability per class; JSON for pictures."
 )
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown for each picture.")
+@click.option(
+    "--sample", type=PATH, metavar="CSV", help="Write a submission for this sample, from a folder or archive."
+)
 @the_views
 @the_precision
 @the_device
-def predict(things: tuple[str, ...], split: str, out: Path | None, top: int, **arguments: Any) -> None:
+def predict(
+    things: tuple[str, ...], split: str, out: Path | None, top: int, sample: Path | None, **arguments: Any
+) -> None:
     """Classify prepared images, or any pictures and folders.
 
     \b
     Examples:  snellen predict run data --out predictions.csv
                snellen predict run1 run2 data --out predictions.csv
                snellen predict cifar10-resnet20 photo.jpg folder/ --top 3
+               snellen predict run test.zip --sample sample_submission.csv --out submission.csv
 
     MODEL is a run, what `train --folds` wrote, a model.safetensors file or the name of a packaged model. The
     probabilities of several are averaged.
@@ -352,15 +375,23 @@ def predict(things: tuple[str, ...], split: str, out: Path | None, top: int, **a
     if not images or is_model(things[-1]):
         raise click.UsageError("after the model name what to classify: prepared images, pictures or folders")
     arguments["views"] = int(arguments["views"]) if arguments["views"] else None
-    if len(images) > 1 or not (images[0] / "images.npy").exists():
+    if sample is not None:
+        if out is None or len(images) > 1:
+            raise click.UsageError("--sample needs one folder or archive of pictures, and --out submission.csv")
+        from snellen.competition.submit_pictures import submit_pictures
+
+        with Display() as display:
+            echo(submit_pictures(models, images[0], sample, out, on_progress=display.on_progress, **arguments))
+        return
+    if len(images) > 1 or contents_of(images[0]) is not Contents.IMAGES:
         classify_pictures(models, images, out, top, **arguments)
         return
     if out is None:
         raise click.UsageError("say where the predictions go: --out predictions.csv")
     with Display() as display:
         guesses = predict(models, images[0], split=split, out=out, on_progress=display.on_progress, **arguments)
-    click.echo(guesses)
-    click.echo(out)
+    echo(guesses)
+    echo(out)
     hint(f"snellen submission {out} {images[0]} --out submission.csv")
 
 
@@ -369,22 +400,24 @@ def classify_pictures(models: list[str], paths: list[Path], out: Path | None, to
     from snellen.cli.display import Display
     from snellen.prediction.ensemble import classify_by_all
     from snellen.prediction.opening import members
-    from snellen.prediction.pictures import find_pictures, write_classified
+    from snellen.prediction.pictures import check_list, find_pictures, write_classified
 
     with Display() as display:
+        if out is not None:
+            check_list(out)
         found = find_pictures(paths)
         named = members(models)
         classes = named[0][1].classes
         pictures = classify_by_all(named, found, on_progress=display.on_progress, **arguments)
     for picture in pictures:
         if picture.problem:
-            click.echo(f"{picture.name}: cannot be read: {picture.problem}")
+            echo(f"{shown(picture.name)}: cannot be read: {picture.problem}")
             continue
-        best = ", ".join(f"{name} {100 * p:.1f}%" for name, p in picture.top(classes, top))
+        best = ", ".join(f"{shown(name)} {percent(p, 1)}" for name, p in picture.top(classes, top))
         warning = "  (unlike anything it was trained on)" if picture.is_strange else ""
-        click.echo(f"{picture.name}: {best}{warning}")
+        echo(f"{shown(picture.name)}: {best}{warning}")
     if out is not None:
-        click.echo(write_classified(pictures, classes, out))
+        echo(write_classified(pictures, classes, out))
     if all(picture.problem for picture in pictures):
         click.get_current_context().exit(1)
 
@@ -406,8 +439,8 @@ def submission(predictions: Path, data: Path, out: Path) -> None:
     with Display():
         images = ImageSet.open(data)
         path = write_submission(predictions, images, out)
-        click.echo(f"{check_submission(path, images):,} lines, every one checked")
-    click.echo(path)
+        echo(f"{check_submission(path, images):,} lines, every one checked")
+    echo(path)
 
 
 @main.command()
@@ -441,7 +474,7 @@ def serve(views: str | None, **arguments: Any) -> None:
     from snellen.serving.serve import serve
 
     with Display():
-        serve(views=int(views) if views else None, on_ready=click.echo, **arguments)
+        serve(views=int(views) if views else None, on_ready=echo, **arguments)
 
 
 @main.command()
@@ -463,7 +496,7 @@ def export(views: str | None, **arguments: Any) -> None:
 
     with Display() as display:
         exported = export(views=int(views) if views else None, on_progress=display.on_progress, **arguments)
-    click.echo(exported.path)
+    echo(exported.path)
 
 
 @main.command()
@@ -488,7 +521,7 @@ def report(views: str | None, **arguments: Any) -> None:
 
     with Display() as display:
         path = report(views=int(views) if views else None, on_progress=display.on_progress, **arguments)
-    click.echo(path)
+    echo(path)
 
 
 @main.command()
@@ -509,7 +542,7 @@ def compare(**arguments: Any) -> None:
     from snellen.reports.compare import compare
 
     with Display() as display:
-        click.echo(compare(on_progress=display.on_progress, **arguments))
+        echo(compare(on_progress=display.on_progress, **arguments))
 
 
 @main.command()
@@ -530,7 +563,7 @@ def check(data: Path, **arguments: Any) -> None:
     from snellen.reports.check import check
 
     with Display() as display:
-        click.echo(check(data, on_progress=display.on_progress, **arguments))
+        echo(check(data, on_progress=display.on_progress, **arguments))
 
 
 @main.command()
@@ -552,12 +585,12 @@ def submit(**arguments: Any) -> None:
     with Display():
         result = submit(**arguments)
     score = result["public_score"]
-    click.echo("the score is not there yet" if score is None else f"public score {score}")
+    echo("the score is not there yet" if score is None else f"public score {score}")
 
 
 @main.command()
 @click.argument("competition")
-@click.option("--out", type=PATH, metavar="FOLDER", help="Where the zip goes; here by default.")
+@click.option("--out", type=PATH, metavar="FOLDER", help="The folder to write (default: the competition's name).")
 def download(**arguments: Any) -> None:
     """Download a Kaggle competition's files.
 
@@ -567,10 +600,10 @@ def download(**arguments: Any) -> None:
     from snellen.cli.display import Display
     from snellen.competition.kaggle import download
 
-    with Display() as display:
-        path = download(on_progress=display.on_progress, **arguments)
-    click.echo(path)
-    hint(f"snellen compete {path} --out {path.stem}")
+    with Display():
+        folder = download(**arguments)
+    echo(folder)
+    hint(f"snellen compete {folder} --out entry")
 
 
 @main.command("import-gluon")
@@ -578,7 +611,7 @@ def download(**arguments: Any) -> None:
 @click.option("--model", required=True, metavar="NAME", help="Its architecture: the file does not say.")
 @click.option("--out", type=PATH, required=True, metavar="MODEL", help="The model.safetensors file to write.")
 @click.option("--classes", metavar="A,B,...", help="In the order of training; CIFAR-10's for ten by default.")
-@click.option("--size", type=click.IntRange(16, 1024), default=32, show_default=True, metavar="PIXELS")
+@click.option("--size", type=click.IntRange(SMALLEST, LARGEST), default=32, show_default=True, metavar="PIXELS")
 def import_gluon(classes: str | None, **arguments: Any) -> None:
     """Read an MXNet Gluon .params file, without MXNet.
 
@@ -588,7 +621,7 @@ def import_gluon(classes: str | None, **arguments: Any) -> None:
     from snellen.models.import_gluon import import_gluon
 
     out = import_gluon(classes=classes.split(",") if classes else (), **arguments)
-    click.echo(out)
+    echo(out)
     hint(f"snellen predict {out} photo.jpg")
 
 
@@ -602,7 +635,7 @@ def show(thing: str) -> None:
     """
     from snellen.cli.show import show
 
-    click.echo(show(thing))
+    echo(show(thing))
 
 
 @main.command("list")
@@ -615,7 +648,7 @@ def list_(what: str) -> None:
     """
     from snellen.cli.show import list_models, list_recipes
 
-    click.echo(list_recipes() if what == "recipes" else list_models())
+    echo(list_recipes() if what == "recipes" else list_models())
 
 
 def fold_folders(out: Path, folds: int) -> list[Path]:
@@ -628,4 +661,4 @@ def fold_folders(out: Path, folds: int) -> list[Path]:
 def hint(command: str) -> None:
     """The next command to type."""
     if IS_FIRST:
-        click.echo(f"next: {command}", err=True)
+        echo(f"next: {command}", err=True)

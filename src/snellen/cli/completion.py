@@ -6,6 +6,7 @@ from dataclasses import fields
 import click
 from click.shell_completion import CompletionItem
 
+from snellen.images.choices import SPLITS
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe, show_value
 
@@ -48,5 +49,5 @@ def _values(field) -> list[str]:
 
 
 recipes = words(*PRESETS, files=True)
-splits = words("train", "valid", "test")
+splits = words(*SPLITS)
 sources = words("demo", "cifar10-tiny", "cifar10", files=True)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snellen.charts.sparkline import sparkline
+from snellen.cli.output import plain
 from snellen.errors import RunError
 from snellen.runs.run import Epoch, Run
 from snellen.system.units import minutes, percent, size
@@ -85,7 +86,7 @@ class Display:
             self._end()
 
     def line(self, text: str, style: str = "") -> None:
-        self.console.print(Text(text, style=style), soft_wrap=True)
+        self.console.print(Text(plain(text), style=style), soft_wrap=True)
 
     def _begin(self, stage: str, done: int, total: int) -> None:
         found = EPOCH.fullmatch(stage)

@@ -8,13 +8,32 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from snellen.cli import completion
+from snellen.images.choices import LARGEST, LEAST, SPLIT_RULES, VALID_SHARE
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.presets import DEFAULT
-from snellen.runs.recipe import Recipe
+from snellen.runs.recipe import VIEWS, Recipe
 
-PATH = click.Path(path_type=Path)
+
+class PathType(click.ParamType):
+    """A path of a file or folder. Its name must be UTF-8, as model files cannot have another one."""
+
+    name = "path"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Path:
+        try:
+            str(value).encode("utf-8")
+        except UnicodeEncodeError:
+            self.fail(f'the name "{value}" is not UTF-8: rename it.', parameter, context)
+        return Path(value)
+
+    def shell_complete(self, context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
+        return [CompletionItem(typed, type="file")]
+
+
+PATH = PathType()
 
 
 def options(*decorators: Callable) -> Callable:
@@ -39,19 +58,22 @@ class Duration(click.ParamType):
         return seconds
 
 
-raw_files = options(
+the_source = options(
     click.option("--labels", type=PATH, help="Labels CSV, or the word folders or names (default: detected)."),
     click.option("--test", type=PATH, help="Folder or archive of test pictures (default: detected)."),
     click.option("--sample", type=PATH, help="Sample submission CSV (default: detected)."),
     click.option("--label", metavar="COLUMN", help="Column of labels, or A,B,C: columns of 0 and 1, each a class."),
     click.option("--id", metavar="COLUMN", help="Column of picture names (default: detected)."),
+)
+raw_files = options(
+    the_source,
     click.option("--kind", metavar="KIND", help="single or multi: one label per image, or several."),
     click.option("--form", metavar="FORM", help="A submission line: label, positive, columns or top5."),
     click.option("--metric", metavar="NAME", help="What the competition scores, such as auc (default: by the form)."),
     click.option("--positive", metavar="CLASS", help="The class whose probability is submitted."),
     click.option("--class-names", type=PATH, metavar="FILE", help="JSON or CSV with a name for each class."),
     click.option("--group-by", metavar="COLUMN", help="Keep pictures with one value, such as a patient, together."),
-    click.option("--size", type=click.IntRange(4, 1024), metavar="PIXELS", help="Side of the prepared images."),
+    click.option("--size", type=click.IntRange(LEAST, LARGEST), metavar="PIXELS", help="Side of the prepared images."),
     click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out instead of stopping."),
     click.option("--group-duplicates", is_flag=True, help="Keep duplicates on one side of the split."),
 )
@@ -63,7 +85,7 @@ the_folds = click.option(
 )
 the_share = options(
     click.option(
-        "--valid-share", type=float, default=0.1, show_default=True, help="Share of each class to validate on."
+        "--valid-share", type=float, default=VALID_SHARE, show_default=True, help="Share of each class to validate on."
     ),
     click.option("--seed", type=int, default=0, show_default=True, help="Decides which images validate."),
 )
@@ -72,14 +94,14 @@ the_share = options(
 def the_split_rule(default: str) -> Callable:
     return click.option(
         "--split-rule",
-        type=click.Choice(["proportional", "seeds"]),
+        type=click.Choice(SPLIT_RULES),
         default=default,
         show_default=True,
         help="The share of each class, or as many of each class as the smallest one can spare.",
     )
 
 
-the_split = options(the_share, the_split_rule("proportional"))
+the_split = options(the_share, the_split_rule(SPLIT_RULES[0]))
 the_recipe = options(
     click.option(
         "--recipe",
@@ -101,8 +123,9 @@ the_budget = click.option(
     "--budget", type=Duration(), metavar="TIME", help="Be done in 90s, 10m or 2h: chooses recipe and epochs."
 )
 the_device = click.option("--device", metavar="NAME", help="cpu, cuda, mps, ...; by default the best there is.")
-the_views = click.option("--views", type=click.Choice(["1", "2", "6"]), help="Views averaged; by default the recipe's.")
-
+the_views = click.option(
+    "--views", type=click.Choice([str(num) for num in VIEWS]), help="Views averaged; by default the recipe's."
+)
 the_precision = click.option(
     "--precision",
     type=click.Choice({field.name: field.metadata["choices"] for field in fields(Recipe)}["precision"]),

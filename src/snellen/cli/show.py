@@ -1,72 +1,106 @@
-"""Verb: what a folder, a file or a name holds, in words; and the lists of recipes and models."""
+"""Describe what a path or a name holds, and list the recipes and models."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from snellen.errors import SnellenError, did_you_mean
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.presets import DEFAULT, PRESETS
 from snellen.runs.recipe import Recipe, show_value
-from snellen.system.contents import packaged_models
+from snellen.system.contents import Contents, contents_of, packaged_models
+from snellen.system.units import percent
 
-SHOWN = "prepared images, a run, folds, a study, a model.safetensors, a recipe.json file or a recipe's name"
+SHOWN = (
+    "prepared images, a run, a cross-validation, a study, results of compete, predictions, a model.safetensors file, "
+    "a recipe.json file, or the name of a recipe or a packaged model"
+)
 
 
 def show(thing: str) -> str:
-    """Describe prepared images, a run, folds, a study, a model file or packaged model, a recipe's name or file.
+    """Describe what a path holds, or the recipe or packaged model of that name.
 
-    Raises SnellenError for anything else, DataError, RunError or RecipeError where it is damaged.
+    Raises SnellenError for anything that snellen did not write, and what the readers raise for damaged files.
     """
-    from snellen.images.imageset import ImageSet
-    from snellen.runs.cross_validation import CrossValidation
-    from snellen.runs.run import Run
-
-    path = Path(thing)
     if thing in PRESETS:
         return f"{thing}\n{PRESETS[thing]}"
-    if (path / "images.npy").exists():
-        return str(ImageSet.open(path))
-    if (path / "folds.json").exists():
-        return str(CrossValidation.open(path))
-    if (path / "study.json").exists():
-        return _study(path)
-    if (path / "recipe.json").exists():
-        run = Run.open(path)
-        return f"{run}\n{run.about.get('runtime', '')}\n{run.recipe}"
-    if path.suffix == ".json" and path.exists():
-        return str(Recipe.open(path))
+    found = contents_of(thing)
+    if found in READERS:
+        return READERS[found](Path(thing))
+    what = f'"{thing}" does not exist.' if found is Contents.NOTHING else f'"{thing}" holds {found}.'
+    if not found.is_ours and found is not Contents.NOTHING:
+        what = f'"{thing}" holds nothing that snellen wrote.'
+    do = did_you_mean(thing, [*PRESETS, *packaged_models()], f"check the path; the recipes are {', '.join(PRESETS)}")
+    raise SnellenError(what, expected=SHOWN, do=do)
+
+
+def _images(path: Path) -> str:
+    from snellen.images.imageset import ImageSet
+
+    return str(ImageSet.open(path))
+
+
+def _run(path: Path) -> str:
+    from snellen.runs.run import Run
+
+    run = Run.open(path)
+    return f"{run}\n{run.about.get('runtime', '')}\n{run.recipe}"
+
+
+def _folds(path: Path) -> str:
+    from snellen.runs.cross_validation import CrossValidation
+
+    return str(CrossValidation.open(path))
+
+
+def _study(path: Path) -> str:
+    """Describe the best recipe so far, with its trial and accuracy if it was trained here. Optuna is not needed."""
+    from snellen.runs.run import Run
+
+    best = find_recipe(path)
+    runs = (Run.open(about.parent) for about in sorted(path.glob("trials/*/about.json")))
+    reached = "the best trial was trained elsewhere"
+    for run in runs:
+        if run.finished and run.recipe == best and run.metrics:
+            reached = f"best trial: {run.folder}, valid accuracy {percent(run.metrics[-1]['valid_accuracy'])}"
+            break
+    return f"a study; {reached}\nall trials: {path / 'study.html'}\n{best}"
+
+
+def _entry(path: Path) -> str:
+    parts = [path / name for name in ("data", "run", "refit", "folds")]
+    return "\n".join(f"{part}: {show(str(part))}" for part in parts if contents_of(part).is_ours)
+
+
+def _predictions(path: Path) -> str:
+    from snellen.prediction.predictions import Predictions
+
+    return str(Predictions.open(path))
+
+
+def _model(path: Path) -> str:
     from snellen.models.model_file import load_model  # imports torch, which takes a second
 
-    if not path.is_file() and thing not in packaged_models():
-        raise SnellenError(
-            f'there is no "{thing}" to show.',
-            expected=SHOWN,
-            do=did_you_mean(
-                thing, [*PRESETS, *packaged_models()], f"check the path; the recipes are {', '.join(PRESETS)}"
-            ),
-        )
-    if path.is_file() and path.suffix != ".safetensors":
-        raise SnellenError(f'"{thing}" is no file that snellen shows.', expected=SHOWN, do="check the path")
-    model = load_model(thing)
+    model = load_model(path)
     return f"{model.name}, {model.num_parameters:,} parameters\n{json.dumps(model.about, indent=2)}"
 
 
-def _study(folder: Path) -> str:
-    """The best recipe so far, with its trial and accuracy where that was trained here. Optuna is not needed."""
-    from snellen.runs.run import Run
-
-    best = find_recipe(folder)
-    runs = (Run.open(about.parent) for about in sorted(folder.glob("trials/*/about.json")))
-    reached = "the best of its trials was trained elsewhere"
-    for run in runs:
-        if run.finished and run.recipe == best and run.metrics:
-            reached = f"the best of its trials: {run.folder}, valid accuracy {run.metrics[-1]['valid_accuracy']:.4f}"
-            break
-    return f"a study; {reached}\nall of them: {folder / 'study.html'}\n{best}"
+READERS: dict[Contents, Callable[[Path], str]] = {
+    Contents.IMAGES: _images,
+    Contents.RUN: _run,
+    Contents.UNFINISHED_RUN: _run,
+    Contents.FOLDS: _folds,
+    Contents.STUDY: _study,
+    Contents.ENTRY: _entry,
+    Contents.PREDICTIONS: _predictions,
+    Contents.MODEL: _model,
+    Contents.PACKAGED: _model,
+    Contents.RECIPE: lambda path: str(Recipe.open(path)),
+}
 
 
 def list_recipes() -> str:
-    """A line for each: name, model, epochs."""
+    """List the recipes, one a line: name, model, epochs."""
     lines = (
         f"{name:27}{recipe.model:24}{show_value(recipe.epochs):>5} epochs{'  (default)' if name == DEFAULT else ''}"
         for name, recipe in PRESETS.items()
@@ -75,7 +109,7 @@ def list_recipes() -> str:
 
 
 def list_models() -> str:
-    """A line for each architecture, with its parameters and source; two for each packaged model."""
+    """List the architectures with their parameters and sources, then the packaged models with their accuracies."""
     import torch
 
     from snellen.models.classifier import MODELS, SOURCES, build_network

@@ -1,4 +1,4 @@
-"""Raw files -> submission.csv: the verbs in a row, each in its own folder, each continued if it stopped."""
+"""Raw files -> submission.csv: all verbs one after another, each in its own folder, each resumed if it was stopped."""
 
 import logging
 import time
@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from snellen.competition.submission import write_submission
+from snellen.charts import pages
+from snellen.competition.submission import check_target, write_submission
 from snellen.errors import DataError, first_few
+from snellen.images.choices import SPLIT_RULES, VALID_SHARE
 from snellen.images.imageset import SAMPLE, ImageSet
 from snellen.images.prepare import prepare
 from snellen.prediction.evaluate import describe_accuracy, describe_metric, evaluate
@@ -22,28 +24,28 @@ from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Epoch, Run
 from snellen.sources.source import WORDS, results_inside
 from snellen.system import files
-from snellen.system.contents import PARTS_OF_ENTRY, Contents, contents_of
+from snellen.system.contents import PARTS_OF_ENTRY, PREDICTIONS_START, Contents, contents_of
 from snellen.system.folders import locked
 from snellen.system.progress import Progress
-from snellen.system.targets import check_folder, check_place
+from snellen.system.targets import check_file, check_folder, check_place
 from snellen.training.budget import choose_recipe
 from snellen.training.cross_validate import cross_validate
 from snellen.training.train import train
 
 log = logging.getLogger("snellen")
 
-REPORT_SECONDS = 10.0  # what the report and the start of the command take, about
+REPORT_SECONDS = 10.0  # about what the report and the start of the command take
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What `compete` made."""
+    """The results of `compete`."""
 
     images: ImageSet
-    run: Run | CrossValidation  # trained on the train split, validated; with folds all of them
+    run: Run | CrossValidation  # trained on the train split and validated; or all folds
     scores: dict[str, Any]  # of `run` on the valid split; with folds on all labelled images, out of fold
-    final: Run | CrossValidation  # what predicts: trained on everything labelled; `run` itself without refit
-    submission: Path | None  # None where there are no test images
+    final: Run | CrossValidation  # the one that predicts: trained on all labelled images; `run` itself without refit
+    submission: Path | None  # None if there are no test images
 
 
 def compete(
@@ -52,9 +54,9 @@ def compete(
     *,
     recipe: Recipe | str | Path | None = None,
     budget: float | None = None,
-    valid_share: float = 0.1,
+    valid_share: float = VALID_SHARE,
     seed: int = 0,
-    split_rule: str = "proportional",
+    split_rule: str = SPLIT_RULES[0],
     refit: bool = True,
     folds: int | None = None,
     labels: str | Path | None = None,
@@ -111,6 +113,7 @@ def compete(
             on_progress=on_progress,
         )
         log.info("%s", images)
+        _check_files(out, images)
         folder = out / ("run" if folds is None else "folds")
         left = None if budget is None else budget - (time.perf_counter() - started) - REPORT_SECONDS
         refits, num_test = refit and folds is None, images.counts.get("test", 0)
@@ -150,6 +153,13 @@ def compete(
         if isinstance(run, Run) and (doubt := opened(run).about.get("doubt")):
             log.warning("before you submit: %s", doubt)
         return Entry(images, run, scores, final, submission)
+
+
+def _check_files(out: Path, images: ImageSet) -> None:
+    """Raise SnellenError now, not after hours, if a result would replace a file that is not of the same command."""
+    pages.check_page(out / "report.html", "report", ".html", source=images.source)
+    check_file(out / "predictions.csv", "predictions", PREDICTIONS_START)
+    check_target(out / "submission.csv", images)
 
 
 def _check_out(source: str | Path, out: Path) -> None:

@@ -1,12 +1,15 @@
-"""Fetch a Kaggle competition's files and hand in a submission, through Kaggle's own client (an extra)."""
+"""Verbs: download a Kaggle competition's files, and submit to it. Both use Kaggle's own libraries (an extra)."""
 
 import contextlib
 import csv
 import hashlib
+import io
 import json
 import logging
 import os
 import re
+import shutil
+import sys
 import time
 import zipfile
 import zlib
@@ -15,19 +18,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from snellen.competition.kaggle_client import SITE, TIMEOUT, KaggleError, explained, signed_in
+from snellen.competition.kaggle_client import SITE, TIMEOUT, KaggleError, answer, explained, signed_in
 from snellen.competition.submission import check_submission
 from snellen.errors import DataError
 from snellen.images.imageset import ImageSet
 from snellen.runs.run import Run
 from snellen.system import files
-from snellen.system.progress import Progress
+from snellen.system.folders import locked
 
 log = logging.getLogger("snellen")
 
-PART = 2**18  # bytes
 ADDRESS = re.compile(r"(?:https?://)?(?:www\.)?kaggle\.com/(?:c|competitions)/([^/?#]+).*")
 
 
@@ -40,17 +40,16 @@ def submit(
     run: Run | str | Path | None = None,
     wait_seconds: float = 300.0,
 ) -> dict[str, Any]:
-    """Hand in a submission, wait for its score, and return what is known of it.
+    """Check a submission, send it to Kaggle, wait for its score, and return the result.
 
-    images: the prepared images that the submission is checked against, line by line, before anything is sent; or the
-    competition's sample submission, a CSV file: then header and ids are checked, labels cannot be.
-    run: the result becomes a line of submissions.jsonl in its folder.
-    Both may be left out where `compete` wrote the submission: they are found beside it (data/; refit/ or run/).
-    competition: its name or address. message: what Kaggle shows beside the score. wait_seconds: 0 does not wait.
+    images: prepared images to check every line against before anything is sent; or the competition's sample submission,
+    a CSV file, to check header and ids against. run: a run in whose folder the result becomes a line of
+    submissions.jsonl. By default both are those that `compete` left beside the submission (data/; refit/ or run/).
+    competition: its name or address. message: shown by Kaggle beside the score. wait_seconds: 0 does not wait.
 
     The result: ref (Kaggle's number), competition, file, sha256, message, sent (UTC), status ("pending", "complete" or
-    "error"), public_score and private_score (None while there is none).
-    Raises DataError for a submission that differs from the sample, KaggleError with what to do where Kaggle refuses.
+    "error"), public_score and private_score (None until they are known).
+    Raises DataError for a submission that differs from the sample, KaggleError if Kaggle refuses it.
     """
     path, name = Path(submission), competition_name(competition)
     opened = _run_beside(path) if run is None else run if isinstance(run, Run) else Run.open(run)
@@ -70,15 +69,15 @@ def submit(
                 "public_score": None,
                 "private_score": None,
             }
-        _record(opened, result)  # before the score: it is handed in, whatever happens now
+        _record(opened, result)  # before the score: from now on it is submitted, whatever happens
         log.info("sent to %s as submission %d", name, result["ref"])
-        found, reason = _wait(client, result["ref"], wait_seconds)
-    result |= found
+        changed, reason = _wait(client, result["ref"], wait_seconds)
+    result |= changed
     _record(opened, result)
     page = f"{SITE}/competitions/{name}/submissions"
     if result["status"] == "error":
         raise KaggleError(
-            f"Kaggle could not score the submission: {reason or 'it gives no reason'}.",
+            f"Kaggle could not score the submission: {reason or 'no reason is given'}.",
             where=f"{path}, submission {result['ref']} to {name}",
             expected="the form of the competition's sample submission",
             do=f"see {page}",
@@ -88,34 +87,36 @@ def submit(
     return result
 
 
-def download(competition: str, out: str | Path | None = None, *, on_progress: Progress | None = None) -> Path:
-    """Fetch all files of a competition as the zip that Kaggle serves and `prepare` takes; returns its path.
+def download(competition: str, out: str | Path | None = None) -> Path:
+    """Download the files of a competition into a folder that `prepare` takes, and return the folder.
 
-    out: the zip to write, or a folder to write NAME.zip into; by default the current one. Run again, an interrupted
-    download goes on where it stopped, and a finished one is left alone.
-    on_progress: called with ("download", bytes, bytes in all or 0 where Kaggle does not say).
-    Raises KaggleError with what to do where Kaggle refuses, DataError where the file arrives damaged or has no room, or
-    where another command fetches it now.
+    competition: its name or address. out: the folder to write (default: the name of the competition). If it exists,
+    nothing is done. An interrupted download resumes. In a Kaggle notebook the files are already there, in a folder of
+    Kaggle's.
+    Raises KaggleError if Kaggle refuses, DataError if the files arrive damaged or the disk refuses, RunError if another
+    command downloads them right now.
     """
     name = competition_name(competition)
-    path = Path(out) if out is not None else Path()
-    path = path if path.suffix == ".zip" else path / f"{name}.zip"
-    if path.exists():
-        log.info("%s is there already: nothing to do", path)
-        return path
-    with signed_in() as client, _alone(path):
-        partial = path.with_name(f".{path.name}.partial")
-        with explained(client, name):
-            _fetch(client, name, partial, on_progress)
-        _check_zip(partial, name)
-        os.replace(partial, path)
-    return path
+    out = Path(out) if out is not None else Path(name)
+    if out.exists():
+        log.info("%s exists: nothing to do", out)
+        return out
+    partial = out.parent.resolve() / f".{out.name}.download"
+    with signed_in() as client, locked(partial):
+        with explained(client, name), files.disk_errors(partial), _cache(partial):
+            folder = _downloaded(name, partial)
+        if not folder.is_relative_to(partial):
+            return folder
+        with files.disk_errors(out):
+            os.replace(folder, out)
+    shutil.rmtree(partial, ignore_errors=True)
+    return out
 
 
 def competition_name(text: str) -> str:
-    """A competition's name, also out of its address. Raises KaggleError for what can be none."""
-    found = ADDRESS.fullmatch(text.strip())
-    name = found[1] if found else text.strip()
+    """Return the name of a competition, given that or its address. Raises KaggleError for anything else."""
+    address = ADDRESS.fullmatch(text.strip())
+    name = address[1] if address else text.strip()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise KaggleError(
             f'"{text}" is not the name of a competition.',
@@ -126,7 +127,7 @@ def competition_name(text: str) -> str:
 
 
 def _run_beside(path: Path) -> Run | None:
-    """The run whose predictions `compete` wrote into this file."""
+    """Return the run whose predictions `compete` wrote into this file."""
     for name in ("refit", "run"):
         if (path.parent / name / "about.json").exists():
             return Run.open(path.parent / name)
@@ -134,7 +135,7 @@ def _run_beside(path: Path) -> Run | None:
 
 
 def _check(path: Path, images: ImageSet | str | Path) -> int:
-    """The number of lines of a submission that is in the sample's form. Raises DataError for any other."""
+    """Return the number of lines. Raises DataError for a submission that does not have the sample's form."""
     if isinstance(images, ImageSet) or not Path(images).is_file():
         return check_submission(path, images if isinstance(images, ImageSet) else ImageSet.open(images))
     columns = []
@@ -147,10 +148,10 @@ def _check(path: Path, images: ImageSet | str | Path) -> int:
     ours, sample = columns
     for line in range(max(len(ours), len(sample))):
         if ours[line : line + 1] != sample[line : line + 1]:
-            found = f'"{ours[line][0]}" and {ours[line][1] - 1} values' if line < len(ours) else "missing"
+            there = f'"{ours[line][0]}" and {ours[line][1] - 1} values' if line < len(ours) else "missing"
             wanted = f'"{sample[line][0]}" and {sample[line][1] - 1} values' if line < len(sample) else "no line"
             raise DataError(
-                f"line {line + 1} is {found}.",
+                f"line {line + 1} is {there}.",
                 where=str(path),
                 expected=f"{wanted}, as in {images}",
                 do="write it again",
@@ -159,7 +160,7 @@ def _check(path: Path, images: ImageSet | str | Path) -> int:
 
 
 def _send(client: Any, competition: str, path: Path, content: bytes, message: str) -> int:
-    """Upload the file and enter it; returns Kaggle's number for it."""
+    """Upload the file, submit it, and return Kaggle's number for the submission."""
     import requests
     from kagglesdk.competitions.types.competition_api_service import (
         ApiCreateSubmissionRequest,
@@ -170,16 +171,16 @@ def _send(client: Any, competition: str, path: Path, content: bytes, message: st
     start = ApiStartSubmissionUploadRequest()
     start.competition_name, start.file_name, start.content_length = competition, path.name, len(content)
     start.last_modified_epoch_seconds = int(path.stat().st_mtime)
-    upload = api.start_submission_upload(start)
-    # Not over the client's session: this goes to a store of files, which is not to see the token.
+    upload = answer(lambda: api.start_submission_upload(start))
+    # Not through the client: this goes to a file store, which must not see the token.
     requests.put(upload.create_url, data=content, timeout=TIMEOUT).raise_for_status()
     entry = ApiCreateSubmissionRequest()
     entry.competition_name, entry.blob_file_tokens, entry.submission_description = competition, upload.token, message
-    return api.create_submission(entry).ref
+    return answer(lambda: api.create_submission(entry)).ref
 
 
 def _wait(client: Any, ref: int, seconds: float) -> tuple[dict[str, Any], str]:
-    """Ask for the submission until it is scored or the time is over: what is new, and the reason of an error."""
+    """Poll until the submission is scored or the time is over. Return what changed, and the reason for an error."""
     from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionRequest
     from requests import RequestException
 
@@ -188,13 +189,13 @@ def _wait(client: Any, ref: int, seconds: float) -> tuple[dict[str, Any], str]:
     deadline, pause = time.monotonic() + seconds, 0.5
     while ref and time.monotonic() < deadline:
         try:
-            found = client.competitions.competition_api_client.get_submission(request)
-            if found.status.name != "PENDING":
-                scores = {name: _score(getattr(found, name)) for name in ("public_score", "private_score")}
-                return {"status": found.status.name.lower(), **scores}, found.error_description.strip().rstrip(".")
-        # It is handed in already: a fault here costs no more than a moment. KeyError: a status that the client lacks.
+            state = answer(lambda: client.competitions.competition_api_client.get_submission(request))
+            if state.status.name != "PENDING":
+                scores = {name: _score(getattr(state, name)) for name in ("public_score", "private_score")}
+                return {"status": state.status.name.lower(), **scores}, state.error_description.strip().rstrip(".")
+        # It is already submitted, so an error here only costs time. KeyError: a status that the client does not know.
         except (RequestException, json.JSONDecodeError, KeyError) as problem:
-            log.info("no answer about the score (%s); asking again", problem)
+            log.info("no answer about the score (%s); trying again", problem)
         time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
         pause = min(1.5 * pause, 10.0)
     return {}, ""
@@ -208,7 +209,7 @@ def _score(text: str) -> float | None:
 
 
 def _record(run: Run | None, result: dict[str, Any]) -> None:
-    """Add the result to the run's submissions, in the place of what was known of it before."""
+    """Write the result to the run's submissions, over an earlier result of the same submission."""
     if run is None:
         return
     path = run.folder / "submissions.jsonl"
@@ -218,79 +219,41 @@ def _record(run: Run | None, result: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep others from fetching the same file meanwhile. Raises DataError where another does, or the disk refuses."""
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise DataError(
-            "another command is fetching this file.", where=str(path), do="wait for it, or choose another --out"
-        ) from None
-    except OSError as problem:
-        raise _not_written(path, problem) from None
+def _cache(folder: Path) -> Iterator[None]:
+    """Let kagglehub keep its files in `folder`. Only in a cache of its own does it resume a download."""
+    before = os.environ.get("KAGGLEHUB_CACHE")
+    os.environ["KAGGLEHUB_CACHE"] = str(folder)
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # Windows lets nobody remove it yet, and does so on release
-            os.unlink(lock.lock_file)
-        lock.release()
+        del os.environ["KAGGLEHUB_CACHE"]
+        if before is not None:
+            os.environ["KAGGLEHUB_CACHE"] = before
 
 
-def _not_written(path: Path, problem: OSError) -> DataError:
-    return DataError(
-        f"the download cannot be written: {problem.strerror}.", where=str(path), do="make room, or change --out"
-    )
+def _downloaded(competition: str, partial: Path) -> Path:
+    """Return the folder into which kagglehub has unpacked the competition's files."""
+    import kagglehub
+    from kagglehub.exceptions import DataCorruptionError
+    from requests import RequestException
 
-
-def _fetch(client: Any, competition: str, partial: Path, on_progress: Progress | None) -> None:
-    """Write the competition's zip to `partial`, or the rest of it where the start is there."""
-    import requests
-    from kagglesdk.competitions.types.competition_api_service import ApiDownloadDataFilesRequest
-
-    request = ApiDownloadDataFilesRequest()
-    request.competition_name = competition
-    answer = client.competitions.competition_api_client.download_data_files(request)
-    total, done = int(answer.headers.get("Content-Length") or 0), 0
-    if partial.exists() and answer.headers.get("Accept-Ranges") == "bytes":
-        done = partial.stat().st_size
-        if 0 < done < total:
-            answer.close()
-            answer = requests.get(answer.url, headers={"Range": f"bytes={done}-"}, stream=True, timeout=TIMEOUT)
-            answer.raise_for_status()
-    with answer:
-        if done == total > 0:
-            return
-        if answer.status_code == 206:
-            log.info("the download goes on at %.0f of %.0f MB", done / 10**6, total / 10**6)
-        else:
-            done = 0
-        try:
-            with open(partial, "ab" if done else "wb") as file:
-                for part in answer.iter_content(PART):
-                    file.write(part)
-                    done += len(part)
-                    if on_progress:
-                        on_progress("download", done, total)
-        except requests.RequestException:
-            raise
-        except OSError as problem:
-            raise _not_written(partial, problem) from None
-
-
-def _check_zip(path: Path, competition: str) -> None:
-    """Remove what is no whole zip, and raise DataError."""
+    logging.getLogger("kagglehub").setLevel(logging.WARNING)  # it prints to stdout, which is for results
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as problem:
-        damaged = str(problem)
-    if damaged is not None:
-        path.unlink()
+        with contextlib.redirect_stdout(sys.stderr), _without_bar():
+            return Path(kagglehub.competition_download(competition))
+    except (RequestException, json.JSONDecodeError):  # some of them are ValueErrors too
+        raise
+    except (DataCorruptionError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as problem:
+        shutil.rmtree(partial, ignore_errors=True)  # otherwise the next download would resume the damaged one
+        reason = next(iter(str(problem).split("\n")), "").strip(" .:") or type(problem).__name__
         raise DataError(
-            f"what Kaggle sent is damaged ({damaged}).",
+            f"what Kaggle sent is damaged ({reason}).",
             where=competition,
-            expected="a whole zip of the competition's files",
+            expected="a whole archive of the competition's files",
             do="try again; or download it in the browser and give it to `snellen prepare`",
-        )
+        ) from None
+
+
+def _without_bar() -> contextlib.AbstractContextManager[Any]:
+    """Leave kagglehub's progress bar to terminals: a file would get a line for each step of it."""
+    return contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())

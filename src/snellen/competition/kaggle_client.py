@@ -1,38 +1,36 @@
-"""Kaggle's own client, signed in, and what its refusals mean. Imported only where the extra is used."""
+"""Kaggle's own client, signed in, and what its refusals mean. It comes with an extra."""
 
 import contextlib
 import json
-from collections.abc import Iterator
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from snellen.errors import SnellenError, did_you_mean
 
+Answer = TypeVar("Answer")
+
 SITE = "https://www.kaggle.com"
-TIMEOUT = (10, 60)  # seconds to connect, and without a byte; by itself the client would wait for ever
+TIMEOUT = 60  # seconds without an answer; the client itself would wait for ever
 
 
 class KaggleError(SnellenError):
-    """Kaggle refused, or could not be asked."""
+    """Kaggle refused, or could not be reached."""
 
 
 @contextlib.contextmanager
 def signed_in() -> Iterator[Any]:
-    """Kaggle's client. Raises KaggleError without the extra or a token."""
+    """Yield Kaggle's client. Raises KaggleError without the extra or a token."""
     try:
         from kagglehub.config import get_kaggle_credentials
         from kagglesdk import KaggleClient
-        from requests.adapters import HTTPAdapter
     except ImportError:
         raise KaggleError(
             "Kaggle's client libraries are not installed.", do='install them: pip install "snellen[kaggle]"'
         ) from None
-
-    class Patient(HTTPAdapter):
-        def send(self, *arguments: Any, **options: Any):
-            return super().send(*arguments, **options | {"timeout": options.get("timeout") or TIMEOUT})
-
     try:
-        credentials = get_kaggle_credentials()  # kagglehub's, for it knows every place: Colab's secrets too
+        credentials = get_kaggle_credentials()  # kagglehub knows every place, Colab's secrets too
     except ValueError as problem:
         raise _no_token(f"the Kaggle token cannot be read: {problem}.") from None
     if credentials is None:
@@ -40,14 +38,31 @@ def signed_in() -> Iterator[Any]:
     with KaggleClient(
         username=credentials.username, password=credentials.key, api_token=credentials.api_key, user_agent="snellen"
     ) as client:
-        for scheme in ("https://", "http://"):
-            client.http_client()._session.mount(scheme, Patient(max_retries=2))  # of connecting only
         yield client
+
+
+def answer(request: Callable[[], Answer]) -> Answer:
+    """Return what a request of the client returns. Raises requests.Timeout after TIMEOUT seconds."""
+    from requests import Timeout
+
+    future: Future[Answer] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(request())
+        except BaseException as problem:
+            future.set_exception(problem)
+
+    threading.Thread(target=work, daemon=True).start()  # daemon: a request that never ends must not keep the program
+    try:
+        return future.result(TIMEOUT)
+    except TimeoutError:
+        raise Timeout from None
 
 
 @contextlib.contextmanager
 def explained(client: Any, competition: str) -> Iterator[None]:
-    """Turn what goes wrong between here and Kaggle into a KaggleError that says why and what to do."""
+    """Turn errors of the connection and refusals into a KaggleError with the reason and what to do."""
     from requests import RequestException
 
     try:
@@ -65,8 +80,8 @@ def _explanation(client: Any, competition: str, problem: Any) -> KaggleError:
     if status == 401:
         return _no_token("Kaggle does not accept the token.")
     if status >= 500:
-        return KaggleError(f"Kaggle has trouble of its own (error {status}).", where=competition, do="try again later")
-    # A wrong name, rules not accepted and a used-up limit are all 400 or 403: only asking further tells which it is.
+        return KaggleError(f"Kaggle has a problem (error {status}).", where=competition, do="try again later")
+    # A wrong name, rules not accepted and a used-up limit are all 400 or 403: further requests tell them apart.
     refusal = None
     with contextlib.suppress(RequestException):
         refusal = _closed(client, competition) or _used_up(client, competition)
@@ -78,7 +93,7 @@ def _explanation(client: Any, competition: str, problem: Any) -> KaggleError:
 
 
 def _closed(client: Any, competition: str) -> KaggleError | None:
-    """Why this account cannot take part: no such competition, rules not accepted, or no uploads there."""
+    """Return why this account cannot take part: no such competition, rules not accepted, or no uploads."""
     from kagglesdk.competitions.types.competition_api_service import (
         ApiGetCompetitionRequest,
         ApiListCompetitionsRequest,
@@ -89,40 +104,43 @@ def _closed(client: Any, competition: str) -> KaggleError | None:
     request = ApiGetCompetitionRequest()
     request.competition_name = competition
     try:
-        found = api.get_competition(request)
+        details = answer(lambda: api.get_competition(request))
     except HTTPError as problem:
         if problem.response is None or problem.response.status_code not in (403, 404):
             raise
         search = ApiListCompetitionsRequest()
         search.search = competition
-        names = [known.ref.rstrip("/").rpartition("/")[2] for known in api.list_competitions(search).competitions]
+        names = [
+            known.ref.rstrip("/").rpartition("/")[2]
+            for known in answer(lambda: api.list_competitions(search)).competitions
+        ]
         return KaggleError(
-            f'there is no competition "{competition}", or not for this account.',
+            f'there is no competition "{competition}", or this account may not see it.',
             where=page,
             expected=f"the last part of its address, for example cifar-10 of {SITE}/c/cifar-10",
             do=did_you_mean(competition, names, "copy it from the browser"),
         )
-    if not found.user_has_entered:
+    if not details.user_has_entered:
         return KaggleError(
             f"this account has not accepted the rules of {competition}.",
             where=page,
-            expected="a person who joined the competition",
+            expected="an account that joined the competition",
             do=f"accept them at {page}/rules, then run the same command again",
         )
-    if found.submissions_disabled or found.is_kernels_submissions_only:
-        how = "takes submissions from notebooks on Kaggle only" if found.is_kernels_submissions_only else "is closed"
+    if details.submissions_disabled or details.is_kernels_submissions_only:
+        how = "takes submissions from notebooks on Kaggle only" if details.is_kernels_submissions_only else "is closed"
         return KaggleError(f"{competition} {how}.", where=page, do="see its page")
     return None
 
 
 def _used_up(client: Any, competition: str) -> KaggleError | None:
-    """Whether the team's submissions are used up, for today or for good."""
+    """Return an error if the team's submissions are used up, for today or for good."""
     from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionLimitsRequest
 
     request = ApiGetSubmissionLimitsRequest()
     request.competition_name = competition
-    limits = client.competitions.competition_api_client.get_submission_limits(request)
-    # Of an account without a team all three are 0: it has used up nothing.
+    limits = answer(lambda: client.competitions.competition_api_client.get_submission_limits(request))
+    # An account without a team has three zeros, and has used up nothing.
     if limits.num_allowed_now or not limits.num_total:
         return None
     if limits.limited_by_total:
@@ -146,7 +164,7 @@ def _no_token(what: str) -> KaggleError:
 
 
 def _no_answer(problem: Exception) -> KaggleError:
-    """For a failure below HTTP. The exceptions' own texts are Python objects in brackets, so their kind has to do."""
+    """Return the error for a failure below HTTP, by the class of the exception: its text shows Python objects."""
     from requests import exceptions
 
     kinds = {
@@ -163,7 +181,7 @@ def _no_answer(problem: Exception) -> KaggleError:
 
 
 def _words(response: Any) -> str:
-    """What the answer says, in one line that a terminal can show."""
+    """Return Kaggle's message in one line that a terminal can show."""
     try:
         text = str(response.json()["message"])
     except (ValueError, KeyError, TypeError):

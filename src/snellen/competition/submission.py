@@ -27,7 +27,7 @@ def write_submission(
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     out, sample = Path(out), read_sample(images)
-    _check_target(out, images)
+    check_target(out, images)
     predictions = predictions if isinstance(predictions, Predictions) else Predictions.open(predictions)
     if predictions.classes != images.classes:
         raise DataError(
@@ -72,7 +72,7 @@ def write_submission(
     return out
 
 
-def _check_target(out: Path, images: ImageSet) -> None:
+def check_target(out: Path, images: ImageSet) -> None:
     """Raise DataError if the submission would replace anything but one that passes the check line by line."""
     sample = images.folder / SAMPLE
 

@@ -1,6 +1,6 @@
-"""Find images that are the same picture: pixel for pixel, or after another JPEG, crop, exposure or a mirror.
+"""Find images that show the same picture: identical, or saved as JPEG again, cropped, brightened or mirrored.
 
-Near duplicates are looked for with three sieves, each slower and surer than the one before:
+Near duplicates pass three sieves, each slower and more reliable than the one before:
 
 1. A difference hash of 128 bits: is each cell of an 8x8 grid brighter than its neighbour to the left, and above? Pairs
    that agree in some 14 bits chosen at random (the more images, the more bits) are candidates, for each of 48 choices;
@@ -8,11 +8,11 @@ Near duplicates are looked for with three sieves, each slower and surer than the
    Gionis, Indyk & Motwani, "Similarity Search in High Dimensions via Hashing" (VLDB 1999), for the tables.
 2. The same differences as numbers: a correlation of 0.6 or more.
 3. The colour gradients at (up to) 32x32 pixels: a correlation of 0.65 or more where they fit best, moved by up to a
-   pixel. They are bounded by tanh, or else a horizon or a frame around the picture would outweigh all the rest.
+   pixel. They are bounded by tanh, so that a horizon or a frame around the picture does not dominate.
 
-Measured on 60,000 real CIFAR-10 images: 964 groups of 2,243 images, 97% of those that looser and slower sieves find.
-Of the pairs that the last sieve only just lets through (0.65 to 0.7) about 2 in 100 are different pictures to the eye.
-Among drawings, which share their outlines, more are.
+Measured on 60,000 real CIFAR-10 images: 964 groups of 2,243 images, 97% of those found by looser and slower sieves.
+Of the pairs that barely pass the last sieve (0.65 to 0.7), about 2 in 100 are visibly different pictures. Among
+drawings, which share outlines, the rate is higher.
 """
 
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ import numpy as np
 
 from snellen.system.progress import Progress
 
-NEAR = 0.65  # least likeness of near duplicates
-SMALLEST = 16  # pixels: below, so little is left of a picture that different ones are alike
-GRID = 32  # pixels a side, of what is compared in the end
+NEAR = 0.65  # smallest likeness of near duplicates
+SMALLEST = 16  # pixels; in smaller images, different pictures look alike
+GRID = 32  # pixels, side of the images that the last sieve compares
 NUM_TABLES, MAX_BITS_APART, MIN_CORRELATION = 48, 32, 0.6
-# Where all images are alike, these bound time and memory, for each image:
+# If all images are alike, these bound time and memory, for each image:
 MOST_COMPARED = 16  # in a table, on average
 MOST_CANDIDATES = 20  # kept by the first sieve, those with the nearest hashes
-MOST_CHECKED = 6  # looked at by the third sieve, those with the highest correlation
-SOFT = 8.0  # grey levels between neighbouring pixels, from which on a gradient counts less than in proportion
-BLANK = 1.0  # grey levels between neighbouring cells, root mean square: below, the hash would be of noise
-PIECE = 4096  # images in memory as floats at once
+MOST_CHECKED = 6  # checked by the third sieve, those with the highest correlation
+SOFT = 8.0  # grey levels between neighbouring pixels; larger gradients count less than proportionally
+BLANK = 1.0  # grey levels between neighbouring cells, root mean square; below that, the hash would be noise
+PIECE = 4096  # images in memory as floats at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Pairs:
 
 
 def groups(pixels: np.ndarray, *, near: bool = True, on_progress: Progress | None = None) -> np.ndarray:
-    """int64 (N,): the position of the first image that each image duplicates, directly or through others.
+    """Return int64 (N,): the position of the first image that each image duplicates, directly or through others.
 
     pixels: uint8 (N, H, W, 3), memory-mapped or not. An image without duplicates has its own position.
     """
@@ -62,7 +62,7 @@ def groups(pixels: np.ndarray, *, near: bool = True, on_progress: Progress | Non
 
 
 def exact_copies(pixels: np.ndarray) -> np.ndarray:
-    """int64 (N,): the position of the first image with the same pixels; its own where there is none before it."""
+    """Return int64 (N,): the position of the first image with the same pixels, which may be its own."""
     seen: dict[bytes, int] = {}
     found = np.empty(len(pixels), dtype=np.int64)
     for start in range(0, len(pixels), PIECE):
@@ -72,7 +72,7 @@ def exact_copies(pixels: np.ndarray) -> np.ndarray:
 
 
 def joined(num: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """int64 (num,): the least position in the connected group that the pairs put each position in."""
+    """Return int64 (num,): for each position, the smallest position in its group of connected pairs."""
     root = np.arange(num)
     first, second = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
     while len(first):
@@ -88,10 +88,10 @@ def joined(num: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def near_pairs(pixels: np.ndarray, copies: np.ndarray | None = None, *, on_progress: Progress | None = None) -> Pairs:
-    """Pairs of images that show the same picture, but are no exact copies: of those, only the first takes part.
+    """Find pairs of images that show the same picture. Of exact copies, only the first takes part.
 
-    copies: what `exact_copies` says, where known. Images below 16 pixels a side and blank ones have no near duplicates.
-    Deterministic. Memory: about 1.3 kB for each image, beside the pixels of some at a time.
+    copies: the result of `exact_copies`, if known. Blank images and those below 16 pixels have none.
+    Deterministic. Memory: about 1.3 kB per image, plus the pixels of one piece.
     """
     none = np.empty(0, dtype=np.int64)
     if len(pixels) < 2 or min(pixels.shape[1:3]) < SMALLEST:
@@ -117,7 +117,7 @@ def near_pairs(pixels: np.ndarray, copies: np.ndarray | None = None, *, on_progr
 
 
 def _cell_steps(pixels: np.ndarray, rows: np.ndarray, on_progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
-    """Grey levels from a cell of an 8x8 grid to the next, across and down: float32 (n, 2, 8, 8); and who is blank."""
+    """Return grey-level steps in an 8x8 grid, across and down, float32 (n, 2, 8, 8), and which images are blank."""
     height, width = pixels.shape[1:3]
     down8, down9, across8, across9 = (_averaging(n, side) for side in (height, width) for n in (8, 9))
     steps = np.empty((len(rows), 2, 8, 8), dtype=np.float32)
@@ -132,7 +132,7 @@ def _cell_steps(pixels: np.ndarray, rows: np.ndarray, on_progress: Progress | No
 
 
 def _averaging(num_out: int, num_in: int) -> np.ndarray:
-    """float32 (num_out, num_in): the means of equal stretches of a line of pixels, parts of pixels counted as parts."""
+    """Return float32 (num_out, num_in): weights that average a line of pixels over equal stretches."""
     edges = np.linspace(0, num_in, num_out + 1)
     pixel = np.arange(num_in)
     overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
@@ -140,7 +140,7 @@ def _averaging(num_out: int, num_in: int) -> np.ndarray:
 
 
 def _mirrored(steps: np.ndarray) -> np.ndarray:
-    """What `_cell_steps` gives for the mirrored images: steps across change their sign."""
+    """Return the cell steps of the mirrored images: steps across change their sign."""
     return steps[..., ::-1] * np.array([-1, 1], dtype=np.float32)[:, None, None]
 
 
@@ -149,9 +149,9 @@ def _soft(steps: np.ndarray) -> np.ndarray:
 
 
 def _alike_hashes(steps: np.ndarray, on_progress: Progress | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs whose hashes share a table's key and most of their bits, each once: first, second, mirrored."""
+    """Return the pairs whose hashes share a table's key and most bits, each once: first, second, mirrored."""
     num = len(steps)
-    # The images, and then the same mirrored.
+    # The images, followed by their mirror images.
     bits = np.concatenate([steps > 0, _mirrored(steps) > 0]).reshape(2 * num, 128)
     hashes = np.packbits(bits, axis=1).view(np.uint64)
     # Keys long enough that few unlike images share one, and never longer than 16 bits: numpy sorts those fastest.
@@ -188,7 +188,7 @@ def _alike_hashes(steps: np.ndarray, on_progress: Progress | None) -> tuple[np.n
 
 
 def _among_best(first: np.ndarray, second: np.ndarray, correlation: np.ndarray) -> np.ndarray:
-    """bool (n,): whether a pair is among those with the highest correlation for one of its images."""
+    """Return bool (n,): whether a pair is among those with the highest correlation for one of its images."""
     image, pair = np.append(first, second), np.tile(np.arange(len(first)), 2)
     order = np.lexsort((pair, -correlation[pair], image))
     image = image[order]
@@ -201,7 +201,7 @@ def _among_best(first: np.ndarray, second: np.ndarray, correlation: np.ndarray) 
 def _likenesses(
     pixels: np.ndarray, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray, on_progress: Progress | None
 ) -> np.ndarray:
-    """float32 (n,): how far the colour gradients of each pair agree, 1 for equal ones."""
+    """Return float32 (n,): how well the colour gradients of each pair agree; 1 if they are equal."""
     height, width = (min(side, GRID) for side in pixels.shape[1:3])
     down, across = _averaging(height, pixels.shape[1]), _averaging(width, pixels.shape[2])
 
@@ -230,12 +230,12 @@ def _likenesses(
 
 
 def _moved(x: np.ndarray, down: int, right: int) -> np.ndarray:
-    """What stays of (n, C, H, W) inside its frame when it is moved by so many pixels."""
+    """Return the part of (n, C, H, W) that stays in the frame when it is moved by a number of pixels."""
     height, width = x.shape[2:]
     return x[:, :, max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)]
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """float32 (n,): the cosine of each pair of (n, C, H, W); 0 for a blank one."""
+    """Return float32 (n,): the cosine of each pair of (n, C, H, W); 0 if one is blank."""
     dot, a_square, b_square = (np.einsum("nchw,nchw->n", x, y) for x, y in ((a, b), (a, a), (b, b)))
     return dot / np.sqrt(np.maximum(a_square * b_square, 1e-12))

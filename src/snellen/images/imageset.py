@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from snellen.errors import DataError, did_you_mean, some_of
+from snellen.images.choices import SPLITS
 from snellen.system import files
 from snellen.system.contents import Contents, check_holds
 from snellen.task import Task
 
-SPLITS = ("train", "valid", "test")
 UNLABELLED = -1
 COLUMNS = ["id", "split", "label", "path"]
 SAMPLE = "sample_submission.csv"

@@ -1,4 +1,4 @@
-"""Images that stand out by simple measures: blank, grey among coloured, very dark, very pale, very busy, and so on."""
+"""Images that stand out by simple measures: blank, grey among coloured ones, very dark, very pale, very busy."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,11 @@ import numpy as np
 
 from snellen.system.progress import Progress
 
-BLANK = 3.0  # grey levels, standard deviation over an image: below, there is nothing to see
-GREY = 1.0  # levels between the strongest and the weakest colour, mean over an image: below, it has no colour
+BLANK = 3.0  # grey levels, standard deviation over an image; below that, it is blank
+GREY = 1.0  # levels between the strongest and the weakest colour, mean over an image; below that, it is grey
 RARE = 0.05  # share of images up to which grey ones are odd
 FAR = 3.0  # interquartile ranges beyond the quartiles
-PIECE = 4096  # images in memory as floats at once
+PIECE = 4096  # images in memory as floats at a time
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Odd:
 
 
 def find(pixels: np.ndarray, *, on_progress: Progress | None = None) -> tuple[Odd, ...]:
-    """Images that stand out, kind by kind, the most extreme first; an image is named once, for the first reason.
+    """Find images that stand out, kind by kind, the most extreme first; each image is listed once, by its first reason.
 
     pixels: uint8 (N, H, W, 3), memory-mapped or not.
-    Brightness, contrast, colour and detail stand out when they lie more than three interquartile ranges outside the
-    quartiles of all images: Tukey, "Exploratory Data Analysis" (1977), whose name for it is "far out".
+    Brightness, contrast, colour and detail stand out if they lie more than three interquartile ranges outside the
+    quartiles of all images: Tukey, "Exploratory Data Analysis" (1977), calls that "far out".
     """
     brightness, contrast, colour, detail = _measures(pixels, on_progress)
     found: dict[int, Odd] = {}

@@ -1,4 +1,4 @@
-"""Raw files -> train_valid_test/, a folder for each split and class, for tools that want them.
+"""Raw files -> train_valid_test/, a folder for each split and class, for tools that need class folders.
 
 The tree of the d2l chapter: train_valid_test/{train,valid,train_valid}/<class>/<file> and test/unknown/<file>.
 """
@@ -8,33 +8,41 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 import snellen
 from snellen.errors import DataError
+from snellen.images.choices import LINKS, VALID_SHARE
 from snellen.images.splits import doubts_about, splits_of
-from snellen.sources.archives import Contents
+from snellen.sources.answers import TaskOptions
+from snellen.sources.archives import Contents as Picture
 from snellen.sources.class_folders import UNKNOWN, UNLABELLED
 from snellen.sources.decode import UnreadablePicture, is_picture
+from snellen.sources.names import is_junk
 from snellen.sources.rows import Row, without_suffix
 from snellen.sources.source import identity, open_source, results_inside
 from snellen.system import files
-from snellen.system.contents import ORGANIZED
+from snellen.system.contents import ORGANIZED, Contents, contents_of
 from snellen.system.folders import replacing_folder
 from snellen.system.progress import Progress
-from snellen.system.targets import check_place
+from snellen.system.targets import check_folder, check_place
 
 log = logging.getLogger("snellen")
-LINKS = ("copy", "hard", "symbolic")
 
 
 def organize(
     source: str | Path,
     out: str | Path,
     *,
-    valid_share: float = 0.1,
+    labels: str | Path | None = None,
+    test: str | Path | None = None,
+    sample: str | Path | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    valid_share: float = VALID_SHARE,
     seed: int = 0,
     split_rule: str = "seeds",
     link: str = "copy",
@@ -42,28 +50,25 @@ def organize(
 ) -> Path:
     """Write `out`/train_valid_test/ and return its path. The split is that of `prepare` with the same split_rule.
 
+    labels, test, sample, label, id: as in `prepare`.
     link: "copy" writes files; "hard" and "symbolic" link to the files of a source folder.
-    on_progress: called with ("organize", pictures done, pictures in all).
-    Test pictures whose label the source knows come below test/<class>/, others below test/unknown/, or below
-    test/unlabelled/ if there is a class called unknown. No picture is
-    decoded, so unreadable ones come along (`prepare` splits without them).
+    on_progress: called with ("organize", pictures done, number of pictures).
+    Test pictures with a known label go to test/<class>/, others to test/unknown/, or to test/unlabelled/ if a class is
+    called unknown. Pictures are not decoded, so unreadable ones are copied as well (`prepare` splits without them).
 
-    A tree that organize made before is replaced as a whole: splits never mix. Raises DataError, also for a folder of
-    that name that organize did not make.
+    A tree that organize wrote before is replaced as a whole, so that splits never mix. Raises DataError, also if the
+    folder holds anything else.
     """
     tree = Path(out) / "train_valid_test"
     if link not in LINKS:
         raise DataError(f'there is no kind of link "{link}".', where="--link", expected=", ".join(LINKS))
-    if tree.exists() and not (tree / ORGANIZED).exists() and (not tree.is_dir() or any(tree.iterdir())):
-        raise DataError(
-            f'"{tree}" was not made by organize, so it is not replaced.', where="--out", do="choose another --out"
-        )
-    check_place(tree)
-    skip = results_inside(source, tree)
+    _check_target(tree)
+    named: dict[str, Any] = {"labels": labels, "test": test, "sample": sample, "skip": results_inside(source, tree)}
+    options = TaskOptions(label=label, id=id)
     with replacing_folder(tree, old_goes=True) as work:
         scratch = work / ".scratch"
         scratch.mkdir()
-        opened = open_source(source, scratch=scratch, skip=skip, on_progress=on_progress)
+        opened = open_source(source, options=options, scratch=scratch, on_progress=on_progress, **named)
         splits = splits_of(opened.rows, valid_share, seed, rule=split_rule)
         for doubt in doubts_about(opened.rows, splits):
             log.warning("%s", doubt)
@@ -73,7 +78,7 @@ def organize(
         for done, (index, picture) in enumerate(opened.read(), start=1):
             if link != "copy" and (not isinstance(picture, Path) or scratch in picture.parents):
                 raise DataError(
-                    f"{opened.rows[index].path} is not a file in a folder: it cannot be linked to.",
+                    f"{opened.rows[index].path} is not a file in a folder, so it cannot be linked to.",
                     where="--link",
                     do="use --link copy, or unpack the source first",
                 )
@@ -83,17 +88,36 @@ def organize(
                 on_progress("organize", done, len(opened.rows))
         shutil.rmtree(scratch)
         about = {
-            "source": identity(source, skip=skip),
+            "source": identity(source, **named),
             "options": {"valid_share": valid_share, "seed": seed, "split_rule": split_rule, "link": link},
+            "files": sum(map(len, targets)),
             "snellen": snellen.__version__,
         }
         files.write_json(work / ORGANIZED, about)
-    log.info("%s: %d pictures", tree, len(opened.rows))
+    log.info("%s: %s pictures", tree, f"{len(opened.rows):,}")
     return tree
 
 
+def _check_target(tree: Path) -> None:
+    """Raise DataError if the tree holds anything but what organize wrote, as far as the number of files tells."""
+    if contents_of(tree) is not Contents.ORGANIZED:
+        check_folder(tree, Contents.ORGANIZED, "snellen organize", error=DataError)
+        return
+    check_place(tree)
+    about = files.read_json(tree / ORGANIZED, error=DataError, do="choose another --out")
+    written = about.get("files") if isinstance(about, dict) else None
+    found = sum(not is_junk(name) for _, _, names in os.walk(tree) for name in names)
+    if found != written:
+        raise DataError(
+            f"{tree} holds {found:,} files, and organize wrote {written}.",
+            where="--out",
+            expected="a folder with nothing else in it, because it is replaced as a whole",
+            do="move your own files out of it, or choose another --out",
+        )
+
+
 def _targets(rows: Sequence[Row], splits: Sequence[str]) -> list[list[str]]:
-    """For each row the names of its files in the tree. Raises DataError for what cannot be a file name there."""
+    """Return the names of each row's files in the tree. Raises DataError for labels that cannot be folder names."""
     for label in {row.label for row in rows if row.label is not None}:
         if not label or label.startswith(".") or "/" in label or "\\" in label:
             raise DataError(
@@ -125,17 +149,16 @@ def _file_name(row: Row) -> str:
     return ("_" + stem if stem.startswith(".") else stem or "_") + suffix
 
 
-def _place(picture: Contents | np.ndarray, target: Path, link: str, row: Row) -> None:
+def _place(picture: Picture | np.ndarray, target: Path, link: str, row: Row) -> None:
     if isinstance(picture, UnreadablePicture):
         raise DataError(
             f"{row.path} cannot be read: {picture}.", do="replace the archive, or take the picture out of it"
         )
     if os.path.lexists(target):
         raise DataError(
-            f'"{row.path}" has the name of another file here: the disk does not tell upper from lower case, or two '
-            "spellings of a letter.",
+            f'"{row.path}" has the name of another file: this disk ignores case, or spellings of a letter.',
             where=str(target),
-            do="rename one of them, or choose an --out on a disk that does",
+            do="rename one of them, or choose an --out on another disk",
         )
     if isinstance(picture, np.ndarray):
         Image.fromarray(picture).save(target, "PNG")

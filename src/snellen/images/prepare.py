@@ -20,20 +20,21 @@ import PIL
 
 import snellen
 from snellen.errors import DataError, first_few
-from snellen.images.decoding import HEADER_BYTES, decode_into, write_at
+from snellen.images.choices import LARGEST, LEAST, SMALLEST, SPLIT_RULES, SPLITS, VALID_SHARE
 from snellen.images.duplicates import groups as duplicate_groups
-from snellen.images.imageset import COLUMNS, SAMPLE, SPLITS, ImageSet, read_table, table_digest
+from snellen.images.imageset import COLUMNS, SAMPLE, ImageSet, read_table, table_digest
+from snellen.images.pixels import HEADER_BYTES, decode_into, write_at
 from snellen.images.sample import check_sample
-from snellen.images.size import SMALLEST
 from snellen.images.splits import doubts_about, groups_of, splits_of
 from snellen.sources.answers import TaskOptions
 from snellen.sources.rows import Row
 from snellen.sources.source import identity, is_source, open_source, results_inside
 from snellen.sources.tables import FORMULA
 from snellen.system import files
+from snellen.system.contents import Contents, contents_of
 from snellen.system.folders import replacing_folder
 from snellen.system.progress import Progress
-from snellen.system.targets import check_place
+from snellen.system.targets import check_folder, check_place
 
 log = logging.getLogger("snellen")
 OURS = {"about.json", "images.npy", "rows.csv", SAMPLE}  # what may be removed without losing anything of a person's
@@ -56,38 +57,41 @@ def prepare(
     class_names: str | Path | None = None,
     group_by: str | None = None,
     size: int | None = None,
-    valid_share: float = 0.1,
+    valid_share: float = VALID_SHARE,
     seed: int = 0,
-    split_rule: str = "proportional",
+    split_rule: str = SPLIT_RULES[0],
     skip_unreadable: bool = False,
     group_duplicates: bool = False,
-    processes: int | None = None,
+    workers: int | None = None,
     on_progress: Progress | None = None,
 ) -> ImageSet:
     """Decode the pictures of `source` into the folder `out`, split the labelled ones, and open the result.
 
-    source: a folder, an archive, or one of the words demo, cifar10-tiny, cifar10; what it is, is found out by looking.
-    labels, test, sample: override the guess: the labels CSV, the folder of test pictures, the sample submission.
-    size: pixels of both sides. Without it: that of the first 64 pictures, if they are square, alike and at most 96
-    pixels large; otherwise 32. How pictures of another size are brought to it is told in `decode`.
-    label, id: the column of labels, or several with commas between, each a class; and that of ids.
+    source: a folder, an archive, or one of the words demo, cifar10-tiny, cifar10. Its layout is detected.
+    labels, test, sample: override what is detected: the labels CSV, the folder of test pictures, the sample submission.
+    size: pixels of both sides. By default that of the first 64 pictures if they are square, alike and at most 96 pixels
+    large, otherwise 32. `decode` has the rule for pictures of another size.
+    label, id: the column of labels, or several separated by commas, each a class; and the column of ids.
     kind, form, metric, positive: parts of the Task that a person decides; see task.py and sources/answers.py.
     class_names: a JSON or CSV file with a name for people for each class.
     group_by: a column whose values stay on one side of the split, such as patients.
     valid_share, seed, split_rule: see `choose_valid`. A source with a valid folder of its own keeps its split.
-    skip_unreadable: leave pictures out that cannot be decoded; they are listed in about.json. Where there are any, the
-    images take twice their room on the disk for a while.
-    group_duplicates: keep duplicates on one side of the split: a labelled picture that has one is for training. In
-    folds duplicates stay together.
-    processes: how many decode; by default one for each processor, where there are so many pictures that it pays.
-    on_progress: called with ("decode", images done, images in all), and from a download.
+    skip_unreadable: leave out pictures that cannot be decoded and list them in about.json. If there are any, the images
+    take twice their space on the disk for a while.
+    group_duplicates: keep duplicates on one side of the split: a labelled picture that has one is for training. Folds
+    keep them together.
+    workers: how many threads (for photographs) or processes (for small pictures) decode; by default one per CPU. If a
+    script passes a number, it needs `if __name__ == "__main__":` around the call: each process imports the script.
+    on_progress: called with ("decode", images done, images in all), and during a download.
 
-    `out` appears whole or not at all. If it holds just this already it is opened. After a stop the same call goes on
-    with what was decoded, if the files have kept their sizes and times. Raises DataError.
+    `out` is written atomically. If it already holds exactly this, it is opened. A stopped call resumes if the
+    files have kept their sizes and times. Raises DataError.
     """
     out = Path(out)
-    if size is not None and not 4 <= size <= 1024:
-        raise DataError(f"image size {size} is out of range.", where="--size", expected="4 to 1024 pixels")
+    if size is not None and not LEAST <= size <= LARGEST:
+        raise DataError(
+            f"image size {size} is out of range.", where="--size", expected=f"{LEAST} to {LARGEST:,} pixels"
+        )
     given: dict[str, Any] = {"labels": labels, "test": test, "sample": sample, "skip": results_inside(source, out)}
     if is_source(source, out):
         raise DataError(f'"{out}" is the source: it is not overwritten.', where="--out", do="choose another --out")
@@ -115,7 +119,7 @@ def prepare(
         decoded.touch()
         with open(decoded, "r+b", buffering=0) as file:
             side, unreadable, num_resized = decode_into(
-                file, opened, size, done=note, processes=processes, on_progress=on_progress
+                file, opened, size, done=note, workers=workers, on_progress=on_progress
             )
             if size is None:
                 _warn_of_size(side)
@@ -187,12 +191,11 @@ def prepare(
 
 
 def _is_done(out: Path, origin: dict[str, Any], options: dict[str, Any]) -> bool:
-    """Whether `out` holds just these images. Raises DataError where it holds anything else: nothing is overwritten."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    """Return whether `out` holds exactly these images. Raises DataError if it holds anything else."""
+    if contents_of(out) is not Contents.IMAGES:
+        check_folder(out, Contents.IMAGES, "snellen prepare", error=DataError)
         return False
     elsewhere = "choose another --out"
-    if not (out / "about.json").is_file() or not (out / "images.npy").is_file():
-        raise DataError(f'"{out}" is there already, and holds no prepared images.', where="--out", do=elsewhere)
     if not {path.name for path in out.iterdir()} - OURS:
         elsewhere += ", or remove the folder"
     about = files.read_json(out / "about.json", error=DataError, do=elsewhere)

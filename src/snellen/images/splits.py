@@ -7,10 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 
 from snellen.errors import DataError, did_you_mean, first_few
+from snellen.images.choices import SPLIT_RULES
 from snellen.scoring.intervals import wilson_interval
 from snellen.sources.rows import Row
+from snellen.system.units import percents
 
-RULES = ("proportional", "seeds")
 FEW_VALID = 100  # fewer validation images than this are warned of: a score of 50% is then only sure to 10 points
 
 
@@ -22,7 +23,7 @@ def choose_valid(
     only_train: Collection[str] = (),
     *,
     groups: Sequence[str | None] | None = None,
-    rule: str = "proportional",
+    rule: str = SPLIT_RULES[0],
 ) -> set[str]:
     """Choose the ids that validate.
 
@@ -46,12 +47,12 @@ def choose_valid(
             expected="a number between 0 and 1, such as 0.1",
             do="choose another share",
         )
-    if rule not in RULES:
+    if rule not in SPLIT_RULES:
         raise DataError(
             f'there is no split rule "{rule}".',
             where="--split-rule",
-            expected=" or ".join(RULES),
-            do=did_you_mean(rule, RULES, "choose one of these"),
+            expected=" or ".join(SPLIT_RULES),
+            do=did_you_mean(rule, SPLIT_RULES, "choose one of these"),
         )
     by_class = ids_by_class(ids, labels)
     check_classes(by_class)
@@ -205,7 +206,7 @@ def _nothing_to_choose(num: int) -> DataError:
 
 
 def splits_of(
-    rows: Sequence[Row], valid_share: float, seed: int, only_train: Collection[str] = (), *, rule: str = "proportional"
+    rows: Sequence[Row], valid_share: float, seed: int, only_train: Collection[str] = (), *, rule: str = SPLIT_RULES[0]
 ) -> list[str]:
     """Return the split of each row: its source's, or one by `choose_valid`. Raises DataError."""
     undecided = [row for row in rows if row.split is None]
@@ -236,7 +237,7 @@ def doubts_about(rows: Sequence[Row], splits: Sequence[str]) -> list[str]:
     if 0 < valid.total() < FEW_VALID:
         low, high = wilson_interval(round(0.8 * valid.total()), valid.total())
         doubts.append(
-            f"only {valid.total()} images validate: an accuracy of 80% could be {100 * low:.0f} to {100 * high:.0f}%. "
+            f"only {valid.total()} images validate: an accuracy of 80% could be {percents(low, high, 0)}. "
             "A larger --valid-share, or --folds 5 with train and compete, says more"
         )
     if single := sorted(label for label in train if label and train[label] == 1 and not valid[label]):

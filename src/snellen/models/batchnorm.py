@@ -1,4 +1,4 @@
-"""Batch norm over the images of all processes: torch's own (SyncBatchNorm) works on GPUs only, this one anywhere."""
+"""Batch norm over the images of all processes. Torch's SyncBatchNorm needs GPUs; this one runs anywhere."""
 
 import torch
 import torch.distributed as dist
@@ -7,17 +7,17 @@ from torch import Tensor, nn
 
 
 def share_statistics(model: nn.Module) -> None:
-    """Let every batch norm of `model` take mean and variance over the images of all processes while training."""
+    """Make every batch norm of `model` use mean and variance over the images of all processes in training."""
     for layer in model.modules():
         if type(layer) is nn.BatchNorm2d:
-            layer.__class__ = SharedBatchNorm2d  # the same weights under the same names; only `forward` is another
+            layer.__class__ = SharedBatchNorm2d  # same weights, same names; only `forward` differs
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm2d in a group of processes that each hold a share of the batch, of any size but none.
+    """BatchNorm2d in a group of processes that each hold at least one image of the batch.
 
-    Its training needs the loss of each process to be that of its share of the batch: then the gradients are those of
-    the whole batch. In evaluation it is BatchNorm2d.
+    If the loss of each process is that of its share of the batch, the gradients are those of the whole batch. In
+    evaluation mode it is BatchNorm2d.
     """
 
     momentum: float

@@ -1,4 +1,4 @@
-"""Every architecture by name, and the Classifier that makes a network usable by itself."""
+"""The architectures by name, and the Classifier, which holds a network and everything needed to use it."""
 
 import re
 from collections.abc import Callable
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from snellen.errors import DataError, RecipeError, did_you_mean
+from snellen.images.choices import SMALLEST
 from snellen.images.imageset import ImageSet
-from snellen.images.size import SMALLEST
+from snellen.models import efficientnet_lite
 from snellen.models.cifar_resnet import cifar_resnet
 from snellen.models.cifar_resnext import cifar_resnext
 from snellen.models.cifar_wide_resnet import cifar_wide_resnet
@@ -26,6 +27,7 @@ from snellen.task import Task
 MODELS: dict[str, Callable[..., nn.Sequential]] = {
     "whitened_cnn": whitened_cnn,
     "whitened_resnet": whitened_resnet,
+    "efficientnet_lite0": efficientnet_lite.efficientnet_lite0,
     "resnet18": resnet18,
     "resnet18_mxnet": resnet18_mxnet,
     "resnet18_bn_shortcut": resnet18_bn_shortcut,
@@ -45,6 +47,7 @@ MODELS: dict[str, Callable[..., nn.Sequential]] = {
 SOURCES: dict[str, str] = {
     "whitened_cnn": "arXiv:2404.00498, Muon variant; recipes fast and record",
     "whitened_resnet": "arXiv:2404.00498, section 5; recipes strong and best",
+    "efficientnet_lite0": "arXiv:1905.11946, lite variant; for photographs, with ImageNet weights in the package",
     "resnet18": "Dive into Deep Learning, PyTorch tab",
     "resnet18_mxnet": "Dive into Deep Learning, MXNet tab",
     "resnet18_bn_shortcut": "arXiv:1512.03385, as most PyTorch code for CIFAR has it",
@@ -69,21 +72,21 @@ FAMILIES: dict[str, Callable[..., nn.Sequential]] = {
 
 
 def as_input(pixels: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 (B, H, W, 3) -> what a Classifier takes: float32 (B, 3, H, W) in [0, 1], on the device."""
+    """Return uint8 (B, H, W, 3) as the input of a Classifier: float32 (B, 3, H, W) in [0, 1], on the device."""
     return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(255)
 
 
 class Classifier(nn.Module):
-    """A network with all that using it takes: its normalisation, classes, image size and temperature.
+    """A network with everything needed to use it: normalisation, classes, image size and temperature.
 
-    Input: float (B, 3, H, W) in [0, 1]; nobody else normalises, so nobody can forget to. Output: logits (B, classes).
+    Input: float (B, 3, H, W) in [0, 1]; normalisation happens inside. Output: logits (B, K).
     Probabilities are softmax(logits / temperature).
     """
 
     mean: Tensor  # (3, 1, 1), of the training images
     std: Tensor  # (3, 1, 1), per pixel
     temperature: Tensor  # ()
-    # What the training images look like to the features, see calibrate.py; zero while unknown.
+    # Statistics of the training images' features, see calibrate.py; zero until they are fitted.
     feature_mean: Tensor  # (D,)
     directions: Tensor  # (classes, D), of length 1
     familiar: Tensor  # (2,): the typical familiarity and the limit
@@ -93,6 +96,7 @@ class Classifier(nn.Module):
         self.name, self.classes, self.size = name, classes, size
         self.task = Task(classes)
         self.network = network
+        self.has_frozen_norm = False
         self.about: dict[str, Any] = {}  # the header of the file it was loaded from
         self.register_buffer("mean", torch.full((3, 1, 1), 0.5))
         self.register_buffer("std", torch.full((3, 1, 1), 0.25))
@@ -103,26 +107,35 @@ class Classifier(nn.Module):
         self.register_buffer("familiar", torch.zeros(2))
 
     def to_device(self, device: torch.device, dtype: torch.dtype = torch.float32) -> "Classifier":
-        """Move there, filters laid out channels-last: measured faster than contiguous on processors."""
+        """Move the model to a device, with channels-last filters, which were measured to be faster on CPUs."""
         return self.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Enter training or evaluation mode; frozen batch norm stays in evaluation mode."""
+        super().train(mode)
+        if self.has_frozen_norm:
+            for layer in self.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.eval()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network[1](self.features(x))
 
     def features(self, x: Tensor) -> Tensor:
-        """What the last layer sees: (B, D)."""
+        """Return the input of the last layer: (B, D)."""
         return self.network[0]((x - self.mean) / self.std)
 
     @property
     def num_parameters(self) -> int:
-        """Those that train."""
+        """Number of trainable parameters."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
 def build_network(name: str, num_classes: int, dropout: float = 0.0) -> nn.Sequential:
-    """A fresh network by name, its weights from torch's random numbers.
+    """Build a network by name; its weights are drawn from torch's random numbers.
 
-    Raises RecipeError for a name that is none, an impossible depth, and dropout for a network that has none.
+    Raises RecipeError for an unknown name, an impossible depth, and dropout for a network without dropout.
     """
     builder = MODELS.get(name)
     for pattern, family in FAMILIES.items():
@@ -147,10 +160,17 @@ def build_network(name: str, num_classes: int, dropout: float = 0.0) -> nn.Seque
 
 
 def check_model(recipe: Recipe, images: ImageSet) -> None:
-    """Raise RecipeError or DataError where `build_model` would, without its time and memory."""
+    """Raise the errors that `build_model` would raise, without its time and memory."""
     _check_size(images)
     with torch.device("meta"):
         build_network(recipe.model, len(images.classes), recipe.dropout)
+    if recipe.frozen_blocks and recipe.model != "efficientnet_lite0":
+        raise RecipeError(
+            f"no blocks of {recipe.model} can be frozen.",
+            where=f"frozen_blocks={recipe.frozen_blocks}",
+            expected="0, or the model efficientnet_lite0",
+            do="set frozen_blocks=0",
+        )
 
 
 def _check_size(images: ImageSet) -> None:
@@ -163,18 +183,29 @@ def _check_size(images: ImageSet) -> None:
         )
 
 
+def freeze(model: Classifier, recipe: Recipe) -> None:
+    """Keep what the recipe freezes from training: batch norm, and the first blocks with all depthwise filters."""
+    if recipe.frozen_norm:
+        model.has_frozen_norm = True
+        for layer in model.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.weight.requires_grad = False
+    if recipe.frozen_blocks:
+        efficientnet_lite.freeze(model.network, recipe.frozen_blocks)
+
+
 def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
-    """A fresh model for these training images: their normalisation is taken over; weights are f(recipe.seed)."""
+    """Build a model for these training images, normalised by their mean and std; recipe.seed determines the weights."""
     _check_size(images)
     randomness.seed_torch(recipe.seed, randomness.INITIAL_WEIGHTS)
     network = build_network(recipe.model, len(images.classes), recipe.dropout)
     model = Classifier(recipe.model, network, images.classes, images.size)
     model.task = images.task
     for buffer, values in ((model.mean, images.about["mean"]), (model.std, images.about["std"])):
-        # A channel that never changes (all black, say) has no spread to divide by.
+        # A constant channel, all black for example, has a std of 0.
         buffer.copy_(torch.tensor(values).clamp(min=1e-3 if buffer is model.std else 0.0)[:, None, None])
     for whitening in (layer for layer in network.modules() if isinstance(layer, Whitening)):
-        most = max(100, 5000 * 32 * 32 // (images.size[0] * images.size[1]))  # as floats they stand in memory at once
+        most = max(100, 5000 * 32 * 32 // (images.size[0] * images.size[1]))  # they are all in memory as floats
         num = min(len(images), most, 5000)
         chosen = randomness.random(recipe.seed, randomness.WHITENING_SAMPLE).choice(len(images), num, replace=False)
         pixels = torch.from_numpy(images.take(np.sort(chosen)).pixels()).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Parameter files of MXNet Gluon (`.params`), read and written without MXNet. What the names mean: gluon_names.py.
+"""Read and write parameter files of MXNet Gluon (`.params`) without MXNet. gluon_names.py interprets the names.
 
     u64 0x112, u64 reserved, u64 N, N arrays, u64 M, M names (u64 length, bytes); everything little-endian
     array V2, V3   u32 magic, i32 storage, i32 n, n x i64 sizes, i32 device, i32 device number, i32 type, values
@@ -7,7 +7,7 @@
 
 MXNet 2 writes a zip of .npy members under the same extension instead.
 
-Files come from strangers: every length is held against the file before it is believed, and nothing is unpickled.
+Files may come from strangers: every length is checked against the file first, and nothing is unpickled.
 Source of the layout: apache/mxnet v1.9.1, src/ndarray/ndarray.cc and include/mxnet/tuple.h.
 """
 
@@ -33,33 +33,33 @@ DTYPES = ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8", "bool", "<i2", "<u2", "
 MOST_DIMENSIONS = 32  # numpy's limit before version 2; a convolution has 4
 LARGEST_FILE = 2**31  # bytes, eight times the largest network of the zoo
 LARGEST_HEADER = 4096  # bytes before the values of a .npy member; numpy writes 128
-MOST_INFLATION = 100  # unpacked over packed bytes of a zip; trained weights hardly shrink, so more is a trap
+MOST_INFLATION = 100  # unpacked over packed bytes of a zip; trained weights hardly compress, so more is an attack
 
 
 def read_params(path: str | Path) -> dict[str, np.ndarray]:
     """Return the arrays of a parameter file by name, in file order; "arg:" and "aux:" before a name are dropped.
 
     Reads V1, V2, V3, the form before V1, and .npz. Arrays are read-only; bfloat16 becomes float32 with equal values.
-    Raises DataError, with the byte, for a file that is none, is damaged or contradicts its own length; and for arrays
-    that are sparse, hold no values, have no names, or share one.
+    Raises DataError, with the position, for a file of another format, a damaged one, and one that contradicts its own
+    length; and for arrays that are sparse, empty, unnamed, or share a name.
     """
     path = Path(path)
     try:
         if not path.is_file():
-            raise DataError("there is no such parameter file.", where=str(path), do="check the path")
+            raise DataError("the parameter file does not exist.", where=str(path), do="check the path")
         if (size := path.stat().st_size) > LARGEST_FILE:
             raise DataError(
                 f"the parameter file has {size:,} bytes.",
                 where=str(path),
-                expected=f"{LARGEST_FILE:,} bytes at the most",
-                do="check that this is the file you mean",
+                expected=f"{LARGEST_FILE:,} bytes at most",
+                do="check the path",
             )
         data = path.read_bytes()
     except OSError as problem:
         raise DataError(
             f"the parameter file cannot be read: {problem.strerror}.",
             where=str(path),
-            do="check the file and its rights",
+            do="check the file's permissions",
         ) from None
     params: dict[str, np.ndarray] = {}
     for name, value in _read_zip(data, path) if data.startswith(b"PK") else _read_list(data, path):
@@ -70,12 +70,12 @@ def read_params(path: str | Path) -> dict[str, np.ndarray]:
             raise _damaged(f'two arrays are called "{name}"', str(path))
         params[name] = value
     if not params:
-        raise _damaged("it holds no arrays", str(path))
+        raise _damaged("it contains no arrays", str(path))
     return params
 
 
 def write_params(path: str | Path, params: Mapping[str, np.ndarray]) -> Path:
-    """Write arrays of one dimension or more as a V2 file; `read_params` gives the same bits back."""
+    """Write arrays of one dimension or more as a V2 file; `read_params` returns the same bits."""
     with files.replacing(Path(path)) as file:
         file.write(params_bytes(params))
     return Path(path)
@@ -98,15 +98,15 @@ def params_bytes(params: Mapping[str, np.ndarray]) -> bytes:
 
 def _damaged(what: str, where: str) -> DataError:
     return DataError(
-        f"the parameter file is damaged or made to deceive: {what}.",
+        f"the parameter file is damaged or malicious: {what}.",
         where=where,
         expected="a file as MXNet Gluon's save_parameters writes it",
-        do="copy or download it again, or ask whoever made it",
+        do="copy or download it again, or ask its author",
     )
 
 
 class _Reader:
-    """A place in the bytes of a file; going past the end is an error that says where."""
+    """A position in the bytes of a file; reading past the end is an error that names the position."""
 
     def __init__(self, data: bytes, path: Path):
         self.data, self.path, self.at = data, path, 0
@@ -115,7 +115,7 @@ class _Reader:
         raise _damaged(what, f"{self.path}, byte {at:,}")
 
     def skip(self, count: int, what: str) -> int:
-        """Step over `count` bytes and return where they began."""
+        """Skip `count` bytes and return the position at which they start."""
         start, left = self.at, len(self.data) - self.at
         if count > left:
             self.fail(f"{what} should take {count:,} bytes and {left:,} are left", start)
@@ -126,7 +126,7 @@ class _Reader:
         return struct.unpack_from(f"<{format}", self.data, self.skip(struct.calcsize(f"<{format}"), what))
 
     def count(self, least: int, what: str) -> int:
-        """Read how many things follow; each takes `least` bytes or more."""
+        """Read the number of items that follow; each takes at least `least` bytes."""
         start = self.at
         (count,) = self.numbers("Q", f"the number of {what}")
         if count * least > len(self.data) - self.at:
@@ -141,7 +141,7 @@ def _read_list(data: bytes, path: Path) -> Iterator[tuple[str, np.ndarray]]:
             f"this is not a Gluon parameter file; it begins with the bytes {data[:8].hex(' ') or '(none)'}.",
             where=str(path),
             expected="12 01 00 00 00 00 00 00, or a zip of .npy files",
-            do="check the path; a file of `torch.save` or safetensors is not one either",
+            do="check the path; files of `torch.save` or safetensors are other formats",
         )
     reader.numbers("QQ", "the first two numbers")
     arrays = [_read_array(reader) for _ in range(reader.count(8, "arrays"))]
@@ -165,7 +165,7 @@ def _read_list(data: bytes, path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _read_array(reader: _Reader) -> np.ndarray | None:
-    """The next array; None where it was saved without values."""
+    """Read the next array; return None if it was saved without values."""
     start = reader.at
     (magic,) = reader.numbers("I", "an array")
     if magic in (V2, V3):
@@ -190,7 +190,7 @@ def _read_array(reader: _Reader) -> np.ndarray | None:
     _, _, code = reader.numbers("iii", "device and type of an array")
     if not 0 <= code < len(DTYPES):
         reader.fail(f"an array has the unknown number type {code}", start)
-    # Read as bits first: numpy has no bfloat16, and a bool other than 0 and 1 must not become one unseen.
+    # Read as bits first: numpy has no bfloat16, and a bool other than 0 and 1 must not pass silently.
     bits = np.dtype({"bfloat16": "<u2", "bool": "u1"}.get(DTYPES[code], DTYPES[code]))
     count = math.prod(shape)
     at = reader.skip(count * bits.itemsize, f"an array of shape {shape}")
@@ -212,7 +212,7 @@ def _read_zip(data: bytes, path: Path) -> Iterator[tuple[str, np.ndarray]]:
                     "this is a file of `torch.save`, not of Gluon.",
                     where=str(path),
                     expected="a file as MXNet Gluon's save_parameters writes it",
-                    do="open it with torch where you trust it, and save its tensors with safetensors",
+                    do="if you trust it, open it with torch and save its tensors with safetensors",
                 )
             if (total := sum(member.file_size for member in members)) > min(LARGEST_FILE, MOST_INFLATION * len(data)):
                 raise _damaged(f"its {len(data):,} bytes claim to unpack to {total:,}", str(path))
@@ -223,7 +223,7 @@ def _read_zip(data: bytes, path: Path) -> Iterator[tuple[str, np.ndarray]]:
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise _damaged("a member of its zip is packed by a method that Gluon does not use", where)
                 with archive.open(member) as file:
-                    # With a size, no more than it is unpacked; read() alone would believe the packed bytes.
+                    # The size limits what is unpacked; read() alone would trust the packed data.
                     yield member.filename.removesuffix(".npy"), _read_npy(file.read(member.file_size), where)
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, struct.error) as problem:
         # RuntimeError: encrypted
@@ -231,7 +231,7 @@ def _read_zip(data: bytes, path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _read_npy(data: bytes, where: str) -> np.ndarray:
-    """One .npy member, read-only. Its header is a Python expression; it is matched here, not evaluated."""
+    """Return one .npy member, read-only. Its header is a Python expression, which is matched, not evaluated."""
     if data[:6] != b"\x93NUMPY" or len(data) < 12:
         raise _damaged("a member of its zip is not a .npy file", where)
     start = 10 if data[6] == 1 else 12

@@ -1,5 +1,6 @@
 """model.safetensors: weights, and in its header all that using them takes. Loading runs no code from the file."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 
 from snellen import __version__
 from snellen.errors import DivergedError, RecipeError, RunError, first_few
-from snellen.images.size import LARGEST
+from snellen.images.choices import LARGEST
 from snellen.models.classifier import Classifier, build_network
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run
@@ -36,6 +37,7 @@ def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
         "normalisation": {"mean": model.mean.flatten().tolist(), "std": model.std.flatten().tolist()},
         **about,
     }
+    json.dumps(header, allow_nan=False)  # raises ValueError: other programs cannot read NaN
     write_tensors(path, _tensors(model), header)
     return path
 
@@ -91,6 +93,8 @@ def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Cl
                 raise ValueError(f"it has other weights than a {model.name}, first {first_few(differing)}")
             tensors = file.read()
         for name, value in model.state_dict().items():
+            if (tensors[name].dtype, value.dtype) == (torch.float16, torch.float32):
+                tensors[name] = tensors[name].float()  # stored in half precision, as the packaged ImageNet weights are
             if tensors[name].dtype != value.dtype:
                 raise ValueError(f"{name} is {tensors[name].dtype}, not {value.dtype}")
             if value.is_floating_point() and not bool(tensors[name].isfinite().all()):

@@ -1,4 +1,4 @@
-"""The weights an MXNet network begins with after `initialize(mx.init.Xavier())`."""
+"""First weights as MXNet's `initialize(mx.init.Xavier())` draws them."""
 
 from torch import nn
 
@@ -8,7 +8,7 @@ def xavier_(network: nn.Module) -> None:
 
     A fan is the channels on that side of the weight's own shape times the kernel area: for a grouped convolution that
     is (channels / groups) inwards but all channels outwards, in MXNet and in torch alike.
-    Batch norm is left as it is made: scale 1, shift 0.
+    Batch norm keeps its defaults: scale 1, shift 0.
     Source: Glorot & Bengio, AISTATS 2010; mxnet v1.9.1 python/mxnet/initializer.py (uniform, average of both fans).
     """
     for module in network.modules():

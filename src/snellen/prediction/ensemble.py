@@ -20,6 +20,7 @@ from snellen.runs.cross_validation import FOLDS, CrossValidation
 from snellen.scoring.scores import score
 from snellen.system import processes
 from snellen.system.progress import Progress
+from snellen.system.units import percent, points
 
 log = logging.getLogger("snellen")
 
@@ -115,19 +116,19 @@ def log_gains(models: Sequence[Named], scores: Sequence[dict[str, Any]], split: 
     mean = scores[-1]
     for (name, _), one in zip(models, scores, strict=False):
         log.info(
-            "%s: %s accuracy %.2f%%, log-loss %.4f; the average gains %+.2f points",
+            "%s: %s accuracy %s, log-loss %.4f; the average gains %s points",
             name,
             split,
-            100 * one["accuracy"],
+            percent(one["accuracy"]),
             one["log_loss"],
-            100 * (mean["accuracy"] - one["accuracy"]),
+            points(mean["accuracy"] - one["accuracy"]),
         )
     log.info(
-        "average of %d models: %s accuracy %.2f%% on %d images, log-loss %.4f",
+        "average of %d models: %s accuracy %s on %s images, log-loss %.4f",
         len(models),
         split,
-        100 * mean["accuracy"],
-        mean["images"],
+        percent(mean["accuracy"]),
+        f"{mean['images']:,}",
         mean["log_loss"],
     )
 

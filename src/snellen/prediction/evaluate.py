@@ -18,6 +18,7 @@ from snellen.scoring.metrics import METRICS, MetricLike, check_metric, metric_of
 from snellen.scoring.scores import score
 from snellen.system import processes
 from snellen.system.progress import Progress
+from snellen.system.units import percent, percents
 
 log = logging.getLogger("snellen")
 
@@ -69,8 +70,8 @@ def evaluate(
 def describe_accuracy(scores: dict[str, Any]) -> str:
     """Return one line: the accuracy with its interval and the number of images."""
     return (
-        f"{scores['split']} accuracy {100 * scores['accuracy']:.2f}% on {scores['images']:,} images "
-        f"(95% interval {100 * scores['low']:.2f} to {100 * scores['high']:.2f}%)"
+        f"{scores['split']} accuracy {percent(scores['accuracy'])} on {scores['images']:,} images "
+        f"(95% interval {percents(scores['low'], scores['high'])})"
     )
 
 

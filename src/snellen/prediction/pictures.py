@@ -20,6 +20,7 @@ from snellen.prediction.probabilities import familiarity, features, probabilitie
 from snellen.sources.decode import UnreadablePicture, decode, is_picture
 from snellen.sources.rows import natural_key
 from snellen.system import files
+from snellen.system.contents import contents_of
 from snellen.system.device import Runtime
 from snellen.system.progress import Progress
 from snellen.system.targets import check_file
@@ -93,9 +94,9 @@ def classify(
 
 
 def find_pictures(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
-    """The picture files among `paths` and in the folders among them, each once, in natural order, with its name.
+    """Return the picture files among `paths` and in folders among them, each once, in natural order, with its name.
 
-    Raises DataError for a path that is not there and a folder without pictures.
+    Raises DataError for a path that does not exist and for a folder without pictures.
     """
     found: list[tuple[str, Path]] = []
     for path in map(Path, paths):
@@ -106,9 +107,11 @@ def find_pictures(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
         elif path.is_file():
             found.append((str(path), path))
             inside = [path]
-        if not path.exists() or not inside:
+        contents = contents_of(path)
+        if not inside or contents.is_ours:
+            what = f"holds {contents}, not pictures" if contents.is_ours else "holds no pictures"
             raise DataError(
-                f'"{path}" holds no pictures.' if path.exists() else f'there is no "{path}".',
+                f'"{path}" {what if path.exists() else "does not exist"}.',
                 expected="prepared images, picture files, or folders of them (.png, .jpg, ...)",
                 do="check the path",
             )
@@ -116,6 +119,13 @@ def find_pictures(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
     for name, path in found:
         once.setdefault(os.path.abspath(path), (name, path))
     return list(once.values())
+
+
+def check_list(out: str | Path) -> None:
+    """Raise DataError if `write_classified` may not write to this file."""
+    is_json = Path(out).suffix.lower() == ".json"
+    is_ours = _is_list if is_json else ",".join([*COLUMNS, PREFIX]).encode()
+    check_file(out, "a list of classified pictures", is_ours)
 
 
 def _is_list(path: Path) -> bool:
@@ -128,11 +138,9 @@ def _is_list(path: Path) -> bool:
 
 
 def write_classified(found: Sequence[Classified], classes: Sequence[str], out: str | Path) -> Path:
-    """Write what `classify` found as CSV, or as JSON where `out` ends so."""
+    """Write what `classify` found as CSV, or as JSON if `out` ends in .json."""
+    check_list(out)
     out = Path(out)
-    is_json = out.suffix.lower() == ".json"
-    is_ours = _is_list if is_json else ",".join([*COLUMNS, PREFIX]).encode()
-    check_file(out, "a list of classified pictures", is_ours)
     entries = []
     for picture in found:
         entry: dict = {
@@ -148,7 +156,7 @@ def write_classified(found: Sequence[Classified], classes: Sequence[str], out: s
                 entry["strangeness"] = round(picture.strangeness, 4)
             entry["classes"] = dict(zip(classes, picture.probabilities.tolist(), strict=True))
         entries.append(entry)
-    if is_json:
+    if out.suffix.lower() == ".json":
         files.write_json(out, entries)
         return out
     text = io.StringIO(newline="")

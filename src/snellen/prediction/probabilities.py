@@ -12,11 +12,11 @@ from snellen.errors import DataError, DivergedError
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, as_input
 from snellen.prediction import calibrate
+from snellen.runs.recipe import VIEWS
 from snellen.system import processes
 from snellen.system.device import Runtime
 from snellen.system.progress import Progress
 
-VIEWS = (1, 2, 6)  # see `mean_logits`
 PIECE = {"cpu": 500, "cuda": 4096, "mps": 1024}  # images at a time: pieces that fit a processor's cache are fastest
 
 
@@ -110,7 +110,8 @@ def _pieces(images: ImageSet | np.ndarray, runtime: Runtime) -> Iterator[tuple[i
 
     Only one piece is in memory at a time.
     """
-    step = PIECE.get(runtime.device.type, 1024)
+    height, width = images.size if isinstance(images, ImageSet) else images.shape[1:3]
+    step = max(16, PIECE.get(runtime.device.type, 1024) * 32 * 32 // max(32 * 32, height * width))
     first, last = processes.part_of(len(images))
     for start in range(first, last, step):
         stop = min(start + step, last)

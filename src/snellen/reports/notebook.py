@@ -6,6 +6,7 @@ from pathlib import Path
 from snellen.charts import figures
 from snellen.errors import SnellenError
 from snellen.runs.run import Epoch, Run
+from snellen.system.units import percent
 
 
 class LiveFigure:
@@ -54,7 +55,7 @@ class LiveFigure:
 
 def describe(row: Epoch) -> str:
     """Describe an epoch in one line."""
-    text = f"epoch {row['epoch']}: train loss {row['train_loss']:.3f}, accuracy {100 * row['train_accuracy']:.2f}%"
+    text = f"epoch {row['epoch']}: train loss {row['train_loss']:.3f}, accuracy {percent(row['train_accuracy'])}"
     if "valid_accuracy" in row:
-        text += f"; valid loss {row['valid_loss']:.3f}, accuracy {100 * row['valid_accuracy']:.2f}%"
+        text += f"; valid loss {row['valid_loss']:.3f}, accuracy {percent(row['valid_accuracy'])}"
     return f"{text}; {row['images_per_second']:,.0f} images/s"

@@ -5,15 +5,15 @@ fold-1/, ...      one run each
 out_of_fold.csv   when finished: predictions for every labelled image by the model that did not train on it
 """
 
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from snellen.errors import RunError
 from snellen.runs.run import Run
 from snellen.system import files
+from snellen.system.units import percent, percents
 
 FOLDS = "folds.json"
 
@@ -66,8 +66,8 @@ class CrossValidation:
         text = f"{self.about['folds']} folds"
         if not self.scores:
             return f"{text}, unfinished"
-        each = [100 * one["accuracy"] for one in self.scores["folds"]]
+        each = [one["accuracy"] for one in self.scores["folds"]]
         return (
-            f"{text}, accuracy {100 * self.scores['accuracy']:.2f}% on all {self.scores['images']:,} labelled images "
-            f"(by fold {min(each):.2f} to {max(each):.2f}%, standard deviation {np.std(each, ddof=1):.2f})"
+            f"{text}, accuracy {percent(self.scores['accuracy'])} on all {self.scores['images']:,} labelled images "
+            f"(by fold {percents(min(each), max(each))}, standard deviation {percent(statistics.stdev(each))})"
         )

@@ -1,40 +1,42 @@
-"""A name, a file or a folder -> the Recipe that it means; the same words on the command line and in Python."""
+"""Names, files and folders that stand for a recipe; the same words on the command line and in Python."""
 
 from pathlib import Path
 
 from snellen.errors import RecipeError, did_you_mean
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
+from snellen.system.contents import Contents, contents_of
 
 
-def find_recipe(given: Recipe | str | Path) -> Recipe:
-    """The recipe itself, or that of a preset's name, a recipe.json file, a run, or a study: there the best one.
+def find_recipe(named: Recipe | str | Path) -> Recipe:
+    """Return a recipe itself, or that of a preset's name, a recipe.json file, a run, or the best trial of a study.
 
     Raises RecipeError for anything else, and for a study without a complete trial.
     """
-    if isinstance(given, Recipe):
-        return given
-    if not isinstance(given, str | Path):
+    if isinstance(named, Recipe):
+        return named
+    if not isinstance(named, str | Path):
         raise RecipeError(
-            f"a recipe is expected, not a {type(given).__name__}.",
+            f"a recipe is expected, not a {type(named).__name__}.",
             expected="a recipe, or the name, recipe.json, run or study that stands for one",
             do='snellen.PRESETS["fast"], a name, or snellen.Recipe(...)',
         )
-    name, path = str(given), Path(given)
+    name, path = str(named), Path(named)
     if name in PRESETS:
         return PRESETS[name]
-    if name.endswith(".json"):
+    found = contents_of(path)
+    if path.suffix == ".json":
         return Recipe.open(path)
-    if (path / "recipe.json").exists():
+    if found in (Contents.RUN, Contents.UNFINISHED_RUN):
         return Recipe.open(path / "recipe.json")
-    if (path / "study.json").exists():
+    if found is Contents.STUDY:
         if not (path / "best.json").exists():
             raise RecipeError(
-                "no trial of this study is complete.", where=name, do="run the same `snellen tune` again to go on"
+                "no trial of this study is complete.", where=name, do="run the same `snellen tune` again to resume it"
             )
         return Recipe.open(path / "best.json")
     raise RecipeError(
-        f'there is no recipe "{name}".',
+        f'"{name}" holds {found}, not a recipe.' if found.is_ours else f'"{name}" is not a known recipe.',
         where=f"--recipe {name}",
         expected=", ".join(PRESETS) + ", a recipe.json file, a run, or a folder that `snellen tune` wrote",
         do=did_you_mean(name, PRESETS, "check the spelling"),

@@ -8,98 +8,109 @@ from pathlib import Path
 from typing import Any
 
 from snellen.errors import RecipeError, did_you_mean
-from snellen.images.size import SMALLEST
+from snellen.images.choices import SMALLEST
 from snellen.system import files
+
+VIEWS = (1, 2, 6)  # see `mean_logits`
 
 
 def setting(default: Any, meaning: str, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
-    """One field: its default, unit and meaning, and the values it may take (`low` and `high` included)."""
+    """Return one field: its default, its meaning with the unit, and the allowed values (`low` and `high` included)."""
     return field(default=default, metadata={"meaning": meaning, "low": low, "high": high, "choices": choices})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Plain data, checked when made. Zero means off for amounts.
+    """Plain data, checked when it is created. A zero amount means off.
 
-    Raises RecipeError that names every bad setting at once.
+    Raises one RecipeError that lists all invalid settings.
     """
 
     model: str = setting("resnet18", "a name from `snellen list models`")
+    start: str = setting("none", "the packaged model whose weights to start from; none = random weights")
+    fitted_head: bool = setting(False, "the last layer starts as a logistic regression on the first weights' features")
+    frozen_norm: bool = setting(False, "batch norm keeps the statistics and scales that it starts with")
+    frozen_blocks: int = setting(
+        0, "first blocks of efficientnet_lite0 that keep their weights, and then so do its depthwise filters", 0, 16
+    )
     dropout: float = setting(0.0, "share of activations dropped, for wide ResNets", 0, 0.95)
-    epochs: float = setting(20.0, "passes over the training images; may be a fraction", 0.001, 100_000)
+    epochs: float = setting(20.0, "passes over the training images; fractions are allowed", 0.001, 100_000)
     batch_size: int = setting(128, "images per weight update", 1, 1_000_000)
     piece_size: int = setting(
-        0, "images held at once; the gradients of pieces add up; 0 = the whole batch", 0, 1_000_000
+        0, "images computed at a time; gradients of pieces add up; 0 = the whole batch", 0, 1_000_000
     )
 
     shuffle_block: int = setting(
-        0, "images read together, for sets that memory and a slow disk cannot shuffle; 0 = a full shuffle", 0, 1_000_000
+        0, "images read together, for sets larger than memory on a slow disk; 0 = a full shuffle", 0, 1_000_000
     )
     sync_batchnorm: bool = setting(
-        True, "several processes: batch-norm statistics of all their images; false = each its own, which is cheaper"
+        True, "with several processes: batch-norm statistics over all of them; false = each its own, which is faster"
     )
 
-    optimizer: str = setting("sgd", "sgd, or muon for the filters and sgd for the rest", choices=("sgd", "muon"))
+    optimizer: str = setting(
+        "sgd",
+        "sgd; muon for the filters and sgd for the rest; lbfgs: only the last layer, fitted exactly on features that "
+        "are computed once; adamw: weight_decay is decoupled, momentum is its first beta",
+        choices=("sgd", "muon", "lbfgs", "adamw"),
+    )
     peak_lr: float = setting(0.1, "highest learning rate, for a loss averaged over the batch", 0, 1e6)
-    head_lr: float = setting(0.0, "peak of the last layer's own learning rate; 0 = peak_lr", 0, 1e6)
-    momentum: float = setting(0.9, "of sgd", 0, 0.9999)
+    head_lr: float = setting(0.0, "highest learning rate of the last layer; 0 = peak_lr", 0, 1e6)
+    momentum: float = setting(0.9, "momentum of sgd", 0, 0.9999)
     nesterov: bool = setting(False, "Nesterov's form of momentum, as in MXNet's nag")
     muon_lr: float = setting(0.0, "highest learning rate of the filters under muon", 0, 10)
     muon_momentum: float = setting(0.6, "momentum of the filters under muon", 0, 0.9999)
     weight_decay: float = setting(5e-4, "L2: this times the weight is added to its gradient", 0, 1)
-    decay_all: bool = setting(False, "weight decay also on biases and normalisation, not on weights alone")
+    decay_all: bool = setting(False, "apply weight decay to biases and normalisation too")
     step_decay: float = setting(
-        0.0, "share of a weight removed by an update at peak rate; not for muon's filters", 0, 1
+        0.0, "share of a weight removed by one update at the peak rate; not for filters under muon", 0, 1
     )
 
     schedule: str = setting(
         "constant",
-        "how the learning rate falls after warm-up: to 0 by cosine or linear, or only at the drops",
+        "how the learning rate falls after warm-up: cosine or linear to 0, or constant between drops",
         choices=("constant", "cosine", "linear"),
     )
-    warmup: float = setting(0.0, "share of all steps spent rising in a line to the peak", 0, 0.9)
+    warmup: float = setting(0.0, "share of all steps in which the rate rises linearly to its peak", 0, 0.9)
     lr_drops: tuple[int, ...] = setting((), "epochs after which the learning rate is multiplied by lr_drop")
-    lr_drop_every: int = setting(0, "epochs between drops, when they are regular; 0 = off", 0, 100_000)
+    lr_drop_every: int = setting(0, "epochs between regular drops; 0 = off", 0, 100_000)
     lr_drop: float = setting(0.1, "factor of each drop", 0, 1)
     whiten_bias_share: float = setting(1.0, "share of training during which a whitening layer's bias trains", 0, 1)
     first_group_share: float = setting(
         1.0, "share of training during which the first convolutions of a whitened network train", 0, 1
     )
 
-    label_smoothing: float = setting(0.0, "share of each target spread over all classes", 0, 0.9)
+    label_smoothing: float = setting(0.0, "share of each target that is spread evenly over all classes", 0, 0.9)
     class_power: float = setting(
         0.0,
-        "weight of a class in the loss: its frequency to minus this power; 0 = all images alike, 1 = all classes",
+        "weight of a class in the loss: its frequency to minus this power; 0 = images count equally, 1 = classes do",
         0,
         1,
     )
     flip: str = setting("random", "mirror left-right", choices=("off", "random", "alternating"))
     crop_pad: int = setting(4, "pixels of border before a random crop of the old size; 0 = off", 0, 64)
-    crop_border: str = setting("zero", "what fills that border", choices=("zero", "reflect"))
-    enlarge: float = setting(1.0, "enlarge by this before the area crop", 1, 4)
-    crop_area: float = setting(
-        1.0, "least share of the area that a random square crop keeps, scaled back; 1 = off", 0.05, 1
-    )
-    cutout: int = setting(0, "pixels, side of a square blanked out; 0 = off", 0, 512)
+    crop_border: str = setting("zero", "how the border is filled", choices=("zero", "reflect"))
+    enlarge: float = setting(1.0, "factor by which images are enlarged before the area crop", 1, 4)
+    crop_area: float = setting(1.0, "smallest share of the area that a random square crop keeps; 1 = off", 0.05, 1)
+    cutout: int = setting(0, "side in pixels of a square that is blanked out; 0 = off", 0, 512)
     mixup: float = setting(0.0, "alpha of the Beta distribution that mixes pairs of images; 0 = off", 0, 16)
     cutmix: float = setting(0.0, "alpha of the Beta distribution of the area pasted from another image; 0 = off", 0, 16)
-    mix_off_epochs: int = setting(0, "last epochs without mixup and cutmix", 0, 100_000)
+    mix_off_epochs: int = setting(0, "number of last epochs without mixup and cutmix", 0, 100_000)
 
-    small_size: int = setting(0, "pixels, side to which images are scaled down early in training; 0 = off", 0, 512)
+    small_size: int = setting(0, "side in pixels of the smaller images used early in training; 0 = off", 0, 512)
     small_share: float = setting(0.0, "share of all steps on images of small_size", 0, 1)
 
     ema: float = setting(0.0, "share of the averaged weights kept at each step; 0 = no averaging", 0, 0.999999)
     average_last: int = setting(
-        0, "last epochs whose weights, each as its epoch ends, are averaged; 0 = the last one's", 0, 100_000
+        0, "number of last epochs whose final weights are averaged; 0 = no averaging", 0, 100_000
     )
-    views: int = setting(1, "views averaged by prediction: 1, 2 (mirrored) or 6 (shifted too)", choices=(1, 2, 6))
+    views: int = setting(1, "views averaged in prediction: 1, 2 (mirrored too) or 6 (shifted too)", choices=VIEWS)
     precision: str = setting(
         "auto",
-        "of matrix products; weights stay float32. auto = bfloat16 where the processor is fast at it. "
-        "float64, weights included, is slow: to compare two ways of training",
+        "of matrix products; weights stay float32. auto = bfloat16 if the processor is fast at it. "
+        "float64 includes the weights; it is slow and serves to compare two ways of training",
         choices=("auto", "float32", "bfloat16", "float64"),
     )
-    seed: int = setting(0, "decides weights, order, augmentation and dropout", 0, 2**32 - 1)
+    seed: int = setting(0, "determines first weights, order, augmentation and dropout", 0, 2**32 - 1)
 
     def __post_init__(self) -> None:
         problems = [problem for f in fields(self) if (problem := _problem(f, getattr(self, f.name)))]
@@ -118,15 +129,15 @@ class Recipe:
 
     def _contradictions(self):
         if self.lr_drops and self.lr_drop_every:
-            yield "lr_drops and lr_drop_every: give one of them"
+            yield "lr_drops and lr_drop_every: set only one of them"
         if any(b <= a for a, b in zip((0, *self.lr_drops), self.lr_drops, strict=False)):
-            yield f"lr_drops={show_value(self.lr_drops)}: epochs must rise from 1 upwards"
+            yield f"lr_drops={show_value(self.lr_drops)}: epochs must increase, starting at 1 or later"
         if self.optimizer == "muon" and not self.muon_lr:
             yield "optimizer=muon needs muon_lr above 0"
         if self.mixup and self.cutmix:
-            yield "mixup and cutmix: give one of them"
+            yield "mixup and cutmix: set only one of them"
         if self.ema and self.average_last:
-            yield "ema and average_last: give one of them"
+            yield "ema and average_last: set only one of them"
         if self.average_last > self.num_epochs:
             yield f"average_last={self.average_last}: there are only {self.num_epochs} epochs"
         if self.nesterov and not self.momentum:
@@ -134,17 +145,17 @@ class Recipe:
         if 0 < self.small_size < SMALLEST:
             yield f"small_size={self.small_size}: no model takes images under {SMALLEST} pixels"
         if bool(self.small_size) != bool(self.small_share):
-            yield "small_size and small_share: give both or none"
+            yield "small_size and small_share: set both or neither"
         if (self.mixup or self.cutmix) and self.mix_off_epochs >= self.epochs:
             yield f"mix_off_epochs={self.mix_off_epochs} leaves none of the {show_value(self.epochs)} epochs for mixing"
 
     @property
     def num_epochs(self) -> int:
-        """Epochs begun: the last may be cut short by `epochs`, and is planned so."""
+        """Number of epochs, counting a last one that `epochs` cuts short."""
         return math.ceil(self.epochs)
 
     def lasting(self, epochs: float) -> "Recipe":
-        """The same for another number of epochs: what is counted in epochs keeps its share of the training."""
+        """Return the recipe for another number of epochs; settings counted in epochs keep their share of them."""
         ratio, num = epochs / self.epochs, math.ceil(epochs)
         return dataclasses.replace(
             self,
@@ -156,16 +167,16 @@ class Recipe:
         )
 
     def total_steps(self, steps_per_epoch: int) -> int:
-        """Weight updates in all, at least 1."""
+        """Return the total number of weight updates, at least 1."""
         return math.ceil(self.epochs * steps_per_epoch)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting, defaults spelled out, ready for JSON."""
+        """Return all settings, defaults included, ready for JSON."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "") -> "Recipe":
-        """The reverse of `to_dict`. Unknown names raise RecipeError."""
+        """Return the recipe of a dict made by `to_dict`. Raises RecipeError for unknown names."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(values.keys() - known):
             raise _unknown_setting(unknown[0], where)
@@ -180,29 +191,29 @@ class Recipe:
 
     @classmethod
     def open(cls, path: str | Path) -> "Recipe":
-        """Read a recipe file (JSON: setting to value; what it leaves out has its default)."""
+        """Read a recipe file (JSON: setting to value; missing settings take their defaults)."""
         path = Path(path)
         values = files.read_json(
-            path, error=RecipeError, do="mend the file, or name a recipe of `snellen list recipes`"
+            path, error=RecipeError, do="fix the file, or use a recipe that `snellen list recipes` prints"
         )
         if not isinstance(values, dict):
             raise RecipeError(
                 f"{path.name} is not a recipe.",
                 where=str(path),
                 expected="a JSON object of settings",
-                do="mend the file",
+                do="fix the file",
             )
         return cls.from_dict(values, where=str(path))
 
     def with_settings(self, assignments: str | list[str] | tuple[str, ...]) -> "Recipe":
-        """A copy with one or several "field=value" texts applied, as `--set` takes them."""
+        """Return a copy with one or more "field=value" strings applied, as `--set` takes them."""
         types = {f.name: type(f.default) for f in fields(self)}
         changes = {}
         for text in [assignments] if isinstance(assignments, str) else assignments:
             name, equals, value = text.partition("=")
             if not equals:
                 raise RecipeError(
-                    f'"{text}" sets nothing.',
+                    f'"{text}" is not a setting.',
                     where=f"--set {text}",
                     expected="field=value",
                     do="for example: --set epochs=30",
@@ -213,7 +224,7 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
     def differences(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
-        """The settings that differ: name to (mine, the other's)."""
+        """Return the settings that differ: name to (this recipe's value, the other's)."""
         pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
         return {name: (mine, others) for name, (mine, others) in pairs.items() if mine != others}
 
@@ -226,9 +237,9 @@ class Recipe:
 
 
 def parse_setting(name: str, text: str) -> Any:
-    """The value that `--set name=text` means, checked by itself and not against other settings.
+    """Return the value of `--set name=text`, checked on its own, not against other settings.
 
-    Raises RecipeError for an unknown name, a text that is no such value, and one that is out of bounds.
+    Raises RecipeError for an unknown name and an invalid or out-of-range value.
     """
     known = {f.name: f for f in fields(Recipe)}
     if name not in known:
@@ -240,20 +251,20 @@ def parse_setting(name: str, text: str) -> Any:
 
 
 def show_value(value: Any) -> str:
-    """A setting as `--set` takes it."""
+    """Return a setting's value in the form that `--set` takes."""
     if isinstance(value, tuple):
         return ",".join(str(item) for item in value) or "none"
     return json.dumps(value).strip('"').removesuffix(".0")
 
 
 def _problem(f: dataclasses.Field, value: Any) -> str:
-    """What is wrong with a field's value, or ''."""
+    """Return what is wrong with a field's value, or an empty string."""
     wanted = type(f.default)
     low, high, choices = (f.metadata[key] for key in ("low", "high", "choices"))
     if type(value) is not wanted and not (wanted is float and type(value) is int):
         return f"{f.name}={show_value(value) if _plain(value) else '...'}: it must be {_type_name(wanted)}"
     if isinstance(value, tuple) and any(type(item) is not int for item in value):
-        return f"{f.name}: it must be whole numbers"
+        return f"{f.name}: it must be comma-separated whole numbers"
     if choices and value not in choices:
         near = did_you_mean(str(value), map(str, choices), "")
         return f"{f.name}={value}: it must be one of {', '.join(map(str, choices))}" + (f"; {near}" if near else "")
@@ -275,8 +286,8 @@ def _plain(value: Any) -> bool:
 
 
 def _type_name(wanted: type) -> str:
-    names = {int: "a whole number", float: "a number", bool: "true or false", tuple: "whole numbers between commas"}
-    return names.get(wanted, "a text")
+    names = {int: "a whole number", float: "a number", bool: "true or false", tuple: "comma-separated whole numbers"}
+    return names.get(wanted, "a string")
 
 
 def _parse(name: str, text: str, wanted: type) -> Any:

@@ -1,4 +1,4 @@
-"""How to make a run again: the nearest named recipe, and the command lines."""
+"""How to repeat a run: the nearest named recipe, and the command lines."""
 
 import shlex
 
@@ -8,25 +8,25 @@ from snellen.runs.run import Run
 
 
 def nearest_preset(recipe: Recipe) -> str:
-    """The name of the recipe from which the fewest settings differ."""
+    """Return the name of the preset from which the fewest settings differ."""
     return min(PRESETS, key=lambda name: len(recipe.differences(PRESETS[name])))
 
 
 def first_weights(run: Run) -> str:
-    """What the training began from: "random", or which model."""
+    """Return what the training started from: "random", or the model and where it was."""
     init = run.about.get("init")
     return f"{init['model']} {init['from']}".strip() if init else "random"
 
 
 def commands(run: Run) -> list[str]:
-    """The command lines that make the run again, from its recipe.json and about.json alone.
+    """Return the command lines that repeat the run, from its recipe.json and about.json alone.
 
-    The first prepares the images where it is known how. With the versions, processor and precision that about.json
-    names, the model has the same bytes.
+    The first prepares the images, if their source is known. With the versions, processor and precision of about.json
+    the model has the same bytes.
     """
     about = run.about
     data = about.get("data", "data")
-    found = []
+    lines = []
     prepared = about.get("prepared", {})
     source, options = prepared.get("source"), prepared.get("options")
     if isinstance(source, dict) and isinstance(options, dict) and "source" in source:
@@ -38,7 +38,7 @@ def commands(run: Run) -> list[str]:
                 words.append(f"--{name.replace('_', '-')}")
             elif value not in (None, False):
                 words += [f"--{name.replace('_', '-')}", str(value)]
-        found.append(shlex.join(words))
+        lines.append(shlex.join(words))
     preset = nearest_preset(run.recipe)
     words = ["snellen", "train", data, "--out", "again", "--recipe", preset]
     for name, (value, _) in run.recipe.differences(PRESETS[preset]).items():
@@ -51,5 +51,5 @@ def commands(run: Run) -> list[str]:
     words += ["--devices", str(about["processes"])] if about.get("processes", 1) > 1 else []
     threads = about.get("versions", {}).get("threads")
     on_processor = threads and about.get("device") == "cpu"
-    found.append((f"OMP_NUM_THREADS={threads} " if on_processor else "") + shlex.join(words))
-    return found
+    lines.append((f"OMP_NUM_THREADS={threads} " if on_processor else "") + shlex.join(words))
+    return lines

@@ -10,6 +10,7 @@ import numpy as np
 
 from snellen.scoring.formulas import log_loss
 from snellen.scoring.intervals import bootstrap_mean
+from snellen.system.units import percent
 
 NUM_SHUFFLES = 999
 CHANCE = 0.002  # a gain that shuffled labels reach more often than this is not a clear one
@@ -109,8 +110,8 @@ def collapse_warning(probabilities: np.ndarray, labels: np.ndarray, shares: np.n
     gain = float(np.log1p(_best_weight(own) * (own - 1)).mean())
     if gain >= COLLAPSED * shares_log_loss(labels, shares):
         return ""
+    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     return (
-        f"validation is at chance although training is not: accuracy "
-        f"{100 * (probabilities.argmax(axis=1) == labels).mean():.2f}% in validation, {100 * train_accuracy:.2f}% in "
-        "training. What the model learned does not carry over to other images"
+        f"validation is at chance although training is not: accuracy {percent(accuracy)} in validation, "
+        f"{percent(train_accuracy)} in training. What the model learned does not carry over to other images"
     )

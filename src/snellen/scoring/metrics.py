@@ -24,6 +24,7 @@ from snellen.scoring.formulas import (
     qwk,
 )
 from snellen.scoring.intervals import RESAMPLES, Interval, bootstrap_interval, bootstrap_mean, wilson_interval
+from snellen.system.units import percent
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Metric:
         """Return a value for people: "89.55%", "0.3456 nats", "0.8123"."""
         if math.isnan(value):
             return "undefined"
-        return f"{100 * value:.2f}%" if self.unit == "%" else f"{value:.4f} {self.unit}".rstrip()
+        return percent(value) if self.unit == "%" else f"{value:.4f} {self.unit}".rstrip()
 
 
 def _share_interval(labels: np.ndarray, decided: np.ndarray) -> Interval:

@@ -15,10 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from snellen.errors import RunError, SnellenError
+from snellen.errors import SnellenError
 from snellen.models.classifier import Classifier
 from snellen.prediction.opening import opened, runtime_of
 from snellen.prediction.pictures import classify
@@ -60,54 +59,62 @@ def serve(
     """
     try:
         import fastapi  # noqa: F401 (app.py uses it)
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ImportError as problem:
         raise SnellenError(
             f"serve needs a package that is not installed: {problem.name}.", do="pip install 'snellen[serve]'"
         ) from None
-    from snellen.serving.app import HEADERS, application
+    from snellen.serving.app import application
     from snellen.serving.service import Service
 
-    name = model if isinstance(model, str | Path) else ""
     model = opened(model)
     runtime = runtime_of(model, device)
     log.info("%s", runtime.why)
-    _check_output(model, runtime, views, str(name))
+    _classify_blank(model, runtime, views)
     service = Service(model, runtime, views=views, max_bytes=max_bytes, max_memory=max_memory, patience=patience)
     with _listening(host, port) as sock:
         address = ipaddress.ip_address(sock.getsockname()[0])
         if not address.is_loopback:
             log.warning("everyone who can reach this machine at %s can use the page", address)
         own_names = frozenset(name.lower() for name in ("localhost", "127.0.0.1", "::1", host, *allow_hosts))
-        config = uvicorn.Config(
-            application(service, own_names if address.is_loopback else None),
-            http="h11",  # the only one whose heads are limited
-            loop="asyncio",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",  # malformed requests are not logged; app.py logs our own errors
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            headers=HEADERS,
-            backlog=MAX_CONNECTIONS,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_keep_alive=patience,
-            timeout_graceful_shutdown=STOP_SECONDS,
-            h11_max_incomplete_event_size=MAX_HEAD,
-        )
+        server = _server(application(service, own_names if address.is_loopback else None), patience)
         url = _url(address, sock.getsockname()[1])
         log.info("serving %s; press Ctrl-C to stop", model.name)
         if on_ready:
             on_ready(url)
         else:
             log.info("open %s", url)
-        server = uvicorn.Server(config)
         with _surviving_the_signal(server.handle_exit):
             asyncio.run(_run(server, sock))
     service.worker.shutdown(cancel_futures=True)
     log.info("stopped")
+
+
+def _server(app: Any, patience: int) -> Any:
+    """Return a uvicorn server for the application, with limits."""
+    import uvicorn
+
+    from snellen.serving.app import HEADERS
+
+    config = uvicorn.Config(
+        app,
+        http="h11",  # the only one whose heads are limited
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",  # malformed requests are not logged; app.py logs our own errors
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        headers=HEADERS,
+        backlog=MAX_CONNECTIONS,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=patience,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        h11_max_incomplete_event_size=MAX_HEAD,
+    )
+    return uvicorn.Server(config)
 
 
 async def _run(server: Any, sock: socket.socket) -> None:
@@ -127,21 +134,11 @@ async def _run(server: Any, sock: socket.socket) -> None:
     await server.serve(sockets=[sock])
 
 
-def _check_output(model: Classifier, runtime: Runtime, views: int | None, name: str) -> None:
-    """Classify a blank picture, which also prepares everything for the first visitor.
-
-    Raises RunError if the probabilities are not finite.
-    """
+def _classify_blank(model: Classifier, runtime: Runtime, views: int | None) -> None:
+    """Classify a blank picture: the first visitor need not wait for it, and a broken model fails here."""
     blank = io.BytesIO()
     Image.new("RGB", model.size[::-1]).save(blank, "PNG")
-    (found,) = classify(model, [("blank", blank.getvalue())], runtime, views=views)
-    if found.probabilities is None or not np.isfinite(found.probabilities).all():
-        raise RunError(
-            "the model's probabilities for a blank picture are not numbers.",
-            where=name or model.name,
-            expected="finite weights",
-            do="serve another model, or train this one again with a lower learning rate",
-        )
+    classify(model, [("blank", blank.getvalue())], runtime, views=views)
 
 
 @contextlib.contextmanager

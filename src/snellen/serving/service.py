@@ -3,7 +3,6 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
@@ -117,13 +116,10 @@ class Service:
                 return_freed_memory()
         if found.probabilities is None:
             raise _unreadable(found.problem)
-        if not np.isfinite(found.probabilities).all():
-            raise Refused(500, "the model's output for this picture is not a number.", do="send another picture")
         return found
 
     def _check_header(self, picture: bytes) -> int:
         """Return the bytes that decoding takes, or refuse the picture before any of it is decoded."""
-        do = "scale the picture down, or start the server with a larger --max-memory"
         try:
             header = read_header(picture, self.model.size[0])
         except TooManyPixels as problem:
@@ -138,7 +134,7 @@ class Service:
                 f"decoding the picture would take {size(header.memory)} of memory: "
                 f"{header.width:,} x {header.height:,} pixels, {header.format}.",
                 expected=f"{size(self.max_memory)} or less",
-                do=do,
+                do="scale the picture down, or start the server with a larger --max-memory",
             )
         return header.memory
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snellen.errors import DataError, did_you_mean, first_few, some_of
+from snellen.scoring.metrics import METRICS
 from snellen.sources.columns import is_number
 from snellen.sources.names import CONTROL, MAX_LETTERS, shown
 from snellen.sources.roles import words_of
 from snellen.sources.tables import Table
-from snellen.task import DEFAULT_METRIC, FORMS, KINDS, METRICS, Task
+from snellen.task import DEFAULT_METRIC, FORMS, KINDS, Task
 
 log = logging.getLogger("snellen")
 YES = ("1", "1.0", "yes", "true")
@@ -271,6 +272,13 @@ def _check_spelling(classes: tuple[str, ...], sample: SampleLines, cells: set[st
     """Raise DataError for labels that differ from a class by case or spaces only; warn of other unknown ones."""
     by_form = {plain_form(name): name for name in classes}
     unknown = sorted(cells - {*classes})
+    if several := next((cell for cell in unknown if len(cell.split()) > 1 and {*cell.split()} <= {*classes}), None):
+        raise DataError(
+            f'{sample.name} has {len(several.split())} labels in a line: "{shown(several)}".',
+            where=f'{sample.name}, column "{shown(sample.columns[0])}"',
+            expected="one label in each line, or five, best first",
+            do="decide what a line holds: --form label, or --form top5",
+        )
     if variant := next((cell for cell in unknown if plain_form(cell) in by_form), None):
         raise DataError(
             f'{sample.name} has the label "{shown(variant)}", the training labels have '

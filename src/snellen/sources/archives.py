@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from snellen.errors import DataError
-from snellen.sources.decode import MAX_BYTES, UnreadablePicture
+from snellen.sources.decode import MAX_BYTES, UnreadablePicture, too_large
 from snellen.sources.names import SYSTEM_FOLDERS, checked_members, checked_name, is_junk, raise_damaged, raise_encrypted
 from snellen.sources.seven_zip import SevenZip
 from snellen.system.contents import ORGANIZED, RESULTS, folder_contents
 from snellen.system.files import read_json
+from snellen.system.units import size
 
 SUFFIXES = (".zip", ".7z")  # of archives that are looked into where they lie inside another archive or a folder
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -195,7 +196,7 @@ class Zip:
             for name in names:
                 info = members[name]
                 if info.file_size > limit:
-                    yield name, UnreadablePicture(f"larger than {limit // 2**20} MiB")
+                    yield name, too_large(limit)
                     continue
                 try:
                     contents: bytes | UnreadablePicture = archive.read(info)
@@ -208,7 +209,7 @@ class Zip:
         info = self._members[name]
         if info.file_size > shutil.disk_usage(target.parent).free:
             raise DataError(
-                f'"{name}" needs {info.file_size / 1e9:,.1f} GB once copied out of {self.path.name}; less is free.',
+                f'"{name}" needs {size(info.file_size)} once copied out of {self.path.name}; less is free.',
                 where=str(target.parent),
                 do="free some space, or unpack the archive elsewhere and give that folder as SOURCE",
             )
@@ -244,7 +245,7 @@ class Tar:
                 for member in archive:
                     name = checked_name(member.name, self.path)
                     if name in wanted and member.size > limit:
-                        yield name, UnreadablePicture(f"larger than {limit // 2**20} MiB")
+                        yield name, too_large(limit)
                     elif name in wanted and (file := archive.extractfile(member)):
                         yield name, file.read()
         except Exception as problem:

@@ -21,7 +21,7 @@ from snellen.sources.roles import role_of
 from snellen.sources.rows import Row
 from snellen.sources.source_files import Place, read_whole
 
-MAX_LABEL_BYTES = 256 * 2**20
+MAX_LABEL_BYTES = 256 * 10**6
 CHUNK_BYTES = 2**24
 IMAGE_SIDE = 4096  # pixels; more is no small image
 

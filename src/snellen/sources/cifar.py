@@ -1,39 +1,38 @@
 """CIFAR-10 and CIFAR-100 as their author publishes them, in the binary and in the Python form.
 
 Binary: records of one label byte (CIFAR-100: coarse, then fine) and 3072 pixel bytes; names in a text file.
-Python: pickled dicts. Unpickling resolves only the stand-ins below, so no code of the file's choice can run.
+Python: pickled dicts, see cifar_pickle.py.
 Pixels lie plane by plane (red, green, blue), each 32 rows of 32.
 Source of both layouts: https://www.cs.toronto.edu/~kriz/cifar.html
 """
 
-import io
-import pickle
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from snellen.errors import DataError
+from snellen.sources.cifar_pickle import Array, load_pickle
 from snellen.sources.decode import is_picture
 from snellen.sources.names import CONTROL, MAX_LETTERS, shown
 from snellen.sources.rows import Row, natural_key
 
 SIDE = 32  # pixels
 PIXEL_BYTES = 3 * SIDE * SIDE
-MAX_BYTES = 256 * 2**20  # of one file; the largest, of CIFAR-100, has 155 MB
+MAX_BYTES = 256 * 10**6  # of one file; the largest, of CIFAR-100, has 155 MB
 
 
 @dataclass(frozen=True)
 class CifarFiles:
-    """Which files of a source hold what."""
+    """The files of a source, by content."""
 
     kind: str  # "CIFAR-10" or "CIFAR-100"
     is_binary: bool
     train: tuple[str, ...]  # in the order of the ids
     test: tuple[str, ...]
-    meta: str  # where the names of the classes stand
+    meta: str  # has the names of the classes
 
 
 LAYOUTS = [  # kind, is_binary, train, test, meta
@@ -45,7 +44,7 @@ LAYOUTS = [  # kind, is_binary, train, test, meta
 
 
 def find_cifar(names: Sequence[str]) -> CifarFiles | None:
-    """Find one of the four forms among the file names of a source; they may lie in a folder."""
+    """Return the files of one of the four forms among the file names of a source, also below a folder."""
     names = [name for name in names if not is_picture(name)]
     for kind, is_binary, train, test, meta in LAYOUTS:
         for name in names:
@@ -64,7 +63,7 @@ def read_cifar(found: CifarFiles, contents: dict[str, bytes]) -> tuple[list[Row]
 
     contents: the bytes of every file of `found`.
     Ids count from 1 through the train files and again through the test file. Test images keep their labels.
-    Raises DataError where a file is damaged.
+    Raises DataError for a damaged file.
     """
     classes = _read_classes(found, contents[found.meta])
     rows: list[Row] = []
@@ -102,7 +101,7 @@ def _read_classes(found: CifarFiles, data: bytes) -> tuple[str, ...]:
 
 
 def _read_binary(name: str, data: bytes, kind: str) -> tuple[list[int], np.ndarray]:
-    num_labels = 1 if kind == "CIFAR-10" else 2  # of CIFAR-100's two, the fine one is the second
+    num_labels = 1 if kind == "CIFAR-10" else 2  # the second one of CIFAR-100 is the fine one
     if len(data) % (num_labels + PIXEL_BYTES) or not data:
         _damaged(name, f"{len(data):,} bytes are not a whole number of images of {num_labels + PIXEL_BYTES}")
     records = np.frombuffer(data, dtype=np.uint8).reshape(-1, num_labels + PIXEL_BYTES)
@@ -112,7 +111,7 @@ def _read_binary(name: str, data: bytes, kind: str) -> tuple[list[int], np.ndarr
 def _read_pickle(name: str, data: bytes, kind: str) -> tuple[list[int], np.ndarray]:
     batch = _unpickled(name, data)
     labels, pixels = batch.get("labels" if kind == "CIFAR-10" else "fine_labels"), batch.get("data")
-    pixels = pixels.array if isinstance(pixels, _Array) else None
+    pixels = pixels.pixels if isinstance(pixels, Array) else None
     if not isinstance(labels, list) or not all(isinstance(label, int) for label in labels):
         _damaged(name, "it holds no list of labels")
     if pixels is None or pixels.shape != (len(labels), PIXEL_BYTES):
@@ -129,80 +128,9 @@ def _damaged(name: str, why: str) -> NoReturn:
     ) from None
 
 
-class _Array:
-    """Stands in for numpy.ndarray while unpickling."""
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, is_fortran, raw = state
-        self.array = _uint8(raw, dtype, shape, "F" if is_fortran else "C")
-
-
-class _Dtype:
-    """Stands in for numpy.dtype."""
-
-    def __init__(self, code: str, *_: Any):
-        self.code = code.decode("latin1") if isinstance(code, bytes) else code
-
-    def __setstate__(self, state: Any) -> None: ...
-
-
-def _uint8(raw: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
-    if dtype.code not in ("u1", "|u1", "uint8"):
-        raise pickle.UnpicklingError(f"its pixels are of type {dtype.code}")
-    return np.frombuffer(raw, dtype=np.uint8).reshape(shape, order=order)  # type: ignore[call-overload]
-
-
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
-
-
-def _from_buffer(raw: bytes, dtype: _Dtype, shape: tuple[int, ...], order: str) -> _Array:
-    array = _Array()
-    array.array = _uint8(raw, dtype, shape, order)
-    return array
-
-
-def _encode(text: str, encoding: str = "latin1") -> bytes:
-    """What Python 3 writes into an old pickle in the place of bytes."""
-    return text.encode("latin1")
-
-
-STAND_INS = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
-}
-
-
-class _Unpickler(pickle._Unpickler):
-    # The one written in Python: the other reserves memory for any number that the file claims.
-    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # type: ignore[misc]
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in STAND_INS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which has no place in it")
-        return STAND_INS[module, name]
-
-    def load_build(self) -> None:
-        if not isinstance(self.stack[-2], _Array | _Dtype):  # type: ignore[attr-defined]
-            raise pickle.UnpicklingError("it changes an object that is not an array")
-        super().load_build()  # type: ignore[misc]
-
-    def load_bytearray8(self) -> None:
-        size = int.from_bytes(self.read(8), "little")  # type: ignore[attr-defined]
-        if size > MAX_BYTES:
-            raise pickle.UnpicklingError(f"it claims to hold {size:,} bytes")
-        self.append(bytearray(self.read(size)))  # type: ignore[attr-defined]
-
-    dispatch[pickle.BUILD[0]] = load_build
-    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
-
-
 def _unpickled(name: str, data: bytes) -> dict[str, Any]:
     try:
-        batch = _Unpickler(io.BytesIO(data), encoding="bytes").load()
+        batch = load_pickle(data)
         return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in batch.items()}
-    except Exception as problem:  # a damaged pickle ends in nearly any exception
+    except Exception as problem:  # a damaged pickle can raise nearly anything
         _damaged(name, shown(str(problem)) or type(problem).__name__)

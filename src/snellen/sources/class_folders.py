@@ -57,8 +57,12 @@ def find_class_folders(names: Mapping[str, str], known: Collection[str] = ()) ->
             notes.append(
                 f"class folders hold folders, first {first_few(deep)}: their pictures belong to the class above"
             )
-        if all(words_of(name) and words_of(name) <= GENERIC | ASIDE for name in inner) and not {*inner} & {*known}:
-            return None  # images/ and masks/, part1/ and part2/
+        is_storage = all(words_of(name) and words_of(name) <= GENERIC | ASIDE for name in inner)
+        is_numbered = len({re.sub(r"\d+", "", name) for name in inner}) == 1 and len(inner) > 1
+        if is_numbered and all(words_of(name) & GENERIC for name in inner):
+            is_storage = True
+        if is_storage and not {*inner} & {*known}:
+            return None  # images/ and masks/, HAM_images_part_1/ and HAM_images_part_2/
     labels = {path: name.partition("/")[0] for path, name in kept.items()}
     if odd := [name for name in sorted({*labels.values()}) if name.lower() in ("train", "training", "valid", "val")]:
         notes.append(f"the folder {first_few(odd)} is taken for a class; if it is none, rename it")

@@ -29,6 +29,9 @@ class LabelColumns:
 class TwoReadings(DataError):
     """Several columns that could be the labels."""
 
+    match: Match
+    columns: list[int]
+
 
 def label_columns(
     match: Match, *, sample: Match | None, tests: Sequence[Table], wanted: str | None = None
@@ -167,6 +170,8 @@ def _by_name(match: Match, left: Sequence[int], lacking: Sequence[int]) -> list[
     """The column with a usual name. Raises TwoReadings if two have one and do not mean the same."""
     among = lacking or [c for c in range(min(match.table.width, MAX_COLUMNS)) if c != match.column]
     exact = [c for name in NAMES for c in among if match.header(c).lower() == name and c not in match.rivals]
+    if any(match.header(c).lower() == "x" for c in range(min(match.table.width, MAX_COLUMNS))):
+        exact = [c for c in exact if match.header(c).lower() != "y"]  # coordinates
     found = exact or [c for c in left if words_of(match.header(c)) & WORDS]
     for other in found[1:]:
         if not same_partition(match.values(found[0]), match.values(other)):
@@ -190,9 +195,11 @@ def _two_readings(match: Match, columns: Sequence[int]) -> TwoReadings:
     do = f"name the right one: --label {names[0]}"
     if len(columns) > 1 and all(is_binary(match.values(c)) for c in columns):
         do += f", or all of them if each is a class: --label {','.join(names)}"
-    return TwoReadings(
+    problem = TwoReadings(
         f"{len(columns)} columns of {match.table.name} could be the labels: {', '.join(listed)}.",
         where=match.table.name,
         expected="one column of labels, or a sample submission whose header names it",
         do=do,
     )
+    problem.match, problem.columns = match, list(columns)
+    return problem

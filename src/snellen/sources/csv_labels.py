@@ -70,13 +70,14 @@ def find_labels(
     label: str | None = None,
     id: str | None = None,
     is_given: bool = False,
+    pictures: Lookup | None = None,
 ) -> TableLabels | None:
     """Return the table with the labels of `paths`, or None if no table names them or none has a label column.
 
     Among tables that name nearly as many pictures, the one whose label column is best founded. Raises DataError if two
     tables are equally good and differ, or if two columns of the best could be the labels.
     """
-    pictures = Lookup(paths)
+    pictures = pictures or Lookup(paths)
     found, problem, matches = [], None, []
     for table in tables:
         if table.width > 1 and (match := match_ids(table, pictures, len(paths), id=id)):
@@ -227,9 +228,9 @@ def labelled_rows(parts: Sequence[tuple[TableLabels, str]], paths: Sequence[str]
     repeated: Problems = []
     ambiguous: Problems = []
     empty: Problems = []
-    total, in_test, wanted = 0, Lookup(test), set(paths)
-    # If train and test share names, only a path can mean a test picture here.
-    shares = not in_test.by_stem.keys().isdisjoint(Lookup(paths).by_stem)
+    total, wanted = 0, set(paths)
+    in_test: Lookup | None = None
+    shares = False
     for part, role in parts:
         match = part.match
         match.table.check_width()
@@ -240,8 +241,13 @@ def labelled_rows(parts: Sequence[tuple[TableLabels, str]], paths: Sequence[str]
         total += len(match.where)
         for number, ((line, _), id, where, label) in enumerate(lines):
             is_test = False
-            if not where and id and test and ("/" in id or not shares):
-                where, is_test = in_test.find(id), True
+            if not where and id and test:
+                if in_test is None:
+                    # If train and test share names, only a path can mean a test picture here.
+                    in_test = Lookup(test)
+                    shares = not in_test.by_stem.keys().isdisjoint(Lookup(paths).by_stem)
+                if "/" in id or not shares:
+                    where, is_test = in_test.find(id), True
             if not id or (not label and len(part.chosen.columns) == 1):
                 if not (is_test and id):
                     empty.append((line, id))
@@ -375,6 +381,9 @@ def _check_names(found: Match, *numbers: int) -> None:
     """Raise DataError for ids or labels that no name can be, before a message or a terminal shows them."""
     long: Problems = []
     odd: Problems = []
+    values = [found.values(column) for column in numbers]
+    if all("".join(names).isprintable() and max(map(len, names), default=0) <= MAX_LETTERS for names in values):
+        return
     for line, row in found.table.lines[found.first :]:
         names = [row[column] for column in numbers if column < len(row)]
         long += [(line, shown(name)) for name in names if len(name) > MAX_LETTERS][:1]

@@ -9,6 +9,7 @@ import functools
 import io
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,17 +18,17 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from snellen.errors import DataError
+from snellen.system.units import size
 
 log = logging.getLogger("snellen")
 
 # A file with another ending is no picture to us, whatever is in it.
 KINDS = "png jpg jpeg jpe jfif bmp dib gif webp tif tiff ppm pgm pbm pnm tga jp2 avif"
 SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
-MAX_BYTES = 64 * 2**20  # of one picture file
+MAX_BYTES = 64 * 10**6  # of one picture file
 MAX_PIXELS = 100_000_000  # refused before decoding: such a file can be 20 KB on disk and gigabytes in memory
 DEPTHS = (255, 1023, 4095, 16383, 65535)  # white of 8, 10, 12, 14 and 16 bits
 SAMPLES_PER_PIXEL = 277  # a TIFF tag
-TOO_LARGE = f"larger than {MAX_BYTES // 2**20} MiB"
 
 
 class UnreadablePicture(Exception):
@@ -39,6 +40,11 @@ class TooManyPixels(UnreadablePicture):
 
     def __init__(self) -> None:
         super().__init__(f"more than {MAX_PIXELS // 10**6} million pixels")
+
+
+def too_large(limit: int) -> UnreadablePicture:
+    """Return the reason for not reading a file of more than `limit` bytes."""
+    return UnreadablePicture(f"larger than {size(limit)}")
 
 
 def is_picture(name: str) -> bool:
@@ -78,11 +84,40 @@ def picture_size(picture: bytes | Path | np.ndarray) -> tuple[int, int]:
         return image.size
 
 
+class Quiet:
+    """Ignores warnings while any thread is inside: Pillow warns of odd metadata, and only errors matter here.
+
+    `warnings.catch_warnings` alone is not safe in threads: whoever leaves last may restore what another has set.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.num_inside, self.filters = threading.Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.num_inside == 0:
+                self.filters = warnings.catch_warnings()
+                self.filters.__enter__()
+                warnings.simplefilter("ignore")
+            self.num_inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self.lock:
+            self.num_inside -= 1
+            if self.num_inside == 0:
+                self.filters.__exit__(None, None, None)
+
+
+QUIET = Quiet()
+
+
 @contextlib.contextmanager
 def opened_picture(picture: bytes | Path | np.ndarray) -> Iterator[Image.Image]:
-    """The picture with its header read, its pixels not yet; what goes wrong in the block is UnreadablePicture too."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters is an error of ours
+    """Yield the picture with its header read, its pixels not yet. Errors in the block become UnreadablePicture.
+
+    Raises DataError if memory runs out: that says nothing about the picture.
+    """
+    with QUIET:
         try:
             yield _open(picture)
         except (UnreadablePicture, DataError):
@@ -109,7 +144,7 @@ def _open(picture: bytes | Path | np.ndarray) -> Image.Image:
     if isinstance(picture, Path):
         with open(picture, "rb", buffering=0) as file:
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise UnreadablePicture(TOO_LARGE)
+                raise too_large(MAX_BYTES)
             picture = file.read()
     if not picture:
         raise UnreadablePicture("the file is empty")

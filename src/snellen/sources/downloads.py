@@ -1,4 +1,4 @@
-"""Fetch a known file, once, and trust it only when its checksum is right."""
+"""Download a known file once, and accept it only with the right checksum."""
 
 import hashlib
 import http.client
@@ -13,14 +13,15 @@ from typing import Any, BinaryIO
 from snellen.errors import DataError
 from snellen.system import files
 from snellen.system.progress import Progress
+from snellen.system.units import size
 
 log = logging.getLogger("snellen")
-TIMEOUT = 30  # seconds without a byte
+TIMEOUT = 30  # seconds without data
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file on the net."""
+    """A file on the web."""
 
     name: str
     urls: tuple[str, ...]
@@ -48,20 +49,20 @@ DOWNLOADS = {
 
 
 def download(wanted: Download, *, on_progress: Progress | None = None) -> Path:
-    """Return the path of the file in the cache; fetch it first where it is not there or has changed.
+    """Return the path of the file in the cache. Download it first if it is missing or has changed.
 
-    The cache is ~/.cache/snellen or $SNELLEN_CACHE. $SNELLEN_MIRRORS, URLs of the file or of the folder it is in,
-    separated by commas, are tried before the file's own addresses.
-    on_progress: called with ("download", bytes, bytes in all or 0 where the server does not say).
+    The cache is ~/.cache/snellen or $SNELLEN_CACHE. $SNELLEN_MIRRORS holds URLs of the file or its folder, separated by
+    commas, to try before the file's own addresses.
+    on_progress: called with ("download", bytes, bytes in all or 0 if unknown).
 
-    Raises DataError that tells what each address answered, or why the cache cannot be used.
+    Raises DataError with the answer of each address, or the reason why the cache cannot be used.
     """
     path = Path(os.environ.get("SNELLEN_CACHE") or "~/.cache/snellen").expanduser() / wanted.name
     if path.exists():
         with files.disk_errors(path), open(path, "rb") as file:
             if hashlib.file_digest(file, lambda: _digest(wanted)).hexdigest() == wanted.checksum:
                 return path
-        log.warning("%s has changed since it was downloaded: it is fetched again", path)
+        log.warning("%s has changed since it was downloaded: downloading it again", path)
     answers = []
     for url in (*_mirrors(wanted.name), *wanted.urls):
         log.info("download: %s", url)
@@ -69,7 +70,7 @@ def download(wanted: Download, *, on_progress: Progress | None = None) -> Path:
             with files.replacing(path) as file:
                 _fetch(url, wanted, file, on_progress)
             return path
-        # OSError: urllib's errors and timeouts. A cache that cannot be written is a DataError, and ends it.
+        # OSError: urllib's errors and timeouts. A cache that cannot be written raises DataError, which is not caught.
         except (OSError, http.client.HTTPException, ValueError) as problem:
             answers.append(f"{url} ({problem})")
             log.warning("download failed: %s", answers[-1])
@@ -77,8 +78,7 @@ def download(wanted: Download, *, on_progress: Progress | None = None) -> Path:
         f"{wanted.name} could not be downloaded.",
         where="; ".join(answers),
         expected=f"a file with the {wanted.algorithm.upper()} checksum {wanted.checksum}",
-        do=f"check the connection; or fetch the file by other means and save it as {path}, "
-        "or name a mirror in SNELLEN_MIRRORS",
+        do=f"check the connection, save the file as {path} yourself, or name a mirror in SNELLEN_MIRRORS",
     )
 
 
@@ -88,14 +88,14 @@ def _mirrors(name: str) -> list[str]:
 
 
 def _digest(wanted: Download) -> Any:
-    """An empty checksum of its kind; an old kind also where those are for no secrets (FIPS)."""
+    """Return an empty digest. Strict systems (FIPS) allow MD5 and SHA-1 only if they do not protect secrets."""
     return hashlib.new(wanted.algorithm, usedforsecurity=False)
 
 
 def _fetch(url: str, wanted: Download, file: BinaryIO, on_progress: Progress | None) -> None:
-    """Write what `url` serves to `file`. Raises ValueError unless it has the right checksum."""
+    """Write the file at `url` to `file`. Raises ValueError unless it has the right checksum."""
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError("only http and https are fetched")
+        raise ValueError("only http and https are allowed")
     digest = _digest(wanted)
     request = urllib.request.Request(url, headers={"User-Agent": "snellen"})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
@@ -105,7 +105,7 @@ def _fetch(url: str, wanted: Download, file: BinaryIO, on_progress: Progress | N
             digest.update(part)
             done += len(part)
             if done > wanted.max_bytes:
-                raise ValueError(f"it sends more than {wanted.max_bytes // 10**6} MB")
+                raise ValueError(f"it sends more than {size(wanted.max_bytes)}")
             if on_progress:
                 on_progress("download", done, total)
     if done < total:

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from snellen.errors import DataError, first_few
 from snellen.sources.answers import SampleLines, TaskOptions, refuse_multi, separator_of
@@ -24,11 +25,11 @@ from snellen.sources.csv_labels import (
     with_sample,
 )
 from snellen.sources.file_names import NameLabels, find_name_labels
-from snellen.sources.lookup import Match
+from snellen.sources.lookup import Lookup, Match
 from snellen.sources.names import shown
 from snellen.sources.roles import GENERIC, Below, folder_roles, words_of
 from snellen.sources.rows import Row, common_folder, ids_of, natural_key
-from snellen.sources.tables import Table
+from snellen.sources.tables import Table, collector_paused
 from snellen.task import Task
 
 log = logging.getLogger("snellen")
@@ -60,6 +61,11 @@ class Evidence:
     sample: Table | None  # named by a person
     hint: Match | None
 
+    @cached_property
+    def pictures(self) -> Lookup:
+        """The pictures that are not for test, by id."""
+        return Lookup(self.labelled)
+
     @property
     def known(self) -> set[str]:
         """Classes that the sample names, as columns or as labels."""
@@ -85,7 +91,18 @@ def read_labelled(
 
     labels: a table, or one of WORDS. sample, test (paths): known already. Raises DataError if two readings remain.
     """
-    options = options or TaskOptions()
+    with collector_paused():
+        return _read_labelled(paths, tables, labels, sample, test, options or TaskOptions())
+
+
+def _read_labelled(
+    paths: Sequence[str],
+    tables: Sequence[Table],
+    labels: Table | str | None,
+    sample: Table | None,
+    test: Collection[str] | None,
+    options: TaskOptions,
+) -> Labelled | None:
     seen = _evidence(paths, tables, sample, test)
     usable = [t for t in seen.tables if "submission" not in t.name.lower() and not is_own_predictions(t)]
     usable = [t for t in usable if not is_sample_name(t.name)] or usable
@@ -99,6 +116,7 @@ def read_labelled(
                 label=options.label,
                 id=options.id,
                 is_given=labels is not None,
+                pictures=seen.pictures,
             )
         except TwoReadings as several:
             problem = several
@@ -112,7 +130,10 @@ def read_labelled(
             do="name the table: --labels CSV, or leave out --label",
         )
     folders = None
-    if labels != "names" and not is_asked and options.label is None:
+    is_sure = (
+        best is not None and best.chosen.strength >= NOT_IN_TEST and len(best.match.named) > len(seen.labelled) / 2
+    )
+    if labels != "names" and not is_asked and options.label is None and not is_sure:
         try:
             folders = find_class_folders(_train_names(seen.roles), seen.known)
         except DataError as twofold:
@@ -123,6 +144,8 @@ def read_labelled(
     if best:
         return _by_table(best, seen, options)
     if folders:
+        if problem and labels != "folders":
+            _check_doubt(problem, folders)
         return _by_folders(seen, usable)
     if problem:
         raise problem
@@ -204,6 +227,22 @@ def _table_wins(best: TableLabels, folders: ClassFolders, seen: Evidence) -> boo
     return True
 
 
+def _check_doubt(problem: TwoReadings, folders: ClassFolders) -> None:
+    """Raise `problem` unless a column agrees with the class folders, or all columns are numbers such as sizes."""
+    match, its = problem.match, folders.labels
+    lines = [number for number, where in enumerate(match.where) if len(where) == 1 and where[0] in its]
+    if len(lines) < 0.5 * len(its):
+        return
+    by_folder = [its[match.where[number][0]] for number in lines]
+    for column in problem.columns:
+        values = match.values(column)
+        if same_partition([values[number] for number in lines], by_folder):
+            return
+    if not all(is_number(value) for column in problem.columns for value in match.values(column) if value):
+        problem.do += ", or take the class folders: --labels folders"
+        raise DataError(problem.what, where=problem.where, expected=problem.expected, do=problem.do)
+
+
 def _is_shelf(name: str) -> bool:
     """Whether a folder's name is a number, a few hexadecimal digits or a generic word, as storage has them."""
     words = words_of(name)
@@ -258,7 +297,9 @@ def _by_table(best: TableLabels, seen: Evidence, options: TaskOptions) -> Labell
     return Labelled(
         f"pictures with labels from {best.match.table.name}",
         rows,
-        _classes(rows) if len(best.chosen.columns) == 1 else tuple(sorted(map(best.match.header, best.chosen.columns))),
+        classes_of(rows)
+        if len(best.chosen.columns) == 1
+        else tuple(sorted(map(best.match.header, best.chosen.columns))),
         best.told,
         sample,
         sample or seen.hint,
@@ -318,7 +359,7 @@ def _by_folders(seen: Evidence, tables: Sequence[Table]) -> Labelled:
     rows = class_rows(list(seen.roles), roles=seen.roles, known=seen.known, more=more)
     assert rows is not None, "the folders were read once already"
     rows, sample = with_sample(rows, seen.tables, seen.sample)
-    return Labelled("class folders", rows, _classes(rows), "the folders", sample, sample or seen.hint)
+    return Labelled("class folders", rows, classes_of(rows), "the folders", sample, sample or seen.hint)
 
 
 def _by_names(names: NameLabels, seen: Evidence) -> Labelled:
@@ -347,10 +388,11 @@ def _by_names(names: NameLabels, seen: Evidence) -> Labelled:
         {role: {p: p for p, below in seen.roles.items() if below.role == role} for role in ("test", "unlabelled")}
     )
     rows, sample = with_sample(rows + rows_of_test(None, list(tests)), seen.tables, seen.sample)
-    return Labelled("labels in file names", rows, _classes(rows), "the file names", sample, sample or seen.hint)
+    return Labelled("labels in file names", rows, classes_of(rows), "the file names", sample, sample or seen.hint)
 
 
-def _classes(rows: Sequence[Row]) -> tuple[str, ...]:
+def classes_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the labels of train and valid, sorted. Raises DataError for labels of test that are not among them."""
     trained = {row.label for row in rows if row.label and row.split != "test"}
     if odd := sorted({row.label for row in rows if row.label} - trained):
         raise DataError(

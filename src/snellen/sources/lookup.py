@@ -21,12 +21,18 @@ class Lookup:
     def __init__(self, paths: Iterable[str]):
         self.by_stem: dict[str, list[str]] = {}
         for path in paths:
-            self.by_stem.setdefault(_same_form(without_suffix(path).rpartition("/")[2]), []).append(path)
+            name = path[path.rfind("/") + 1 :]
+            stem = name[: name.rfind(".")] if is_picture(name) else name
+            self.by_stem.setdefault(stem if stem.isascii() else _same_form(stem), []).append(path)
 
     def find(self, id: str) -> list[str]:
         """The paths that `id` can mean: one, or none, or several if it is ambiguous."""
-        if "." not in id and "/" not in id and "\\" not in id and id.isascii():
-            return self.by_stem.get(id, [])
+        if "/" not in id and "\\" not in id and id.isascii():  # nearly always, and quicker
+            if "." not in id:
+                return self.by_stem.get(id, [])
+            found = self.by_stem.get(id[: id.rfind(".")], [])
+            if len(found) == 1 and (path := found[0]).endswith(id) and path[-len(id) - 1 : -len(id)] in ("", "/"):
+                return found
         id = _same_form(id.replace("\\", "/").removeprefix("./"))
         stem = without_suffix(id)
         found = self._ending_with(id, stem) if stem != id else []

@@ -17,7 +17,7 @@ from snellen.sources.names import shown
 from snellen.sources.roles import column_roles, role_of, words_of
 from snellen.sources.source_files import Place, read_whole
 
-MAX_BYTES = 1024 * 2**20  # of one table
+MAX_BYTES = 10**9  # of one table
 MIN_PIXELS = 16
 LINES_AT_ONCE = 2000
 

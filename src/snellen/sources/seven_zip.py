@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from snellen.sources.decode import MAX_BYTES, UnreadablePicture
+from snellen.sources.decode import MAX_BYTES, UnreadablePicture, too_large
 from snellen.sources.names import checked_members, raise_damaged, raise_encrypted
 
 BATCH_BYTES = 4 * 2**20  # unpacked and handed over at a time; with the queue, up to five times this lie in memory
@@ -60,8 +60,7 @@ class SevenZip:
             thread.join()
         if batch is not None:
             raise_damaged(self.path, batch)
-        too_large = UnreadablePicture(f"larger than {limit // 2**20} MiB")
-        yield from ((name, too_large) for name in wanted if self.sizes[name] > limit)
+        yield from ((name, too_large(limit)) for name in wanted if self.sizes[name] > limit)
 
     def _unpack_into(self, inbox: "_Inbox") -> None:
         import py7zr

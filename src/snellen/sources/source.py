@@ -28,10 +28,10 @@ from snellen.sources.csv_labels import find_labels, groups_by, is_sample_name
 from snellen.sources.decode import is_picture
 from snellen.sources.downloads import DOWNLOADS, download
 from snellen.sources.labelled import WORDS as WORDS_FOR_LABELS
-from snellen.sources.labelled import read_labelled
+from snellen.sources.labelled import classes_of, read_labelled
 from snellen.sources.names import shown
 from snellen.sources.roles import folder_roles
-from snellen.sources.rows import Row, common_folder, natural_key
+from snellen.sources.rows import Row, common_folder
 from snellen.sources.source_files import Place, gather, listed_files, read_pictures, read_whole
 from snellen.sources.tables import Table, read_table
 from snellen.system.progress import Progress
@@ -440,7 +440,7 @@ def _of_arrays(arrays: Arrays, files: dict[str, Place], sample: str | Path | Non
         lines = SampleLines.of(found, 0, 1)
         log.info("sample submission: %s, %d ids", found.name, len(lines.cells))
     labels = [row.label for row in rows if row.split != "test" and row.label is not None]
-    classes = tuple(sorted({*labels}, key=natural_key))
+    classes = classes_of(rows)
     warn_of_variants(labels)
     task = decide_task(
         labels,

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from snellen.errors import DataError, first_few
 from snellen.sources.archives import DANGLING, SUFFIXES, TAR_SUFFIXES, Container, Contents, Folder, Zip, open_container
-from snellen.sources.decode import UnreadablePicture, is_picture
+from snellen.sources.decode import UnreadablePicture, is_picture, too_large
 from snellen.sources.roles import ROLE_OF, words_of
 from snellen.sources.rows import common_folder
 from snellen.sources.tables import read_table
 
 log = logging.getLogger("snellen")
 TABLES = (".csv", ".tsv", ".txt")
-MAX_ZIPPED_TABLE = 128 * 2**20  # bytes of a zip file that may hold a table
+MAX_ZIPPED_TABLE = 128 * 10**6  # bytes of a zip file that may hold a table
 MAX_COLUMNS = 100  # of a CSV that are looked at for paths
 
 
@@ -156,7 +156,7 @@ def read_whole(files: dict[str, Place], names: Iterable[str], limit: int) -> dic
             try:
                 if isinstance(contents, Path):
                     if container.sizes[member] > limit:
-                        raise UnreadablePicture(f"larger than {limit // 2**20} MiB")
+                        raise too_large(limit)
                     contents = contents.read_bytes()
                 elif isinstance(contents, UnreadablePicture):
                     raise contents

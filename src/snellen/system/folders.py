@@ -1,4 +1,4 @@
-"""Write a folder beside its final name, then move it into place: a crash leaves the old folder or the new one."""
+"""Folders that are written beside their final name and moved into place, and folders held by one process at a time."""
 
 import contextlib
 import errno
@@ -11,30 +11,38 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from snellen.errors import DataError, RunError
+from snellen.errors import DataError, RunError, SnellenError
 from snellen.system import files
 
 LOCK = ".lock"
 
 
+def acquired(path: Path, busy: SnellenError) -> FileLock:
+    """Lock a file and return the lock; the system releases it however the process ends.
+
+    Raises `busy` if another process holds it, OSError if the disk refuses.
+    """
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise busy from None
+    return lock
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process, and create it if need be; the system unlocks it however the process ends.
+    """Hold a folder for this process, and create it if need be.
 
     What killed processes left half-written in the folder is removed. Raises RunError if another process holds it,
     DataError if the disk refuses.
     """
-    lock = FileLock(folder / LOCK, timeout=0)
-    try:
-        with files.disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-    except Timeout:
-        raise RunError(
-            "another snellen command works in this folder.",
-            where=str(folder),
-            do="wait for it, or choose another --out",
-        ) from None
+    busy = RunError(
+        "another snellen command works in this folder.", where=str(folder), do="wait for it, or choose another --out"
+    )
+    with files.disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = acquired(folder / LOCK, busy)
     try:
         files.remove_leftovers(folder)
         yield
@@ -44,11 +52,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing_folder(out: Path, *, old_goes: bool = False, kept_for: str = "") -> Iterator[Path]:
-    """A hidden folder that becomes `out` when the block ends well and disappears when it does not.
+    """Yield a hidden folder that becomes `out` if the block ends well, and disappears if it does not.
 
-    What a killed command left half-written is removed first. old_goes: an `out` that holds files is replaced.
-    kept_for: says what the work is; after a kill or an interrupt the folder is there again for who says the same.
-    Raises DataError where another command writes `out` now, and where the disk refuses.
+    What a killed command left half-written is removed first. old_goes: replace an `out` that holds files.
+    kept_for: describes the work; after a kill or an interrupt the same description gets the same folder back.
+    Raises DataError if another command is writing `out`, and if the disk refuses.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -58,8 +66,8 @@ def replacing_folder(out: Path, *, old_goes: bool = False, kept_for: str = "") -
             work.mkdir(exist_ok=True)
         else:
             _remove_leftovers(out)
-            work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
-        lock = _locked(work, out)
+            work = _new_partial(out)
+        lock = acquired(work / LOCK, _busy(out))
     except OSError as problem:
         raise _refused(out, problem) from None
     try:
@@ -68,17 +76,17 @@ def replacing_folder(out: Path, *, old_goes: bool = False, kept_for: str = "") -
         finally:
             lock.release()
         (work / LOCK).unlink(missing_ok=True)
-        os.chmod(work, 0o777 & ~_umask())  # mkdtemp makes private folders; this one is as readable as any other
+        os.chmod(work, 0o777 & ~files.umask())  # mkdtemp makes private folders; this one is as readable as any other
         if old_goes and out.exists():
-            old = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
+            old = _new_partial(out)
             os.replace(out, old)
             os.replace(work, out)
             shutil.rmtree(old)
         else:
             os.replace(work, out)
     except OSError as problem:
-        # Two commands that begin in the same moment: one takes the other's folder for a leftover. The other gives way.
-        is_taken = isinstance(problem, Timeout) or not work.exists()
+        # Two commands that start at the same moment: one takes the other's folder for a leftover. The other gives way.
+        is_taken = not work.exists()
         shutil.rmtree(work, ignore_errors=True)
         raise _busy(out) if is_taken else _refused(out, problem) from None
     except BaseException as problem:
@@ -87,20 +95,14 @@ def replacing_folder(out: Path, *, old_goes: bool = False, kept_for: str = "") -
         raise
 
 
-def _locked(work: Path, out: Path) -> FileLock:
-    """Say that this folder is being written: the system lets go of the lock however the process ends."""
-    lock = FileLock(work / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise _busy(out) from None
-    return lock
+def _new_partial(out: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
 
 
 def _remove_leftovers(out: Path, *, but: Path | None = None) -> None:
     for left in out.parent.iterdir():
         if left.name.startswith(f".{out.name}.") and left.name.endswith(".partial") and left.is_dir():
-            _locked(left, out).release()
+            acquired(left / LOCK, _busy(out)).release()
             if left != but:
                 shutil.rmtree(left)
 
@@ -114,19 +116,13 @@ def _busy(out: Path) -> DataError:
 def _refused(out: Path, problem: OSError) -> DataError:
     if problem.errno == errno.ENOTEMPTY:
         return DataError(
-            "files have come into this folder meanwhile.",
+            "files have been added to this folder in the meantime.",
             where=str(out),
             expected="a new or empty folder",
-            do="run the same command again: it opens what another one made, or says what differs",
+            do="run the same command again: it opens what another one made, or reports what differs",
         )
     return DataError(
         f"the folder cannot be written: {problem.strerror or problem}.",
         where=str(problem.filename or out),
         do="free some space, or choose another --out",
     )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

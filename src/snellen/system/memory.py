@@ -2,19 +2,25 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from snellen.errors import OutOfMemoryError
 from snellen.system.units import size
 
-OUT_OF_MEMORY = re.compile("DefaultCPUAllocator|out of memory", re.IGNORECASE)  # in messages of torch
+if TYPE_CHECKING:
+    import torch
+
+OUT_OF_MEMORY = re.compile("DefaultCPUAllocator|out of memory|cannot allocate memory|ALLOC_FAILED", re.IGNORECASE)
+LESS = (
+    "close other programs, or use less: smaller batches or pieces (--set batch_size, --set piece_size), fewer processes"
+)
 
 
 @cache
@@ -40,24 +46,27 @@ def return_freed_memory() -> None:
 
 
 @contextlib.contextmanager
-def memory_errors(device: torch.device, *, where: str, do: str) -> Iterator[None]:
-    """Turn running out of memory in the block into an OutOfMemoryError that names the device."""
+def memory_errors(device: "torch.device | None" = None, *, where: str = "", do: str = LESS) -> Iterator[None]:
+    """Turn running out of memory in the block into an OutOfMemoryError that names the device, if it is known."""
     try:
         yield
-    except (MemoryError, RuntimeError) as problem:
-        # torch.OutOfMemoryError is a RuntimeError; on a processor torch raises a plain RuntimeError.
-        if not isinstance(problem, MemoryError | torch.OutOfMemoryError) and not OUT_OF_MEMORY.search(str(problem)):
+    except (MemoryError, RuntimeError, OSError) as problem:
+        # torch raises RuntimeError: for a GPU its own kind of it, for a processor a plain one.
+        is_torch = isinstance(problem, RuntimeError) and OUT_OF_MEMORY.search(str(problem))
+        if not (is_torch or isinstance(problem, MemoryError) or getattr(problem, "errno", None) == errno.ENOMEM):
             raise
-        name = "the machine" if device.type == "cpu" else f"the device {device}"
+        name = "the machine" if device is None or device.type == "cpu" else f"the device {device}"
         raise OutOfMemoryError(f"{name} ran out of memory.", where=where, do=do) from None
 
 
-def peak_memory(device: torch.device) -> int | None:
+def peak_memory(device: "torch.device") -> int | None:
     """Return the most memory in use so far, in bytes: of the GPU if `device` is one, otherwise of this process.
 
     None if the system does not report it.
     """
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
         return None
@@ -67,7 +76,7 @@ def peak_memory(device: torch.device) -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def holds(num_bytes: int, device: torch.device) -> tuple[bool, str]:
+def holds(num_bytes: int, device: "torch.device") -> tuple[bool, str]:
     """Return whether images of this many bytes are held on the device, not read from the disk again, and why.
 
     They are if they fill at most half of the free memory; the rest is for the training. Processes on one machine that
@@ -84,8 +93,10 @@ def holds(num_bytes: int, device: torch.device) -> tuple[bool, str]:
     return is_held, f"{size(num_bytes)} of images{times} are {how} ({limit})"
 
 
-def available_memory(device: torch.device) -> int | None:
+def available_memory(device: "torch.device") -> int | None:
     """Return the free bytes of the GPU, or of this process on the machine. None if they are unknown."""
+    import torch
+
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
 
 

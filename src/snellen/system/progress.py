@@ -1,5 +1,5 @@
-"""How the verbs tell how far they are."""
+"""How the verbs report their progress."""
 
 from collections.abc import Callable
 
-Progress = Callable[[str, int, int], None]  # (stage, for example "decode"; done; in all, or 0 where that is not known)
+Progress = Callable[[str, int, int], None]  # (stage, such as "decode"; done; in all, or 0 if unknown)

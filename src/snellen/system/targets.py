@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Set
 from pathlib import Path
 
-from snellen.errors import DataError, RunError
+from snellen.errors import DataError, RunError, SnellenError
 from snellen.system.contents import Contents, contents_of, folder_contents, starts_with
 from snellen.system.folders import LOCK
 
@@ -45,8 +45,15 @@ def check_file(
     )
 
 
-def check_folder(folder: Path, wanted: Contents, command: str, *, begun: frozenset[str] = frozenset()) -> None:
-    """Raise RunError unless the folder is new or empty, DataError if it would lie inside other results.
+def check_folder(
+    folder: Path,
+    wanted: Contents,
+    command: str,
+    *,
+    begun: frozenset[str] = frozenset(),
+    error: type[SnellenError] = RunError,
+) -> None:
+    """Raise `error` unless the folder is new or empty, DataError if it would lie inside other results.
 
     wanted, command: what is to be written there and by which command, for the message. begun: files that a start of
     the same command leaves if it is cut short; like locks and half-written files they count as nothing.
@@ -59,8 +66,9 @@ def check_folder(folder: Path, wanted: Contents, command: str, *, begun: frozens
         if not {path.name for path in folder.iterdir()} - leftovers:
             return
     found = contents_of(folder)
-    raise RunError(
-        f'"{folder}" holds {found}.' if found.is_ours else f'"{folder}" is not empty and does not hold {wanted}.',
+    what = f"holds {found}" if found.is_ours else f"is not empty and does not hold {wanted}"
+    raise error(
+        f'"{folder}" {what if folder.is_dir() else "is a file"}.',
         where="--out",
         expected=f"a new folder, or one that `{command}` wrote",
         do="choose another --out",

@@ -25,7 +25,7 @@ MAX_HEADER = 100_000_000  # bytes, the limit of safetensors itself
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write a file atomically. Equal tensors and headers give equal bytes. Raises ValueError for what JSON lacks."""
+    """Write a file atomically. Equal tensors and headers give equal bytes."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = _as_json({"sha256": digest(tensors, header), **header})
     with files.replacing(path) as file:
@@ -38,14 +38,14 @@ class TensorFile:
 
     header: dict[str, Any]  # without the checksum
     shapes: dict[str, tuple[int, ...]]
-    start: bytes  # of the file, up to the first tensor
     file: BinaryIO
     checksum: str | None
 
     def read(self) -> dict[str, Tensor]:
         """Read all tensors into memory. Raises ValueError if a bit has changed since they were written."""
+        self.file.seek(0)
         try:
-            tensors = load(self.start + self.file.read())
+            tensors = load(self.file.read())
         except SafetensorError as problem:
             raise ValueError(str(problem)) from None
         if self.checksum is not None and self.checksum != digest(tensors, self.header):
@@ -60,19 +60,17 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
     Files of other programs, which have no checksum, are read as they are.
     """
     with open(path, "rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
+        length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(MAX_HEADER, os.fstat(file.fileno()).st_size - 8):
             raise ValueError("it is cut off, or not a safetensors file")
-        start += file.read(length)
         try:
-            entries = json.loads(start[8:])
+            entries = json.loads(file.read(length))
             header = json.loads(entries.pop("__metadata__")[KEY])
             shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
             checksum = header.pop("sha256", None)
         except (KeyError, TypeError, AttributeError, RecursionError) as problem:
             raise ValueError(f"its header lacks {problem}") from None
-        yield TensorFile(header, shapes, start, file, checksum)
+        yield TensorFile(header, shapes, file, checksum)
 
 
 def digest(tensors: dict[str, Tensor], header: dict[str, Any] | None = None) -> str:
@@ -86,4 +84,4 @@ def digest(tensors: dict[str, Tensor], header: dict[str, Any] | None = None) -> 
 
 
 def _as_json(header: dict[str, Any]) -> str:
-    return json.dumps(header, ensure_ascii=False, allow_nan=False)
+    return json.dumps(header, ensure_ascii=False)

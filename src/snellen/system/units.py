@@ -2,11 +2,22 @@
 
 
 def percent(share: float, digits: int = 2) -> str:
+    """Return a share as 83.12%."""
     return f"{100 * share:.{digits}f}%"
 
 
+def percents(low: float, high: float, digits: int = 2) -> str:
+    """Return an interval of shares as 81.04 to 85.20%."""
+    return f"{100 * low:.{digits}f} to {percent(high, digits)}"
+
+
+def points(difference: float) -> str:
+    """Return a difference of shares in percentage points: +0.52."""
+    return f"{100 * difference:+.2f}"
+
+
 def minutes(seconds: float) -> str:
-    """For people: 8.1 s, 2 min 5 s, 1 h 40 min."""
+    """Return a length of time as 8.1 s, 2 min 5 s or 1 h 40 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -14,7 +25,7 @@ def minutes(seconds: float) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """For people: 812 kB, 7.9 MB."""
+    """Return a number of bytes as 812 kB or 7.9 MB; a kB has 1,000 bytes."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if num_bytes < 1000 or unit == "GB":
             break

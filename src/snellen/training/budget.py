@@ -21,8 +21,9 @@ from snellen.runs.presets import CURVES, CURVES_IMAGES, CURVES_VALID, DEFAULT, P
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Run
 from snellen.system import processes
+from snellen.system.contents import Contents, contents_of
 from snellen.system.device import choose_runtime
-from snellen.system.units import minutes
+from snellen.system.units import minutes, percent
 from snellen.training.job import Job
 from snellen.training.loader import Batches
 from snellen.training.loop import CALIBRATION_IMAGES, update
@@ -88,7 +89,7 @@ class Plan:
         epochs = show_value(self.recipe.epochs)
         text = f"plan: {self.name}, {epochs} epochs at {self.pace}; done in {minutes(self.seconds)}"
         if self.accuracy is not None:
-            text += f"; such a training reaches {100 * self.accuracy:.1f}% valid accuracy on CIFAR-10 ({CURVES_VALID})"
+            text += f"; such a training reaches {percent(self.accuracy, 1)} valid accuracy on CIFAR-10 ({CURVES_VALID})"
         return text
 
 
@@ -176,7 +177,7 @@ def choose_recipe(
             do="start with --budget alone and stop it; then --recipe RUN takes its plan: --recipe RUN --devices N",
         )
     started = Path(out) if folds is None else fold_folder(out, 1)
-    if (started / "about.json").exists():
+    if contents_of(started) in (Contents.RUN, Contents.UNFINISHED_RUN):
         recipe = Run.open(started).recipe
         log.info("%s was started with %s epochs; the budget does not change that", started, show_value(recipe.epochs))
         return recipe

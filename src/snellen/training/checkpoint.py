@@ -1,30 +1,23 @@
 """The checkpoint: all that resuming a training takes, in one file. Tensors, and JSON in its header; no pickle."""
 
-import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from snellen.errors import RunError
-from snellen.system import files
+from snellen.system.tensor_files import open_tensors, write_tensors
 from snellen.training.state import State
-
-KEY = "snellen"
 
 
 def save_checkpoint(path: Path, state: State) -> None:
+    """Write the state atomically, with a checksum."""
     tensors = {"totals": state.sums}
     parts = {"model": state.model.state_dict(), "momentum": state.optimizer.state()}
     if state.shown is not state.model:
         parts["shown"] = state.shown.state_dict()
     for part, values in parts.items():
         tensors |= {f"{part}.{name}": value for name, value in values.items()}
-    data = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    header = {"step": state.step, "seconds": state.clock.seconds, "rows": state.rows}
-    with files.replacing(path) as file:
-        file.write(save(data, {KEY: json.dumps(header)}))
+    write_tensors(path, tensors, {"step": state.step, "seconds": state.clock.seconds, "rows": state.rows})
 
 
 def restore_checkpoint(path: Path, state: State) -> None:
@@ -32,9 +25,8 @@ def restore_checkpoint(path: Path, state: State) -> None:
     if not path.exists():
         return
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        with open_tensors(path) as file:
+            header, tensors = file.header, file.read()
         state.sums.copy_(tensors["totals"])
         state.model.load_state_dict(_part(tensors, "model"))
         if state.shown is not state.model:
@@ -42,7 +34,7 @@ def restore_checkpoint(path: Path, state: State) -> None:
         state.optimizer.load_state(_part(tensors, "momentum"))
         state.step, state.rows = int(header["step"]), list(header["rows"])
         state.clock.reset(float(header["seconds"]))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as problem:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as problem:
         raise RunError(
             f"the checkpoint is damaged: {str(problem).splitlines()[0]}",
             where=str(path),

@@ -5,21 +5,21 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 
 from snellen.errors import DivergedError
 from snellen.images.imageset import ImageSet
-from snellen.models.classifier import Classifier, build_model
-from snellen.prediction import calibrate
-from snellen.prediction.decide import ARGMAX, cross_fitted, fit_rule
-from snellen.prediction.probabilities import familiarity, features, logits, probabilities
+from snellen.models.classifier import Classifier, build_model, freeze
+from snellen.prediction.decide import cross_fitted
+from snellen.prediction.probabilities import features, logits, probabilities
 from snellen.runs.run import Epoch
-from snellen.scoring.learned import class_shares, collapse_warning, judge
+from snellen.scoring.learned import class_shares, collapse_warning
 from snellen.scoring.scores import score
 from snellen.system import processes
 from snellen.system.memory import peak_memory
 from snellen.system.randomness import STEP_NOISE, seed_torch
 from snellen.training import averaging
+from snellen.training.calibration import fit_calibration
+from snellen.training.head import fit_head
 from snellen.training.init import start_from
 from snellen.training.job import Job
 from snellen.training.loader import Batch, Batches
@@ -40,6 +40,8 @@ def fit(job: Job, record: Record) -> None:
     batches = Batches(job.train_images, recipe, job.runtime.device)
     log.info("%s", batches.why)
     model = first_model(job)
+    if recipe.fitted_head:
+        fit_head(model.eval(), job, record.on_progress)
     check_variance(model, batches.smallest_piece, recipe)
     state = State.begun(model, job, batches)
     record.restore(state)
@@ -73,6 +75,7 @@ def first_model(job: Job) -> Classifier:
     model = build_model(job.recipe, job.train_images)
     if job.init is not None:
         start_from(model, job.init)
+    freeze(model, job.recipe)
     model = model.to_device(job.runtime.device, job.runtime.weights)
     same_start(model, job.recipe)
     return model
@@ -146,29 +149,12 @@ def finish(job: Job, record: Record, state: State) -> None:
 
 
 def calibrate_model(model: Classifier, job: Job) -> dict[str, Any]:
-    """Fit temperature and familiarity (see calibrate.py) on the valid images; without any, copy job.calibrated_by's.
-
-    Return what the model file's header adds: rule, the decision rule (see decide.py) unless it is argmax, and doubt, a
-    warning if the model does not clearly beat the class shares (see learned.py).
-    """
-    images, valid, runtime = job.train_images, job.valid_images, job.runtime
-    sample = evenly(images, CALIBRATION_IMAGES)
-    fitted = calibrate.fit_directions(features(model, sample, runtime), sample.labels, len(model.classes))
-    for buffer, values in zip((model.feature_mean, model.directions), fitted, strict=True):
-        buffer.copy_(torch.from_numpy(values))
-    if valid is not None:
-        outputs = logits(model, valid, runtime, views=job.recipe.views)
-        model.temperature.fill_(calibrate.fit_temperature(outputs, valid.labels))
-        model.familiar.copy_(torch.tensor(calibrate.fit_familiar(familiarity(model, features(model, valid, runtime)))))
-        calibrated = calibrate.softmax(outputs, float(model.temperature))
-        rule = fit_rule(calibrated, valid.labels, job.metric.name)
-        doubt = judge(calibrated, valid.labels, class_shares(job.class_counts)).warning
-        return ({} if rule == ARGMAX else {"rule": rule}) | ({"doubt": doubt} if doubt else {})
-    if job.calibrated_by is not None:
-        model.temperature.copy_(job.calibrated_by.temperature)
-        model.familiar.copy_(job.calibrated_by.familiar)
-        return {name: job.calibrated_by.about[name] for name in ("rule", "doubt") if name in job.calibrated_by.about}
-    return {}
+    """Calibrate the model on its images (see calibration.py); return what the model file's header adds."""
+    runtime, valid = job.runtime, job.valid_images
+    sample = evenly(job.train_images, CALIBRATION_IMAGES)
+    valid_outputs = None if valid is None else logits(model, valid, runtime, views=job.recipe.views)
+    valid_features = None if valid is None else features(model, valid, runtime)
+    return fit_calibration(model, job, features(model, sample, runtime), sample.labels, valid_outputs, valid_features)
 
 
 def evenly(images: ImageSet, most: int) -> ImageSet:

@@ -9,6 +9,8 @@ from snellen.models.classifier import Classifier
 from snellen.models.whitened_cnn import Group, Whitening
 from snellen.runs.recipe import Recipe
 
+MOMENTUM = "momentum_buffer"  # torch's name for it, in sgd; ours in Muon
+
 
 def lr_at(step: int, total_steps: int, steps_per_epoch: int, recipe: Recipe) -> float:
     """Return the learning rate of this update as a share of its peak, in [0, 1].
@@ -60,7 +62,10 @@ class Optimizer:
             group["params"].append(parameter)
         fused = all(p.device.type in ("cpu", "cuda") for p in self.named.values())
         self.parts: list[torch.optim.Optimizer] = []
-        if groups:
+        if groups and recipe.optimizer == "adamw":
+            betas = (recipe.momentum, 0.999)
+            self.parts.append(torch.optim.AdamW(groups.values(), lr=0.0, betas=betas, fused=fused or None))
+        elif groups:
             sgd = torch.optim.SGD(
                 groups.values(), lr=0.0, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused or None
             )
@@ -85,12 +90,13 @@ class Optimizer:
         return self.recipe.peak_lr * share
 
     def state(self) -> dict[str, Tensor]:
-        """Return the momentum by parameter name: all there is to save besides the step."""
+        """Return momentum, and adamw's averages, by parameter name: all there is to save besides the step."""
         found = {}
         for name, parameter in self.named.items():
             for part in self.parts:
-                if (buffer := part.state.get(parameter, {}).get("momentum_buffer")) is not None:
-                    found[name] = buffer
+                for key, value in part.state.get(parameter, {}).items():
+                    if value is not None:
+                        found[name if key == MOMENTUM else f"{name} {key}"] = value
         return found
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -99,7 +105,12 @@ class Optimizer:
                 for name, parameter in self.named.items():
                     if name in state and any(parameter is p for p in group["params"]):
                         # Laid out in memory as the weight is: the fused update walks both in the order of storage.
-                        part.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter).copy_(state[name])
+                        part.state[parameter][MOMENTUM] = torch.zeros_like(parameter).copy_(state[name])
+                    if f"{name} step" in state and any(parameter is p for p in group["params"]):
+                        averages = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
+                        for key, value in averages.items():
+                            value.copy_(state[f"{name} {key}"])
+                        part.state[parameter].update(averages, step=state[f"{name} step"].to(parameter.device))
 
 
 def _shares(model: Classifier, recipe: Recipe) -> dict[Tensor, float]:

@@ -47,7 +47,7 @@ class Record:
         self._is_first = processes.rank() == 0
         self._checkpoint_seconds = checkpoint_seconds
         self._saved_at = time.perf_counter()
-        self._on_epoch, self._on_progress = on_epoch, on_progress
+        self.on_epoch, self.on_progress = (on_epoch, on_progress) if self._is_first else (None, None)
 
     @property
     def finished(self) -> bool:
@@ -71,8 +71,8 @@ class Record:
         """Report progress, and write a checkpoint if the last one is old. done, total: images of this epoch."""
         if not self._is_first:
             return
-        if self._on_progress:
-            self._on_progress(stage, done, total)
+        if self.on_progress:
+            self.on_progress(stage, done, total)
         if done < total and time.perf_counter() - self._saved_at > self._checkpoint_seconds:
             self._save_checkpoint(state)
 
@@ -86,8 +86,8 @@ class Record:
         save_metrics(self.run, state.rows)
         figures.save_history(state.rows, self.run.folder / "history.png")
         self._save_checkpoint(state)
-        if self._on_epoch:
-            self._on_epoch(row)
+        if self.on_epoch:
+            self.on_epoch(row)
 
     def best_model(self) -> Classifier:
         """Return the model of the best epoch so far, in every process."""
@@ -104,6 +104,16 @@ class Record:
         else:
             self.run.best.unlink(missing_ok=True)  # no epoch was better than the last one
         self.run.checkpoint.unlink()
+
+    def finish_at_once(self, row: Epoch, model: Classifier) -> None:
+        """Write a run of a single epoch: metrics, chart and model."""
+        if not self._is_first:
+            return
+        save_metrics(self.run, [row])
+        figures.save_history([row], self.run.folder / "history.png")
+        save_model(self.run.model, model, **self._header(row, model.about))
+        if self.on_epoch:
+            self.on_epoch(row)
 
     def diverged(self, epoch: int) -> DivergedError:
         """Remove the checkpoint, from which the training would diverge again; return the error to raise."""

@@ -1,4 +1,4 @@
-"""Which recipes a study tries: the settings that vary, and between which values."""
+"""The recipes that a study tries: which settings vary, and between which values."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -7,18 +7,24 @@ from typing import Any
 from snellen.errors import RecipeError
 from snellen.runs.recipe import Recipe, parse_setting, show_value
 
-# What matters of these is how many times larger one value is than another.
-BY_FACTORS = ("peak_lr", "head_lr", "muon_lr", "weight_decay", "step_decay", "batch_size")
-REACH = {"peak_lr": 4, "head_lr": 4, "muon_lr": 4, "weight_decay": 10, "step_decay": 5}  # default: this many times
+# Drawn on a log scale: what matters is how many times larger one value is than another.
+LOG_SCALE = ("peak_lr", "head_lr", "muon_lr", "weight_decay", "step_decay", "batch_size")
+REACH = {
+    "peak_lr": 4,
+    "head_lr": 4,
+    "muon_lr": 4,
+    "weight_decay": 10,
+    "step_decay": 5,
+}  # by default a setting varies by this factor, both ways
 
 
 @dataclass(frozen=True)
 class Range:
-    """All values from low to high, both included; whole numbers where both are of type int."""
+    """All values from low to high, both included; whole numbers if both are of type int."""
 
     low: int | float
     high: int | float
-    log: bool = False  # drawn by factors
+    log: bool = False
 
     def __contains__(self, value: Any) -> bool:
         return self.low <= value <= self.high
@@ -29,7 +35,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    """One of these."""
+    """One value of a list."""
 
     values: tuple[Any, ...]
 
@@ -44,17 +50,18 @@ Space = dict[str, Range | Choices]
 
 
 def parse_space(assignments: Iterable[str], recipe: Recipe) -> tuple[Recipe, Space]:
-    """What `--set` means to a study: field=low..high and field=a,b,c vary, field=value is fixed in the recipe.
+    """Split `--set` into a recipe and a space: field=low..high and field=a,b,c vary, field=value is fixed.
 
-    Raises RecipeError for an unknown name (with the nearest one), a value out of bounds and a range of no numbers.
+    Raises RecipeError for an unknown name (with the nearest one), a value out of bounds, and an empty range or one of
+    words.
     """
-    kinds = {f.name: type(f.default) for f in fields(Recipe)}
+    types = {f.name: type(f.default) for f in fields(Recipe)}
     fixed, space = [], Space()
     for text in assignments:
         name, _, value = text.partition("=")
         if ".." in value:
             space[name] = _range(name, value)
-        elif "," in value and kinds.get(name) is not tuple:  # a comma belongs to the value of lr_drops
+        elif "," in value and types.get(name) is not tuple:  # the value of lr_drops has commas of its own
             values = tuple(dict.fromkeys(parse_setting(name, item) for item in value.split(",")))
             space[name] = Choices(values)
         else:
@@ -69,7 +76,7 @@ def _range(name: str, text: str) -> Range:
     where = f"--set {name}={text}"
     if type(ends[0]) not in (int, float):
         raise RecipeError(
-            f"{name} has no range.", where=where, expected=f"values between commas: {name}=a,b", do="list them"
+            f"{name} cannot have a range.", where=where, expected=f"a list: {name}=a,b", do="separate values by commas"
         )
     if not ends[0] < ends[1]:
         raise RecipeError(
@@ -78,13 +85,13 @@ def _range(name: str, text: str) -> Range:
             expected="low..high with low below high",
             do=f"--set {name}={high}..{low}",
         )
-    return Range(*ends, log=name in BY_FACTORS and ends[0] > 0)
+    return Range(*ends, log=name in LOG_SCALE and ends[0] > 0)
 
 
 def default_space(recipe: Recipe) -> Space:
-    """A region around a recipe: what it does already, weaker and stronger. Neither model nor epochs vary.
+    """Return a region around a recipe: its settings, weaker and stronger. Neither model nor epochs vary.
 
-    So every trial costs about the same, and what is off because the recipe's author left it off mostly stays off.
+    So every trial costs about the same, and most of what the recipe leaves off stays off.
     """
     space = Space()
     for name, times in REACH.items():
@@ -103,12 +110,12 @@ def _short(value: float) -> float:
 
 
 def start_of(recipe: Recipe, space: Space) -> dict[str, Any]:
-    """The recipe's own values, as far as they lie in the space: what a study tries first."""
+    """Return the recipe's own values that lie in the space. A study tries them first."""
     return {name: getattr(recipe, name) for name, values in space.items() if getattr(recipe, name) in values}
 
 
 def size_of(space: Space) -> int:
-    """How many recipes it holds; 0 where a setting varies without steps."""
+    """Return the number of recipes in a space, or 0 if a setting varies continuously."""
     num = 1
     for values in space.values():
         num *= len(steps_of(values))
@@ -116,7 +123,7 @@ def size_of(space: Space) -> int:
 
 
 def steps_of(values: Range | Choices) -> Sequence[Any]:
-    """Each value; none where they cannot be counted."""
+    """Return each value; nothing for a continuous range."""
     if isinstance(values, Choices):
         return values.values
     return range(values.low, values.high + 1) if isinstance(values.low, int) and isinstance(values.high, int) else ()

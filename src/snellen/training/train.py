@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from snellen.errors import DataError
+from snellen.images.choices import TRAIN_ON
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, check_model
 from snellen.models.model_file import identity
@@ -14,18 +15,19 @@ from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch, Run
 from snellen.scoring.metrics import MetricLike, check_metric, metric_of
-from snellen.system import memory, processes
+from snellen.system import processes
 from snellen.system.device import Runtime, choose_runtime
+from snellen.system.memory import memory_errors
 from snellen.system.progress import Progress
 from snellen.system.versions import versions
 from snellen.training.budget import choose_recipe
 from snellen.training.job import Job
 from snellen.training.loop import fit
+from snellen.training.probe import probe
 from snellen.training.record import recording
 
 log = logging.getLogger("snellen")
 
-ON = {"train": ("train",), "train+valid": ("train", "valid")}
 PREPARED = ("source", "options", "versions")  # of an ImageSet's about.json; a run keeps them too
 
 
@@ -72,9 +74,12 @@ def train(
     chosen = choose_recipe(named, images, out, budget, on=on, device=device)
     # Before anything is written: a folder that holds the mistake would refuse its correction.
     check_model(chosen, images)
-    train_images = images.select(*ON[on])
+    train_images = images.select(*TRAIN_ON[on])
     valid_images = images.select("valid") if on == "train" else None
-    sources = {"init": init, "calibrated_by": calibrated_by}
+    sources = {
+        "init": init if init is not None or chosen.start == "none" else chosen.start,
+        "calibrated_by": calibrated_by,
+    }
     models = {role: opened(source) for role, source in sources.items() if source is not None}
     identities = {role: identity(source, models[role]) for role, source in sources.items() if source is not None}
     with processes.joined(device):
@@ -89,14 +94,14 @@ def train(
             else:
                 log.info("%s", runtime.why)
                 where, do = _smaller(chosen)
-                with memory.memory_errors(runtime.device, where=where, do=do):
-                    fit(job, record)
+                with memory_errors(runtime.device, where=where, do=do):
+                    (probe if chosen.optimizer == "lbfgs" else fit)(job, record)
         return record.run
 
 
 def _check(on: str, calibrated_by: Classifier | str | Path | None) -> None:
-    if on not in ON:
-        raise DataError(f'"{on}" cannot be trained on.', where="--on", expected=" or ".join(ON))
+    if on not in TRAIN_ON:
+        raise DataError(f'"{on}" cannot be trained on.', where="--on", expected=" or ".join(TRAIN_ON))
     if calibrated_by is not None and on == "train":
         raise DataError(
             "a training with validation fits its own temperature.",

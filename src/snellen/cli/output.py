@@ -1,0 +1,18 @@
+"""What commands print. Everything goes through here, so that no stranger's name steers a terminal."""
+
+import re
+
+import click
+
+# Control characters but tab and line feed, marks that turn the direction of writing, and halves of characters.
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """Return the text with each control character spelt out, such as \\x1b; line breaks and tabs stay."""
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def echo(text: object, *, err: bool = False) -> None:
+    """Print a line on stdout, or on stderr."""
+    click.echo(plain(str(text)), err=err)

@@ -1,0 +1,132 @@
+"""Model + folder or archive of pictures + sample -> a checked submission, without the training data."""
+
+import csv
+import io
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from snellen.competition.lines import Answer
+from snellen.competition.submission import check_lines
+from snellen.errors import DataError, first_few
+from snellen.prediction.ensemble import classify_by_all
+from snellen.prediction.opening import Model, members
+from snellen.sources.answers import SampleLines, TaskOptions, decide_task
+from snellen.sources.archives import Contents, Folder
+from snellen.sources.decode import UnreadablePicture, is_picture
+from snellen.sources.lookup import Lookup
+from snellen.sources.source_files import Place, gather, read_pictures, read_whole
+from snellen.sources.tables import MAX_BYTES, read_table
+from snellen.system import files
+from snellen.system.progress import Progress
+from snellen.system.targets import check_file
+from snellen.task import Task
+
+log = logging.getLogger("snellen")
+AT_ONCE = 512  # pictures in memory
+
+
+def submit_pictures(
+    model: Model | Sequence[Model],
+    source: str | Path,
+    sample: str | Path,
+    out: str | Path = "submission.csv",
+    *,
+    views: int | None = None,
+    precision: str | None = None,
+    device: str | None = None,
+    on_progress: Progress | None = None,
+) -> Path:
+    """Classify the pictures that a sample submission names and write the submission; check every line.
+
+    source: a folder or archive that holds these pictures, and perhaps others. The form of a line is that of the model's
+    Task, unless the sample has class columns or probabilities. Raises DataError if the sample does not fit; then
+    nothing is written.
+    """
+    sample, out = Path(sample), Path(out)
+    models = members(model)
+    first = models[0][1]
+    if not sample.is_file():
+        raise DataError(f'there is no file "{sample}".', where="--sample", expected="the competition's sample, a CSV")
+    folder = Folder(sample.parent)
+    data = read_whole({"sample": Place(folder, sample.name)}, ["sample"], MAX_BYTES)["sample"]
+    table = read_table(str(sample), data, strip=False)
+    table.check_width()
+    header, ids = table.lines[0][1], table.column(0)[1:]
+    answer = Answer(_task(first.task, SampleLines.of(read_table(str(sample), data), 0, 1)), header)
+
+    def is_submission(path: Path) -> bool:
+        try:
+            return path.read_bytes() != data and check_lines(path.read_bytes().decode(), path, answer, ids) > 0
+        except (DataError, UnicodeDecodeError):
+            return False
+
+    check_file(
+        out, "a submission for this sample", is_submission, source=Path(source) if Path(source).is_dir() else None
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        held = gather(Path(source), scratch=Path(scratch))
+        pictures = Lookup(name for name in held if is_picture(name))
+        found = {id: pictures.find(id.strip()) for id in ids}
+        if odd := [id for id, paths in found.items() if len(paths) != 1]:
+            raise DataError(
+                f"{len(odd):,} of {len(ids):,} ids of the sample have no picture, or more than one, first "
+                f"{first_few(odd)}.",
+                where=str(source),
+                expected=f"pictures such as {odd[0]}.png",
+                do="check the folder: it must hold each test picture once",
+            )
+        wanted = {paths[0]: id for id, paths in found.items()}
+        values: dict[str, list[str]] = {}
+        unread = 0
+        classes = first.classes
+        uniform = np.full(len(classes), 1 / len(classes))
+        for chunk in _chunks(read_pictures(held, wanted)):
+            readable = [(name, picture) for name, picture in chunk if not isinstance(picture, UnreadablePicture)]
+            classified = (
+                classify_by_all(models, readable, views=views, precision=precision, device=device) if readable else []
+            )
+            for one in classified:
+                if one.probabilities is not None:
+                    [(label, _)] = one.top(classes, 1)  # by the model's decision rule
+                    values[wanted[one.name]] = answer.values(one.probabilities, label)
+            for name, _ in chunk:
+                if wanted[name] not in values:
+                    unread += 1
+                    values[wanted[name]] = answer.values(uniform, classes[0])
+            if on_progress:
+                on_progress("classify", len(values), len(wanted))
+    if unread:
+        log.warning("%d pictures could not be read; their lines hold the same probability for each class", unread)
+    if others := sum(map(len, pictures.by_stem.values())) - len(wanted):
+        log.info("%d other pictures are not in the sample", others)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([id, *values[id]] for id in ids)
+    num = check_lines(text.getvalue(), out, answer, ids)
+    files.write_text(out, text.getvalue())
+    log.info("%d lines, checked against the sample", num)
+    return out
+
+
+def _task(task: Task, sample: SampleLines) -> Task:
+    """The model's Task with the form that this sample has. Raises DataError if they contradict each other."""
+    form = None if task.form == "label" else task.form
+    decided = decide_task([], task.classes, sample, TaskOptions(form=form, metric=task.metric, positive=task.positive))
+    return replace(task, form=decided.form, positive=decided.positive)
+
+
+def _chunks(pictures: Iterable[tuple[str, Contents]]) -> Iterator[list[tuple[str, Contents]]]:
+    chunk: list[tuple[str, Contents]] = []
+    for pair in pictures:
+        chunk.append(pair)
+        if len(chunk) == AT_ONCE:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

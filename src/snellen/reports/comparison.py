@@ -1,0 +1,116 @@
+"""What `compare` found: as a table, as a page, as a figure, as JSON."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snellen.charts import figures, pages
+from snellen.images.imageset import ImageSet
+from snellen.runs.run import Run
+from snellen.scoring.paired import Difference
+from snellen.system import files
+from snellen.system.units import minutes, percent
+
+ENDINGS = (".html", ".png", ".json")  # of what `--out` may name
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """One run of a comparison."""
+
+    name: str  # of its folder, with as much of the path as tells it from the others
+    run: Run
+    scores: dict[str, Any]  # see `evaluate.score`
+    parameters: int
+    seconds: float  # of training, validation included
+    images_per_second: float  # of training alone
+    difference: Difference | None  # from the first run; None for itself
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Runs on the same images. Prints as a table."""
+
+    images: ImageSet
+    split: str
+    runs: tuple[Compared, ...]
+    settings: dict[str, tuple[str, ...]]  # of the recipes, where they differ: name to each run's value
+
+    def __str__(self) -> str:
+        first = self.runs[0]
+        table = [
+            ["run", "accuracy", "95% interval", f"against {first.name}", "p", "", "time", "images/s", "parameters"]
+        ]
+        for one in self.runs:
+            table.append([one.name, percent(one.scores["accuracy"]), interval(one.scores), *against(one), *cost(one)])
+        text = f"{first.scores['images']:,} {self.split} images of {self.images.folder}\n{_columns(table)}"
+        if self.settings:
+            names = [["setting", *(one.name for one in self.runs)]]
+            text += "\n\n" + _columns(names + [[name, *values] for name, values in self.settings.items()])
+        else:
+            text += "\n\nThe recipes are the same."
+        return text
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every figure, ready for JSON."""
+        runs = []
+        for one in self.runs:
+            figures = {"name": one.name, "folder": str(one.run.folder), **one.scores, "parameters": one.parameters}
+            figures |= {"seconds": one.seconds, "images_per_second": one.images_per_second}
+            if one.difference is not None:
+                figures["difference"] = vars(one.difference) | {"beyond_noise": one.difference.beyond_noise}
+            runs.append(figures)
+        return {"split": self.split, "runs": runs, "settings": {k: list(v) for k, v in self.settings.items()}}
+
+    def save(self, path: str | Path) -> Path:
+        """Write a page (.html), a figure (.png) or the figures (.json). Raises SnellenError for another ending."""
+        path = Path(path)
+        pages.check_page(path, "compare", *ENDINGS)
+        names = [one.name for one in self.runs]
+        shares = [(one.scores["low"], one.scores["accuracy"], one.scores["high"]) for one in self.runs]
+        curves = [_curve(one.run) for one in self.runs]
+        if path.suffix == ".html":
+            figure = figures.comparison(names, shares, curves)
+            files.write_text(path, pages.render("compare.html", comparison=self, figure_of_runs=figure, **_PHRASES))
+        elif path.suffix == ".png":
+            figures.save_comparison(names, shares, curves, path, pages.mark("compare"))
+        else:
+            files.write_json(path, {"made_by": pages.mark("compare"), **self.to_dict()})
+        return path
+
+
+def _curve(run: Run) -> tuple[list[float], list[float]]:
+    """Minutes of training and valid accuracy, epoch by epoch."""
+    rows = [row for row in run.metrics if "valid_accuracy" in row]
+    elapsed = np.cumsum([row["seconds"] for row in rows]) / 60
+    return elapsed.tolist(), [row["valid_accuracy"] for row in rows]
+
+
+def interval(scores: dict[str, Any]) -> str:
+    return f"{percent(scores['low'])} to {percent(scores['high'])}"
+
+
+def against(one: Compared) -> tuple[str, str, str]:
+    """The difference from the first run in percentage points with its interval, p, and whether it is noise."""
+    d = one.difference
+    if d is None:
+        return "", "", ""
+    difference = f"{100 * d.accuracy:+.2f} ({100 * d.low:+.2f} to {100 * d.high:+.2f})"
+    p = f"{d.p:.4f}" if d.p >= 0.0001 else "< 0.0001"
+    return difference, p, "beyond noise" if d.beyond_noise else "may be noise"
+
+
+def cost(one: Compared) -> tuple[str, str, str]:
+    return minutes(one.seconds), f"{one.images_per_second:,.0f}", f"{one.parameters:,}"
+
+
+_PHRASES: dict[str, Any] = {"interval": interval, "against": against, "cost": cost}
+
+
+def _columns(table: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table
+    )

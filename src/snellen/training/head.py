@@ -1,0 +1,43 @@
+"""The last layer as the best logistic regression on what the rest of the network computes."""
+
+import logging
+
+import torch
+from torch import Tensor, nn
+
+from snellen.models.classifier import Classifier
+from snellen.runs.run import Epoch
+from snellen.system.progress import Progress
+from snellen.training.features import cached_features
+from snellen.training.job import Job
+from snellen.training.logistic import best_penalty, fit_logistic, logistic
+
+log = logging.getLogger("snellen")
+
+
+def fit_head(model: Classifier, job: Job, on_progress: Progress | None = None) -> Epoch:
+    """Set the last layer of `model` to the best logistic regression on its features of the training images.
+
+    Returns train_loss and train_accuracy of the plain view.
+    """
+    images, num_classes = job.train_images, len(model.classes)
+    found = torch.from_numpy(cached_features(model, images, job.runtime, job.recipe.views, on_progress))
+    labels = torch.from_numpy(images.labels)
+    # One scale for all features keeps the penalty's meaning from network to network.
+    mean, spread = found[0].mean(dim=0), found[0].std(correction=0).clamp(min=1e-6)
+    scaled = (found - mean) / spread
+    penalty = best_penalty(scaled[0], labels, num_classes, job.recipe.seed)
+    weights = fit_logistic(scaled.flatten(0, 1), labels.repeat(len(found)), num_classes, penalty)
+    log.info("last layer: logistic regression on %d features, penalty %.2g", found.shape[2], penalty)
+    _set_head(model, weights, mean, spread)
+    outputs = logistic(scaled[0], weights)
+    loss, right = job.loss(outputs, labels), outputs.argmax(dim=1) == labels
+    return {"train_loss": float(loss), "train_accuracy": float(right.double().mean())}
+
+
+def _set_head(model: Classifier, weights: Tensor, mean: Tensor, spread: Tensor) -> None:
+    head = model.network[1]
+    assert isinstance(head, nn.Linear)
+    with torch.no_grad():
+        head.weight.copy_(weights[:, :-1] / spread)
+        head.bias.copy_(weights[:, -1] - (weights[:, :-1] / spread) @ mean)

@@ -1,0 +1,111 @@
+"""What a study has found so far: its trials, the best of them, and the page that shows them."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snellen.charts import figures, pages
+from snellen.images.imageset import ImageSet
+from snellen.runs.recipe import Recipe, show_value
+from snellen.scoring.intervals import wilson_interval
+from snellen.system.units import percent
+from snellen.training.search_space import Space
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recipe of the space, trained or being trained."""
+
+    number: int
+    state: str  # complete, pruned, failed, running, or waiting to be resumed
+    settings: dict[str, Any]  # those that vary
+    accuracy: float | None  # on valid; the last one of a pruned trial
+    curve: dict[int, float]  # percent of training done to accuracy
+    seconds: float  # of training
+    note: str  # why it failed
+
+
+class Ended(Exception):
+    """The end of a trial that does not complete. state: pruned or failed."""
+
+    def __init__(self, state: str, seconds: float, note: str = ""):
+        self.state, self.seconds, self.note = state, seconds, note
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """The trials and what they show. Prints as a table of the best ones."""
+
+    folder: Path
+    images: ImageSet
+    recipe: Recipe  # that the trials vary
+    space: Space
+    trials: tuple[Trial, ...]  # by number
+    importances: dict[str, float]  # how much each setting decides whether a trial is good; empty for few trials
+
+    @property
+    def ranked(self) -> list[Trial]:
+        """The complete trials, best first; the earlier one of equals."""
+        done = [trial for trial in self.trials if trial.state == "complete"]
+        return sorted(done, key=lambda trial: (-(trial.accuracy or 0), trial.number))
+
+    @property
+    def best(self) -> Trial | None:
+        return self.ranked[0] if self.ranked else None
+
+    def recipe_of(self, trial: Trial) -> Recipe:
+        return dataclasses.replace(self.recipe, **trial.settings)
+
+    def run_of(self, trial: Trial) -> Path:
+        """Return the folder of the trial's Run. It is on the machine that trained it."""
+        return run_folder(self.folder, trial.number)
+
+    def interval_of(self, trial: Trial) -> tuple[float, float]:
+        """Return the 95% interval of one trial's accuracy. It ignores that the best of many was partly lucky."""
+        num = self.images.counts["valid"]
+        return wilson_interval(round((trial.accuracy or 0) * num), num)
+
+    def count(self, state: str) -> int:
+        return sum(trial.state == state for trial in self.trials)
+
+    @property
+    def states(self) -> str:
+        """The number of trials in each state, for people: "8 complete, 1 pruned"."""
+        states = ("complete", "pruned", "failed", "running", "waiting")
+        return ", ".join(f"{self.count(state)} {state}" for state in states if self.count(state)) or "no trials yet"
+
+    def __str__(self) -> str:
+        best = (
+            f"  trial {trial.number:4}  {percent(trial.accuracy or 0):>7}  {describe(trial.settings)}"
+            for trial in self.ranked[:5]
+        )
+        return "\n".join([self.states, *best])
+
+
+def run_folder(folder: Path, number: int) -> Path:
+    """Return where a study keeps the Run of a trial."""
+    return folder / "trials" / f"{number:04}"
+
+
+def describe(settings: dict[str, Any]) -> str:
+    """Write settings for people, with numbers to four digits. recipe.json has all digits."""
+    return ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={show_value(v)}" for k, v in settings.items())
+
+
+def study_page(study: Study) -> str:
+    """Return study.html."""
+    ended = [trial for trial in study.trials if trial.state in ("complete", "pruned") and trial.accuracy is not None]
+    points = [(trial.number, trial.accuracy or 0, trial.state == "complete") for trial in ended]
+    history = figures.study_history(points) if points else ""
+    curves = figures.study_curves([(trial.curve, trial.state == "complete") for trial in ended]) if ended else ""
+    importances = figures.importances(study.importances) if study.importances else ""
+    return pages.render(
+        "study.html",
+        study=study,
+        history=history,
+        curves=curves,
+        importances=importances,
+        describe=describe,
+        started_with={name: show_value(getattr(study.recipe, name)) for name in study.space},
+    )
