@@ -215,8 +215,8 @@ def _check_same(run: Run, recipe: Recipe, about: dict[str, Any]) -> None:
         problem = "other images"
     elif run.about["on"] != about["on"]:
         problem = f"other splits: it trained on {run.about['on']}, now {about['on']}"
-    elif run.about.get("metric", "accuracy") != about["metric"]:
-        problem = f"another metric: it was {run.about.get('metric', 'accuracy')}, is now {about['metric']}"
+    elif (before := run.about.get("metric", "accuracy")) != (now := about.get("metric", "accuracy")):
+        problem = f"another metric: it was {before}, is now {now}"
     elif _digest(run.about, "init") != _digest(about, "init"):
         problem = "other first weights"
     elif _digest(run.about, "calibrated_by") != _digest(about, "calibrated_by"):
