@@ -84,8 +84,8 @@ def test_leaks_are_counted_in_images(findings):
     assert summary["valid in train"].startswith("1 of 11 valid images")
     assert summary["test in train"].startswith("1 of 13 test images")
     assert summary["inside train"].startswith("3 groups")
-    assert summary["inside test"].startswith("1 groups")
-    assert summary["duplicates"].startswith("14 images in 7 groups, 4 of them exact copies; 1 pairs are mirrored")
+    assert summary["inside test"].startswith("1 group ")
+    assert summary["duplicates"].startswith("14 images in 7 groups, 4 of them exact copies; 1 mirrored pair")
     assert summary["conflicts"].startswith("2 groups (2, 1)")
 
 
@@ -134,7 +134,7 @@ def test_small_images_are_checked_for_exact_copies_and_that_is_said(place):
     pixels[7] = pixels[2]
     findings = check(make_images(place / "small", pixels, ["a", "b"] * 6, ["train"] * 9 + ["valid"] * 3))
     assert [group.index.tolist() for group in findings.groups] == [[2, 7]]
-    assert "near ones are not looked for in images below 16 pixels" in str(findings)
+    assert "images below 16 pixels are not searched for near duplicates" in str(findings)
     assert findings.groups[0].labels == ("a", "b")
 
 

@@ -148,8 +148,8 @@ def test_images_that_have_moved_are_asked_for(images, place):
     assert len(compare([run, run], place / "moved").runs) == 2
 
 
-def test_one_run_is_nothing_to_compare(runs):
-    with pytest.raises(RunError, match="one run is nothing to compare"):
+def test_a_single_run_is_refused(runs):
+    with pytest.raises(RunError, match="comparing takes two runs or more, not 1"):
         compare(runs[:1])
 
 

@@ -193,11 +193,6 @@ def test_images_of_other_classes_are_refused(run, place):
         report(run, other, out=place / "none.html")
 
 
-def test_large_pictures_are_scaled_down_for_the_page():
-    data = base64.b64decode(picture(noise(1, 300)[0, :, :150].copy()).partition(",")[2])
-    assert Image.open(io.BytesIO(data)).size == (64, 128)
-
-
 def test_a_run_whose_figures_are_gone_is_refused(run, images, place):
     copy = place / "without figures"
     shutil.copytree(run.folder, copy)

@@ -1,4 +1,4 @@
-from snellen.system.units import minutes, percent, percents, points, size
+from snellen.system.units import counted, minutes, percent, percents, points, size
 
 
 def test_lengths_of_time():
@@ -19,3 +19,7 @@ def test_shares_intervals_and_differences():
     assert percents(0.8104, 0.852) == "81.04 to 85.20%"
     assert percents(0.8104, 0.852, 0) == "81 to 85%"
     assert [points(d) for d in (0.0052, -0.01, 0)] == ["+0.52", "-1.00", "+0.00"]
+
+
+def test_counts():
+    assert [counted(n, "image") for n in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]

@@ -142,13 +142,11 @@ def comparison(names: Sequence[str], shares: Sequence[Share], curves: Sequence[C
     return _svg("comparison", what, 9, height, lambda figure: _draw_comparison(figure, names, shares, curves))
 
 
-def save_comparison(
-    names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve], path: Path, mark: str
-) -> None:
-    """Write the same as a PNG file whose metadata hold the mark of the command."""
-    with _figure(9, _comparison_height(len(names))) as figure, files.replacing(path) as file:
+def comparison_png(names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve], mark: str) -> bytes:
+    """Draw the same as a PNG whose metadata contain the mark of the command."""
+    with _figure(9, _comparison_height(len(names))) as figure:
         _draw_comparison(figure, names, shares, curves)
-        file.write(_png(figure, mark))
+        return _png(figure, mark)
 
 
 def _comparison_height(num: int) -> float:

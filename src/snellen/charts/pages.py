@@ -1,8 +1,8 @@
-"""HTML pages in one file each: styles, figures and pictures inside, no script, nothing from elsewhere."""
+"""Pages that need no other file: styles, figures and pictures are inside, and there is no script."""
 
 import base64
 import io
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,18 @@ from PIL import Image
 
 from snellen import __version__
 from snellen.errors import SnellenError
+from snellen.system import files
 from snellen.system.targets import check_file
 from snellen.system.units import minutes, percent, size
 
-# What stands before the mark, by the ending of the file; and by how many bytes from the start both have come.
+# What precedes the mark, by the ending of the file. The mark ends before FAR_ENOUGH bytes.
 MARKS = {".html": '"generator" content="', ".json": '{\n  "made_by": "', ".png": "Software\0", ".txt": "made by "}
 FAR_ENOUGH = 1024
-LONGEST = 128  # pixels: larger pictures are scaled down, so that a page of them stays small
+LONGEST = 128  # pixels: larger pictures are scaled down to keep pages small
 
 
 def picture(pixels: np.ndarray) -> str:
-    """uint8 (H, W, 3) as a data: URI of a PNG, its longer side at most 128 pixels."""
+    """Return uint8 (H, W, 3) as a data: URI of a PNG, its longer side at most 128 pixels."""
     image = Image.fromarray(pixels)
     image.thumbnail((LONGEST, LONGEST))
     data = io.BytesIO()
@@ -30,17 +31,17 @@ def picture(pixels: np.ndarray) -> str:
 
 
 def mark(command: str) -> str:
-    """Return the words by which a page, figure or list is known to be written by a command."""
+    """Return the words that tell which command wrote a page, figure or list."""
     return f"snellen {command} {__version__}"
 
 
 def check_page(
     path: Path, command: str, *endings: str, source: Path | None = None, owners: Collection[Path] = ()
 ) -> None:
-    """Raise SnellenError for an ending that none of the command's pages has, and if the command may not write there."""
+    """Raise SnellenError if the ending is not one of these, or if the command may not write there."""
     if path.suffix not in endings:
         raise SnellenError(
-            f'"{path}" has none of the endings that decide what is written.',
+            f'"{path}" has an unknown ending, and the ending decides what is written.',
             where="--out",
             expected=" or ".join(endings),
         )
@@ -53,10 +54,28 @@ def check_page(
     check_file(path, f"what `snellen {command}` writes", is_ours, source=source, owners=owners)
 
 
-def render(template: str, *, command: str = "", **values: Any) -> str:
-    """Return the text of a page. Whatever `values` hold is escaped, except figures marked as such (`markup`).
+def write(path: Path, command: str, makers: Mapping[str, Callable[[], Any]]) -> Path:
+    """Write what the maker for the path's ending returns, with the command's mark.
 
-    command: the command that writes the page; by default the one that the template is called after.
+    makers: ending to a function that returns the text of a page (.html) or list (.txt), values (.json) or bytes (.png).
+    Pages and figures contain the mark already. Raises what `check_page` raises.
+    """
+    check_page(path, command, *makers)
+    made = makers[path.suffix]()
+    if path.suffix == ".json":
+        files.write_json(path, {"made_by": mark(command), **made})
+    elif path.suffix == ".png":
+        with files.replacing(path) as file:
+            file.write(made)
+    else:
+        files.write_text(path, f"made by {mark(command)}\n{made}\n" if path.suffix == ".txt" else made)
+    return path
+
+
+def render(template: str, *, command: str = "", **values: Any) -> str:
+    """Return the text of a page. All values are escaped, except figures that the template marks with `| figure`.
+
+    command: the command that writes the page; by default it has the name of the template.
     """
     import jinja2
 
@@ -73,7 +92,7 @@ def render(template: str, *, command: str = "", **values: Any) -> str:
 
 
 def _figure(svg: str) -> Any:
-    """An SVG that charts.py drew may stand in a page as it is."""
+    """Let a page contain an SVG of figures.py unchanged."""
     import markupsafe
 
     return markupsafe.Markup(svg)

@@ -1,4 +1,4 @@
-"""Pictures of an ImageSet as they stand on a page, each with what is known of it."""
+"""Pictures of an ImageSet as a page shows them, each with its caption."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,33 +7,47 @@ import numpy as np
 
 from snellen.charts.pages import picture
 from snellen.images.imageset import UNLABELLED, ImageSet
+from snellen.scoring.label_errors import Suspects
+from snellen.system.units import percent
 
 
 @dataclass(frozen=True)
 class Card:
-    """A picture with what is to be said of it."""
+    """A picture with its caption."""
 
     picture: str  # a data: URI
     id: str
     split: str
     path: str
-    label: str  # "" where none is known
-    guess: str = ""  # what a model or a rule says of it
+    label: str  # "" if unknown
+    remark: str = ""  # what a model or a rule finds
 
 
-def cards(images: ImageSet, index: Sequence[int] | np.ndarray, guesses: Sequence[str] = ()) -> list[Card]:
-    """One card for each of these positions, with its guess where there are any."""
+def cards(images: ImageSet, index: Sequence[int] | np.ndarray, remarks: Sequence[str] = ()) -> list[Card]:
+    """Make a card for each of these positions, with its remark if there are any."""
     chosen = images.take(np.asarray(index, dtype=np.int64))
     labels = ["" if label == UNLABELLED else images.classes[label] for label in chosen.labels]
     return [
-        Card(picture(pixels), id, split, path, label, guess)
-        for pixels, id, split, path, label, guess in zip(
+        Card(picture(pixels), id, split, path, label, remark)
+        for pixels, id, split, path, label, remark in zip(
             chosen.pixels(),
             chosen.ids.tolist(),
             chosen.splits.tolist(),
             chosen.paths.tolist(),
             labels,
-            guesses or [""] * len(chosen),
+            remarks or [""] * len(chosen),
             strict=True,
         )
     ]
+
+
+def suspect_cards(images: ImageSet, suspects: Suspects, certainty: np.ndarray, most: int) -> list[Card]:
+    """Make cards of the first suspected label errors.
+
+    certainty: float (n,), the probability of each suggested class.
+    """
+    remarks = [
+        f"looks like {images.classes[k]}, {percent(p, 1)}"
+        for k, p in zip(suspects.suggested[:most], certainty[:most], strict=True)
+    ]
+    return cards(images, suspects.index[:most], remarks)

@@ -1,4 +1,4 @@
-"""ImageSet -> what is wrong with it: duplicates, leaks between splits, conflicting labels, odd images, label errors."""
+"""Verb: ImageSet -> what is wrong with it: duplicates, leaks between splits, odd images, label errors."""
 
 import logging
 from pathlib import Path
@@ -30,12 +30,13 @@ def check(
     device: str | None = None,
     on_progress: Progress | None = None,
 ) -> Findings:
-    """Look through images for what ruins a result: see `duplicates`, `oddities` and `label_errors` for the rules.
+    """Search images for duplicates, leaks between splits, odd images, contradicting labels and likely label errors.
 
-    run: a run on these images, asked for likely label errors among the valid images it did not train on; or predictions
-    (or their .csv) that were made for labelled images by models that had not trained on them, fold by fold.
-    out: a page with the pictures (.html), everything (.json) or the summary (.txt).
-    Raises DataError where the predictions have other classes or ids, RunError for a run on other images.
+    run: a run on these images, which judges the labels of the valid images, or out-of-fold predictions (or their .csv)
+    for labelled images. Without it the labels are not judged.
+    out: a page with pictures (.html), everything (.json) or the summary (.txt).
+    The rules are in `duplicates`, `oddities` and `label_errors`.
+    Raises DataError for predictions with other classes or ids, RunError for a run on other images.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     if out is not None:

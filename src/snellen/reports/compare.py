@@ -1,4 +1,4 @@
-"""Runs side by side: accuracy with intervals, whether the difference is beyond noise, cost, and what differs."""
+"""Verb: runs on the same images -> which differences are beyond noise, and at what cost."""
 
 import logging
 from collections import Counter
@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snellen.charts import pages
-from snellen.errors import DataError, RunError
-from snellen.images.folds import as_trained, seen
+from snellen.errors import RunError
+from snellen.images.folds import seen
 from snellen.images.imageset import ImageSet
 from snellen.models.model_file import load_model
 from snellen.prediction.decide import decide_fairly
 from snellen.prediction.evaluate import labelled
 from snellen.prediction.predict import predict
 from snellen.reports.comparison import ENDINGS, Compared, Comparison
+from snellen.reports.run_images import images_of
 from snellen.runs.recipe import show_value
 from snellen.runs.repeat import first_weights
 from snellen.runs.run import Run
@@ -33,17 +34,16 @@ def compare(
     device: str | None = None,
     on_progress: Progress | None = None,
 ) -> Comparison:
-    """Score runs on the same labelled images and say which differences are beyond noise. The first is the reference.
+    """Score runs on the same labelled images and test which differences from the first one are beyond noise.
 
-    images: those of the runs, by default from where the first run had them. out: a page (.html), figure (.png) or JSON.
-    The differences are between these models; what another seed would give, they do not tell.
-    Raises RunError for fewer than two runs, an unfinished one, one trained on other images, or on the split itself.
+    images: by default those that the first run was trained on. out: a page (.html), a figure (.png) or JSON.
+    The differences are between these models; another seed may give others.
+    Raises RunError for fewer than two runs, an unfinished one, or one trained on other images or on the split.
     """
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     if len(opened) < 2:
-        num = "one run is" if opened else "no run is"
-        raise RunError(f"{num} nothing to compare.", expected="two runs or more", do="name another run")
-    images = as_trained(_images_of(opened, images), opened[0].about)
+        raise RunError(f"comparing takes two runs or more, not {len(opened)}.", do="name another run")
+    images = images_of(opened[0], images, "snellen compare RUN RUN")
     if out is not None:
         pages.check_page(Path(out), "compare", *ENDINGS, source=images.source)
     names = _names(opened)
@@ -73,22 +73,6 @@ def compare(
     return comparison
 
 
-def _images_of(runs: list[Run], images: ImageSet | str | Path | None) -> ImageSet:
-    if isinstance(images, ImageSet):
-        return images
-    if images is not None:
-        return ImageSet.open(images)
-    try:
-        return ImageSet.open(runs[0].about.get("data", ""))
-    except DataError as problem:
-        raise DataError(
-            problem.what,
-            where=f"{runs[0].folder / 'about.json'}, which says where the run had its images",
-            expected=problem.expected,
-            do="say where they are now: snellen compare RUN RUN --data DATA",
-        ) from None
-
-
 def _check(runs: list[Run], names: list[str], images: ImageSet, split: str) -> None:
     for name, run in zip(names, runs, strict=True):
         if run.about["fingerprint"] != images.fingerprint:
@@ -100,16 +84,16 @@ def _check(runs: list[Run], names: list[str], images: ImageSet, split: str) -> N
             )
         if seen(run.about, images, split) == "yes":
             raise RunError(
-                f'"{name}" was trained on the {split} images, so they tell nothing about it.',
+                f'"{name}" was trained on the {split} images, so its scores on them mean nothing.',
                 where=str(run.folder),
-                expected="runs that have not seen the images they are compared on",
+                expected="runs that were not trained on the images of the comparison",
                 do="compare runs made with --on train",
             )
         run.check_finished()
 
 
 def _names(runs: list[Run]) -> list[str]:
-    """The last part of each run's path, and as many before it as tell the runs apart."""
+    """Return the end of each run's path, with as many parts as make it unique."""
     parts = [run.folder.resolve().parts for run in runs]
     depth = 1
     while depth < max(map(len, parts)) and max(Counter(part[-depth:] for part in parts).values()) > 1:

@@ -1,4 +1,4 @@
-"""What `compare` found: as a table, as a page, as a figure, as JSON."""
+"""The result of `compare` as a table, a page, a figure or JSON."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,6 @@ from snellen.charts import figures, pages
 from snellen.images.imageset import ImageSet
 from snellen.runs.run import Run
 from snellen.scoring.paired import Difference
-from snellen.system import files
 from snellen.system.units import minutes, percent, percents, points
 
 ENDINGS = (".html", ".png", ".json")  # of what `--out` may name
@@ -20,12 +19,12 @@ ENDINGS = (".html", ".png", ".json")  # of what `--out` may name
 class Compared:
     """One run of a comparison."""
 
-    name: str  # of its folder, with as much of the path as tells it from the others
+    name: str  # the end of its folder's path, long enough to be unique
     run: Run
     scores: dict[str, Any]  # see `evaluate.score`
     parameters: int
-    seconds: float  # of training, validation included
-    images_per_second: float  # of training alone
+    seconds: float  # of training, including validation
+    images_per_second: float  # of training, without validation
     difference: Difference | None  # from the first run; None for itself
 
 
@@ -36,7 +35,7 @@ class Comparison:
     images: ImageSet
     split: str
     runs: tuple[Compared, ...]
-    settings: dict[str, tuple[str, ...]]  # of the recipes, where they differ: name to each run's value
+    settings: dict[str, tuple[str, ...]]  # those that differ between the recipes: name to each run's value
 
     def __str__(self) -> str:
         first = self.runs[0]
@@ -54,7 +53,7 @@ class Comparison:
         return text
 
     def to_dict(self) -> dict[str, Any]:
-        """Every figure, ready for JSON."""
+        """Return every figure, ready for JSON."""
         runs = []
         for one in self.runs:
             figures = {"name": one.name, "folder": str(one.run.folder), **one.scores, "parameters": one.parameters}
@@ -65,24 +64,24 @@ class Comparison:
         return {"split": self.split, "runs": runs, "settings": {k: list(v) for k, v in self.settings.items()}}
 
     def save(self, path: str | Path) -> Path:
-        """Write a page (.html), a figure (.png) or the figures (.json). Raises SnellenError for another ending."""
-        path = Path(path)
-        pages.check_page(path, "compare", *ENDINGS)
+        """Write a page (.html), a figure (.png) or every figure as JSON. Raises SnellenError for another ending."""
         names = [one.name for one in self.runs]
         shares = [(one.scores["low"], one.scores["accuracy"], one.scores["high"]) for one in self.runs]
         curves = [_curve(one.run) for one in self.runs]
-        if path.suffix == ".html":
+
+        def page() -> str:
             figure = figures.comparison(names, shares, curves)
-            files.write_text(path, pages.render("compare.html", comparison=self, figure_of_runs=figure, **_PHRASES))
-        elif path.suffix == ".png":
-            figures.save_comparison(names, shares, curves, path, pages.mark("compare"))
-        else:
-            files.write_json(path, {"made_by": pages.mark("compare"), **self.to_dict()})
-        return path
+            phrases: dict[str, Any] = {"interval": interval, "against": against, "cost": cost}
+            return pages.render("compare.html", comparison=self, figure_of_runs=figure, **phrases)
+
+        def figure() -> bytes:
+            return figures.comparison_png(names, shares, curves, pages.mark("compare"))
+
+        return pages.write(Path(path), "compare", {".html": page, ".png": figure, ".json": self.to_dict})
 
 
 def _curve(run: Run) -> tuple[list[float], list[float]]:
-    """Minutes of training and valid accuracy, epoch by epoch."""
+    """Return minutes of training and valid accuracy by epoch."""
     rows = [row for row in run.metrics if "valid_accuracy" in row]
     elapsed = np.cumsum([row["seconds"] for row in rows]) / 60
     return elapsed.tolist(), [row["valid_accuracy"] for row in rows]
@@ -93,7 +92,7 @@ def interval(scores: dict[str, Any]) -> str:
 
 
 def against(one: Compared) -> tuple[str, str, str]:
-    """The difference from the first run in percentage points with its interval, p, and whether it is noise."""
+    """Return the difference from the first run in percentage points with its interval, p, and the verdict."""
     d = one.difference
     if d is None:
         return "", "", ""
@@ -106,10 +105,8 @@ def cost(one: Compared) -> tuple[str, str, str]:
     return minutes(one.seconds), f"{one.images_per_second:,.0f}", f"{one.parameters:,}"
 
 
-_PHRASES: dict[str, Any] = {"interval": interval, "against": against, "cost": cost}
-
-
 def _columns(table: list[list[str]]) -> str:
+    """Align the cells of a table."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join(
         "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table

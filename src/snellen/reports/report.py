@@ -17,7 +17,7 @@ from snellen.prediction.opening import opened
 from snellen.prediction.predict import predict
 from snellen.reports import run_page
 from snellen.reports.augmented import augmentation
-from snellen.reports.cards import Card, cards
+from snellen.reports.cards import cards, suspect_cards
 from snellen.reports.run_images import images_of
 from snellen.runs.run import Run
 from snellen.scoring.confusion import bins, class_rows, confusion_table, shades, worst_pairs
@@ -186,14 +186,8 @@ def _mistakes(names: tuple[str, ...], chosen: ImageSet, found: np.ndarray, decid
     doubtful = np.argsort(top[:, 0] - top[:, 1], kind="stable")[:MOST_CARDS]
     suspects = label_errors(found, labels)
 
-    def show(index: np.ndarray, word: str, guessed: np.ndarray) -> list[Card]:
-        index, guessed = index[:MOST_CARDS], guessed[:MOST_CARDS]
-        return cards(
-            chosen,
-            index,
-            [f"{word} {names[k]}, {percent(found[i, k], 1)}" for i, k in zip(index, guessed, strict=True)],
-        )
-
+    firmest = wrong[:MOST_CARDS]
+    mistakes = [f"taken for {names[guesses[i]]}, {percent(confidence[i], 1)}" for i in firmest]
     both = [
         f"{names[a]} {percent(p, 1)} or {names[b]} {percent(q, 1)}"
         for (a, b), (p, q) in zip(order[doubtful], top[doubtful], strict=True)
@@ -207,8 +201,8 @@ def _mistakes(names: tuple[str, ...], chosen: ImageSet, found: np.ndarray, decid
         "pairs": worst_pairs(table, names),
         "reliability": figures.reliability(*bins(confidence, guesses == labels)),
         "num_mistakes": len(wrong),
-        "mistakes": show(wrong, "taken for", guesses[wrong]),
+        "mistakes": cards(chosen, firmest, mistakes),
         "doubtful": cards(chosen, doubtful, both),
         "num_suspects": len(suspects),
-        "suspects": show(suspects.index, "looks like", suspects.suggested),
+        "suspects": suspect_cards(chosen, suspects, found[suspects.index, suspects.suggested], MOST_CARDS),
     }

@@ -1,4 +1,4 @@
-"""A run's epochs, figure and recipe for TensorBoard, in the run's folder."""
+"""The epochs, the figure and the recipe of a run as TensorBoard files."""
 
 from pathlib import Path
 from typing import Any
@@ -7,16 +7,16 @@ from snellen.errors import SnellenError
 from snellen.runs.run import Epoch, Run
 
 FOLDER = "tensorboard"  # inside the run
-NUM_FIGURES = 20  # of a run at most; the latest epoch's is always drawn when the run ends
+NUM_FIGURES = 20  # of a run at most; the last epoch always has one
 
 
 class TensorBoard:
-    """An `on_epoch` that writes for TensorBoard into `run`/tensorboard; look at it with `tensorboard --logdir run`.
+    """Write TensorBoard files into RUN/tensorboard; pass it to `train` as `on_epoch`. View: `tensorboard --logdir RUN`.
 
-    run: the folder that is trained in. Scalars by epoch: loss/train, accuracy/valid and so on, lr, images_per_second,
-    seconds. The recipe: as text, and under HParams, where runs can be compared by it.
-    A run that goes on is written again from its first epoch, so none is missing and none counts twice.
-    Raises SnellenError where the extra is not installed.
+    run: the folder of the run. Scalars by epoch: loss/train, accuracy/valid and so on, lr, images_per_second, seconds.
+    The recipe is written as text, and under HParams, which compares runs by it. A resumed run is written again from its
+    first epoch, so that no epoch is missing or counts twice.
+    Raises SnellenError if the extra is not installed.
     """
 
     def __init__(self, run: str | Path) -> None:
@@ -29,7 +29,7 @@ class TensorBoard:
                 do='install it: pip install "snellen[tensorboard]"',
             ) from None
         self.folder = Path(run)
-        self._writer: Any = None  # made with the first epoch: until then the folder may not be a run yet
+        self._writer: Any = None  # created with the first epoch: before, the folder may not be a run
 
     def __call__(self, row: Epoch) -> None:
         run = Run.open(self.folder)
@@ -50,12 +50,12 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
-        # purge_step: TensorBoard forgets what an earlier part of this training wrote of epoch 1 and later.
+        # purge_step: TensorBoard drops what an earlier part of this training wrote for epoch 1 and later.
         writer: Any = SummaryWriter(self.folder / FOLDER, purge_step=1)
         writer.add_text("recipe", "\n".join(f"    {line}" for line in str(run.recipe).splitlines()))
         settings = {k: str(v) if isinstance(v, list) else v for k, v in run.recipe.to_dict().items()}
         score = "accuracy/valid" if run.about["on"] == "train" else "accuracy/train"
-        for summary in hparams(settings, {score: 0.0}):  # the value is not used: the column shows the scalar
+        for summary in hparams(settings, {score: 0.0}):  # unused value: the column shows the scalar
             writer.file_writer.add_summary(summary)
         return writer
 
@@ -72,13 +72,13 @@ class TensorBoard:
 
 
 def tag(column: str) -> str:
-    """TensorBoard's name for a column of metrics.jsonl: loss/train beside loss/valid, in one group."""
+    """Return TensorBoard's name of a column of metrics.jsonl, grouped by what it measures: loss/train, loss/valid."""
     split, _, kind = column.partition("_")
     return f"{kind}/{split}" if kind in ("loss", "accuracy") else column
 
 
 def _pixels(path: Path):
-    """uint8 (H, W, 3) of a PNG file."""
+    """Return a PNG file as uint8 (H, W, 3)."""
     import numpy as np
     from PIL import Image
 

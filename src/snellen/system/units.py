@@ -31,3 +31,8 @@ def size(num_bytes: float) -> str:
             break
         num_bytes /= 1000
     return f"{num_bytes:,.0f} {unit}" if unit in ("bytes", "kB") else f"{num_bytes:,.1f} {unit}"
+
+
+def counted(num: int, noun: str) -> str:
+    """Return a number with its noun: 1 image, 2,000 images."""
+    return f"{num:,} {noun}{'s' * (num != 1)}"
