@@ -7,13 +7,16 @@ import shutil
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from made import make_images, noise
 from read_page import read_page
 from snellen.charts.pages import picture
+from snellen.cli.commands import main
 from snellen.errors import DataError, RunError
 from snellen.images.imageset import ImageSet
+from snellen.models.model_file import load_model, save_model
 from snellen.prediction.evaluate import evaluate
 from snellen.prediction.predict import predict
 from snellen.reports.report import report
@@ -203,3 +206,23 @@ def test_a_run_whose_figures_are_gone_is_refused(run, images, place):
     (copy / "metrics.jsonl").unlink()
     with pytest.raises(RunError, match="the run has no metrics"):
         report(copy, images, out=place / "none.html")
+
+
+def spoilt(run, folder):
+    """A copy of a run whose model has one weight that is not a number."""
+    shutil.copytree(run.folder, folder)
+    model = load_model(folder)
+    next(model.network.parameters()).data.view(-1)[0] = float("nan")
+    save_model(folder / "model.safetensors", model)
+    return folder
+
+
+def test_a_weight_that_is_not_a_number_is_a_message_and_no_page(run, images, place):
+    bad = spoilt(run, place / "spoilt")
+    for words in (["report", bad, "--data", images.folder], ["compare", run.folder, bad, "--data", images.folder]):
+        out = place / f"{words[0]} of nan.html"
+        done = CliRunner().invoke(main, [*map(str, words), "--out", str(out)])
+        assert done.exit_code == 1
+        assert isinstance(done.exception, SystemExit), "no traceback"
+        assert "values that are not numbers" in done.stderr
+        assert not out.exists()
