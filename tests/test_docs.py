@@ -165,6 +165,8 @@ def test_the_examples_of_help_work(tmp_path, monkeypatch):
     write_competition("shapes", num_train=60, num_test=8)
     shutil.make_archive("cifar-10", "zip", "shapes")
     shutil.copytree("shapes/test", "folder")
+    shutil.make_archive("test", "zip", "shapes/test")
+    shutil.copy("shapes/sampleSubmission.csv", "sample_submission.csv")
     shutil.copy("shapes/test/1.png", "photo.jpg")
     executed.run("snellen export cifar10-resnet20 --to gluon --out net.params")
     for name, command in main.commands.items():

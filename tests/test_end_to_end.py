@@ -15,6 +15,7 @@ from snellen.cli.options import chosen_recipe
 from snellen.competition.submission import check_submission
 from snellen.images.imageset import ImageSet
 from snellen.runs.recipe import Recipe
+from snellen.training.record import start_run
 
 SETTINGS = ["--recipe", "smoke", "--set", "epochs=8", "--size", "16"]
 
@@ -187,9 +188,9 @@ def test_interrupting_has_exit_code_130(world, tmp_path):
 
 def test_a_run_names_its_recipe(tmp_path):
     recipe = Recipe(epochs=3, seed=5)
-    recipe.save(tmp_path / "recipe.json")
-    assert chosen_recipe(str(tmp_path), ()) == recipe
-    assert chosen_recipe(str(tmp_path / "recipe.json"), ("epochs=4",)) == recipe.with_settings(["epochs=4"])
+    run = start_run(tmp_path / "run", recipe, {"fingerprint": "x", "on": "train", "metric": "accuracy"})
+    assert chosen_recipe(str(run.folder), ()) == recipe
+    assert chosen_recipe(str(run.folder / "recipe.json"), ("epochs=4",)) == recipe.with_settings(["epochs=4"])
 
 
 def test_lists_and_recipes_are_shown():

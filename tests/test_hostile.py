@@ -160,7 +160,7 @@ def test_a_disk_that_takes_two_names_for_one_loses_no_picture(tmp_path, world):
     from snellen.sources.rows import Row
 
     (tmp_path / "a.png").write_bytes(b"first")
-    with pytest.raises(DataError, match="has the name of another file here"):
+    with pytest.raises(DataError, match="has the name of another file: this disk"):
         _place(b"second", tmp_path / "a.png", "copy", Row("A", "x", "train", "train/A.png"))
     assert (tmp_path / "a.png").read_bytes() == b"first"
 
@@ -195,5 +195,5 @@ def test_metrics_that_are_no_numbers_are_refused(tmp_path, line):
 def test_a_run_whose_facts_are_of_the_wrong_kind_is_refused(tmp_path, about):
     run = start_run(tmp_path / "run", snellen.PRESETS["smoke"], {"fingerprint": "x", "on": "train"})
     (run.folder / "about.json").write_text(about)
-    with pytest.raises(RunError, match="of something else"):
+    with pytest.raises(RunError, match="belongs to something else"):
         Run.open(run.folder)

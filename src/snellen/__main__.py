@@ -11,10 +11,10 @@ if __name__ == "__main__":
     try:
         main()
     except SystemExit as end:
-        if "RANK" not in os.environ or end.code:
+        if "RANK" not in os.environ:
             raise
-        # One of several processes, all done. Sometimes gloo's threads abort the interpreter while it shuts down
-        # ("terminate called without an active exception"), and torchrun would report that as a failure.
+        # One of several processes. Sometimes gloo's threads abort the interpreter while it shuts down ("terminate
+        # called without an active exception"), and torchrun would report that instead of the result or the error.
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))

@@ -47,7 +47,9 @@ def test_settings_are_offered_with_their_meaning():
 
 def test_a_clear_setting_is_offered_with_values_that_can_be_used():
     assert {"nesterov=true", "nesterov=false"} <= offered("train", "data", "--set", typed="nest").keys()
-    assert offered("train", "data", "--set", typed="optimizer=").keys() == {"optimizer=sgd", "optimizer=muon"}
+    assert offered("train", "data", "--set", typed="optimizer=").keys() == {
+        f"optimizer={name}" for name in ("sgd", "muon", "adamw", "lbfgs")
+    }
     assert offered("train", "data", "--set", typed="optimizer=m").keys() == {"optimizer=muon"}
     assert "model=resnet18" in offered("train", "data", "--set", typed="model=")
     assert offered("train", "data", "--set", typed="nothing=") == {}

@@ -89,7 +89,7 @@ def test_a_run_ends_with_the_average_and_validates_it(images, tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [(["ema=0.9", "average_last=2"], "give one of them"), (["average_last=4"], "there are only 3 epochs")],
+    [(["ema=0.9", "average_last=2"], "set only one of them"), (["average_last=4"], "there are only 3 epochs")],
 )
 def test_averages_that_cannot_be_are_refused(settings, words):
     with pytest.raises(RecipeError, match=words):

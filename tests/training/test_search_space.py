@@ -87,7 +87,7 @@ def test_mistakes_are_named(text, words):
 def test_every_preset_has_a_region_of_valid_recipes_around_it(name):
     recipe = PRESETS[name]
     space = default_space(recipe)
-    assert len(space) >= 4
+    assert len(space) >= (1 if recipe.optimizer == "lbfgs" else 4)
     assert start_of(recipe, space) == {field: getattr(recipe, field) for field in space}
     assert not {"seed", "model", "epochs", "precision"} & set(space)
     for field, values in space.items():

@@ -25,6 +25,7 @@ from snellen.models.model_file import load_model
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run
+from snellen.system.units import percent
 from snellen.training.train import train
 
 optuna = pytest.importorskip("optuna")
@@ -123,7 +124,7 @@ def test_the_best_recipe_is_that_of_the_best_trial(study):
     assert Recipe.open(study.folder / "best.json") == study.recipe_of(best)
     assert f"trial {best.number:4}" in str(study)
     shown = show(str(study.folder))
-    assert f"{study.run_of(best)}, valid accuracy {best.accuracy:.4f}\n" in shown
+    assert f"{study.run_of(best)}, valid accuracy {percent(best.accuracy)}\n" in shown
     assert str(study.folder / "study.html") in shown
     assert str(study.recipe_of(best)) in shown
 
@@ -226,8 +227,8 @@ def test_weak_trials_are_stopped_by_their_curves(images, tmp_path):
     study = optuna_study(folder)
     for accuracy in (0.9, 0.91, 0.92, 0.93):
         trial = study.ask({"peak_lr": optuna.distributions.FloatDistribution(0.0, 50.0)})
-        for percent in (25, 50, 75, 100):
-            trial.report(accuracy, percent)
+        for share in (25, 50, 75, 100):
+            trial.report(accuracy, share)
         study.tell(trial, accuracy)
     study.enqueue_trial({"peak_lr": 0.0})
     weak = tune(images, folder, trials=6, space=["peak_lr=0.0..50"], recipe=recipe).trials[5]

@@ -125,5 +125,10 @@ def list_models() -> str:
     for name in packaged_models():
         model = load_model(name)
         lines.append(f"  {name:24}{model.num_parameters:>12,} parameters  {model.name}")
-        lines.append(f"  {'':24}{describe_accuracy(model.about['evaluation'])}")
+        if "evaluation" in model.about:
+            lines.append(f"  {'':24}{describe_accuracy(model.about['evaluation'])}")
+        else:
+            lines.append(
+                f"  {'':24}{len(model.classes):,} classes of photographs; recipes probe and photo start from it"
+            )
     return "\n".join(lines)

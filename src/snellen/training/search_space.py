@@ -93,6 +93,8 @@ def default_space(recipe: Recipe) -> Space:
 
     So every trial costs about the same, and most of what the recipe leaves off stays off.
     """
+    if recipe.optimizer == "lbfgs":  # a head that is fitted: all else in the recipe is for trained networks
+        return {"views": Choices((1, 2))}
     space = Space()
     for name, times in REACH.items():
         value = getattr(recipe, name)
