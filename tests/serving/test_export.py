@@ -30,7 +30,7 @@ FLOAT32 = choose_runtime("float32", "cpu")
 
 
 def decided(model: Classifier) -> Classifier:
-    """Random, but with statistics, normalisation and a temperature of its own, so that leaving one out shows."""
+    """Give a random model statistics, normalisation and a temperature, so that leaving one out changes its output."""
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.uniform_(-0.5, 0.5)
@@ -47,7 +47,7 @@ def network_of_the_zoo(name: str, size=(16, 16)) -> Classifier:
 
 
 def tiny_network() -> Classifier:
-    """A convolution that sees borders and sides, so that views differ; exported in a second or two."""
+    """Return a convolution whose output depends on borders and sides, so that views differ."""
     torch.manual_seed(0)
     features = nn.Sequential(nn.Conv2d(3, 4, 5, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
     network = nn.Sequential(OrderedDict(features=features, output=nn.Linear(64, 3)))
@@ -69,7 +69,7 @@ RUN = {"onnx": run_onnx, "torch": run_torch}
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """The tiny network as ONNX and as a torch program, six views each."""
+    """Return the tiny network exported to ONNX and as a torch program, with six views each."""
     folder = tmp_path_factory.mktemp("written")
     return {to: export(tiny_network(), folder / f"model.{to}", to=to, views=6) for to in RUN}
 
@@ -86,7 +86,7 @@ def test_exported_program_computes_what_predict_computes(written, to):
         assert RUN[to](written[to].path, pixels[start:stop]) == pytest.approx(wanted[start:stop], abs=1e-5)
 
 
-def test_onnx_file_tells_classes_and_preprocessing(written):
+def test_onnx_file_holds_classes_and_preprocessing(written):
     session = onnxruntime.InferenceSession(written["onnx"].path, providers=["CPUExecutionProvider"])
     facts = session.get_modelmeta().custom_metadata_map
     assert json.loads(facts["classes"]) == list(CLASSES)
@@ -98,7 +98,7 @@ def test_onnx_file_tells_classes_and_preprocessing(written):
     assert (found.name, found.type, found.shape) == ("probabilities", "tensor(float)", ["N", 3])
 
 
-def test_torch_file_tells_classes_and_preprocessing(written):
+def test_torch_file_holds_classes_and_preprocessing(written):
     extra = {"snellen.json": ""}
     torch.export.load(written["torch"].path, extra_files=extra)
     facts = json.loads(extra["snellen.json"])

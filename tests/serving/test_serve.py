@@ -49,7 +49,7 @@ NOISE, GREY = picture(noise(1, size=40)[0]), picture(np.full((20, 30, 3), 90, np
 
 
 def make_model(path, *, knows_strangeness=True) -> Path:
-    """A model file whose network is random, but knows pictures like NOISE, and GREY is strange to it."""
+    """Write a model with a random network, to which pictures like NOISE are familiar and GREY is strange."""
     torch.manual_seed(0)
     model = small_model(CLASSES, name="cifar_resnet8_v1").eval()
     if knows_strangeness:
@@ -78,7 +78,7 @@ class Server:
             return read(connection.getresponse())
 
     def raw(self, *parts: bytes):
-        """Send these bytes as they are, and read one answer."""
+        """Send these bytes unchanged, and read one answer."""
         with self.connect() as sock:
             for part in parts:
                 sock.sendall(part)
@@ -131,7 +131,7 @@ def running(model: Path, folder: Path, *, max_files: int = 1024, **options):
         url = process.stdout.readline().strip()
         assert url.startswith("http://127.0.0.1:"), folder.with_suffix(".log").read_text()
         yield Server(process, int(url.rstrip("/").rpartition(":")[2]), folder)
-        assert process.poll() is None or process.returncode == 0, "it ended by itself"
+        assert process.poll() is None or process.returncode == 0, "the server stopped"
     finally:
         process.kill()
         process.communicate()
@@ -206,14 +206,14 @@ def test_every_path_that_is_described_answers(server, description):
 
 
 def claim(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds no pixels."""
+    """Return a PNG that claims a size and holds no pixels."""
     chunks = [b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT"]
     parts = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def bomb(side: int) -> bytes:
-    """A PNG of side x side pixels in a few kilobytes."""
+    """Return a PNG of side x side pixels in a few kilobytes."""
     file = io.BytesIO()
     Image.new("1", (side, side)).save(file, "PNG")
     return file.getvalue()
@@ -279,7 +279,7 @@ def flat(kind: str, mode: str, width: int, height: int, **options) -> bytes:
 LINUX = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is read from Linux's /proc")
 
 
-LARGE = {  # what is allowed at 40 MB, and twice as much of it
+LARGE = {  # functions of 1, allowed at 40 MB of memory, or 2: twice as much
     "PNG": lambda times: flat("PNG", "RGB", 2100, 2000 * times),
     "transparent PNG": lambda times: flat("PNG", "RGBA", 1400, 2000 * times),
     "16-bit PNG": lambda times: flat("PNG", "I;16", 2100, 2000 * times),
@@ -405,7 +405,7 @@ def test_endless_heads_are_cut_off(server):
 
 
 def taken(sock: socket.socket, pieces) -> int:
-    """Bytes that the server lets through before it hangs up, or all. A server that waits for ever: TimeoutError."""
+    """Return how many bytes the server took before it hung up. Raises TimeoutError if it stops reading."""
     sent = 0
     with contextlib.suppress(ConnectionError):
         for piece in pieces:
@@ -434,7 +434,7 @@ def test_huge_bodies_are_refused_before_they_are_read(server):
         sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(chunked(3_000_000)))
         assert answer_of(sock)[0] == 413
         sock.sendall(b"GET /api/model HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert answer_of(sock)[0] == 200, "the connection goes on after a refused body that was small"
+        assert answer_of(sock)[0] == 200, "the connection can be used after a small body was refused"
     assert server.memory() - before < 50e6
 
 

@@ -240,7 +240,7 @@ def _facts(model: Classifier, views: int) -> dict[str, Any]:
     facts = {
         "classes": list(model.classes),
         "size": [height, width],
-        "preprocessing": "turn the picture as its EXIF orientation says, cut out the central square, scale it to "
+        "preprocessing": "turn the picture by its EXIF orientation, cut out the central square, scale it to "
         f"{width}x{height} pixels (bicubic, antialiased), RGB, uint8; normalisation is inside",
         "model": model.name,
         "views": views,
