@@ -229,3 +229,10 @@ def _cell(name: str, row: Epoch) -> str:
     if name.endswith("loss"):
         return f"{value:.4f}" if value < 10 else f"{value:.4g}"
     return {"seconds": minutes, "images_per_second": "{:,.0f}".format}.get(name, str)(value)
+
+
+def fold_folders(out: Path, folds: int) -> list[Path]:
+    """Where the runs of the folds will be."""
+    from snellen.runs.cross_validation import fold_folder
+
+    return [fold_folder(out, number) for number in range(1, folds + 1)]

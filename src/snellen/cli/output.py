@@ -4,6 +4,10 @@ import re
 
 import click
 
+from snellen.system import group
+
+IS_FIRST = group.prints()
+
 # Control characters but tab and line feed, marks that turn the direction of writing, and halves of characters.
 STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -16,3 +20,9 @@ def plain(text: str) -> str:
 def echo(text: object, *, err: bool = False) -> None:
     """Print a line on stdout, or on stderr."""
     click.echo(plain(str(text)), err=err)
+
+
+def hint(command: str) -> None:
+    """The next command to type."""
+    if IS_FIRST:
+        echo(f"next: {command}", err=True)

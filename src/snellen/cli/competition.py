@@ -1,0 +1,115 @@
+"""Commands of a competition: from raw files to a submission and its score."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snellen.cli import completion
+from snellen.cli.options import (
+    PATH,
+    chosen_recipe,
+    raw_files,
+    the_budget,
+    the_device,
+    the_folds,
+    the_recipe,
+    the_split,
+)
+from snellen.cli.output import echo, hint
+
+
+@click.command()
+@click.argument("source", shell_complete=completion.sources)
+@click.option("--out", type=PATH, required=True, metavar="DIR", help="Where everything goes.")
+@the_recipe
+@the_split
+@raw_files
+@the_budget
+@click.option("--refit/--no-refit", default=True, show_default=True, help="Train again on all labelled images.")
+@the_folds
+@the_device
+def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arguments: Any) -> None:
+    """Raw files to a checked submission.csv, in one go.
+
+    \b
+    Example:  snellen compete cifar-10.zip --out cifar
+
+    SOURCE is a folder, zip or archive with images and labels, or one of: demo, cifar10-tiny, cifar10.
+    Run again, it goes on where it stopped.
+    """
+    from snellen.cli.display import Display, fold_folders
+    from snellen.competition.compete import compete
+    from snellen.prediction.evaluate import describe_accuracy, describe_metric
+
+    recipe = chosen_recipe(recipe_name, settings, arguments["budget"])
+    folds = arguments["folds"]
+    runs = fold_folders(out / "folds", folds) if folds else [out / "run", out / "refit"]
+    with Display(*runs) as display:
+        entry = compete(out=out, recipe=recipe, on_epoch=display.on_epoch, on_progress=display.on_progress, **arguments)
+    if line := describe_metric(entry.scores):
+        echo(line)
+    echo(describe_accuracy(entry.scores))
+    echo(entry.submission or entry.final.folder)
+    hint(f"snellen show {out / 'folds'}" if folds else f"snellen evaluate {out / 'run'} {out / 'data'}")
+
+
+@click.command()
+@click.argument("predictions", type=PATH)
+@click.argument("data", type=PATH)
+@click.option("--out", type=PATH, required=True, metavar="CSV")
+def submission(predictions: Path, data: Path, out: Path) -> None:
+    """Write predictions as the sample has them; check each line.
+
+    \b
+    Example:  snellen submission predictions.csv data --out submission.csv
+    """
+    from snellen.cli.display import Display
+    from snellen.competition.submission import check_submission, write_submission
+    from snellen.images.imageset import ImageSet
+
+    with Display():
+        images = ImageSet.open(data)
+        path = write_submission(predictions, images, out)
+        echo(f"{check_submission(path, images):,} lines, every one checked")
+    echo(path)
+
+
+@click.command()
+@click.argument("submission", type=PATH)
+@click.option("--competition", required=True, metavar="NAME", help="As in its address: kaggle.com/c/NAME.")
+@click.option("--message", required=True, metavar="TEXT", help="What Kaggle shows beside the score.")
+@click.option("--data", "images", type=PATH, metavar="DATA", help="Prepared images or a sample CSV to check against.")
+@click.option("--run", type=PATH, metavar="RUN", help="Where the score is recorded.")
+@click.option("--wait", "wait_seconds", type=float, default=300.0, show_default=True, metavar="SECONDS")
+def submit(**arguments: Any) -> None:
+    """Check a submission, send it to Kaggle, wait for its score.
+
+    \b
+    Example:  snellen submit cifar/submission.csv --competition cifar-10 --message "first try"
+    """
+    from snellen.cli.display import Display
+    from snellen.competition.kaggle import submit
+
+    with Display():
+        result = submit(**arguments)
+    score = result["public_score"]
+    echo("the score is not there yet" if score is None else f"public score {score}")
+
+
+@click.command()
+@click.argument("competition")
+@click.option("--out", type=PATH, metavar="FOLDER", help="The folder to write (default: the competition's name).")
+def download(**arguments: Any) -> None:
+    """Download a Kaggle competition's files.
+
+    \b
+    Example:  snellen download cifar-10
+    """
+    from snellen.cli.display import Display
+    from snellen.competition.kaggle import download
+
+    with Display():
+        folder = download(**arguments)
+    echo(folder)
+    hint(f"snellen compete {folder} --out entry")

@@ -1,0 +1,184 @@
+"""Commands that use models."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snellen.cli import completion
+from snellen.cli.options import (
+    PATH,
+    the_device,
+    the_precision,
+    the_views,
+)
+from snellen.cli.output import echo, hint
+from snellen.errors import shown
+from snellen.images.choices import LARGEST, SMALLEST
+from snellen.system.contents import Contents, contents_of
+from snellen.system.units import percent
+
+
+@click.command()
+@click.argument(
+    "things", nargs=-1, required=True, metavar="MODEL... IMAGES...", shell_complete=completion.words(files=True)
+)
+@click.option(
+    "--split", default="test", show_default=True, shell_complete=completion.splits, help="Of prepared images."
+)
+@click.option(
+    "--out", type=PATH, metavar="FILE", help="CSV: id, label and one probability per class; JSON for pictures."
+)
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown for each picture.")
+@click.option(
+    "--sample", type=PATH, metavar="CSV", help="Write a submission for this sample, from a folder or archive."
+)
+@the_views
+@the_precision
+@the_device
+def predict(
+    things: tuple[str, ...], split: str, out: Path | None, top: int, sample: Path | None, **arguments: Any
+) -> None:
+    """Classify prepared images, or any pictures and folders.
+
+    \b
+    Examples:  snellen predict run data --out predictions.csv
+               snellen predict run1 run2 data --out predictions.csv
+               snellen predict cifar10-resnet20 photo.jpg folder/ --top 3
+               snellen predict run test.zip --sample sample_submission.csv --out submission.csv
+
+    MODEL is a run, what `train --folds` wrote, a model.safetensors file or the name of a packaged model. The
+    probabilities of several are averaged.
+    """
+    from snellen.cli.display import Display
+    from snellen.prediction.opening import is_model
+    from snellen.prediction.predict import predict
+
+    # The first is a model whatever it is, the last one is not: what is wrong with either is said by the verb.
+    num_models = 1
+    while num_models < len(things) - 1 and is_model(things[num_models]):
+        num_models += 1
+    models, images = list(things[:num_models]), [Path(path) for path in things[num_models:]]
+    if not images or is_model(things[-1]):
+        raise click.UsageError("after the model name what to classify: prepared images, pictures or folders")
+    arguments["views"] = int(arguments["views"]) if arguments["views"] else None
+    if sample is not None:
+        if out is None or len(images) > 1:
+            raise click.UsageError("--sample needs one folder or archive of pictures, and --out submission.csv")
+        from snellen.competition.submit_pictures import submit_pictures
+
+        with Display() as display:
+            echo(submit_pictures(models, images[0], sample, out, on_progress=display.on_progress, **arguments))
+        return
+    if len(images) > 1 or contents_of(images[0]) is not Contents.IMAGES:
+        classify_pictures(models, images, out, top, **arguments)
+        return
+    if out is None:
+        raise click.UsageError("say where the predictions go: --out predictions.csv")
+    with Display() as display:
+        guesses = predict(models, images[0], split=split, out=out, on_progress=display.on_progress, **arguments)
+    echo(guesses)
+    echo(out)
+    hint(f"snellen submission {out} {images[0]} --out submission.csv")
+
+
+def classify_pictures(models: list[str], paths: list[Path], out: Path | None, top: int, **arguments: Any) -> None:
+    """Print a line for each picture: the part of `predict` for pictures. Exit with 1 if none could be read."""
+    from snellen.cli.display import Display
+    from snellen.prediction.ensemble import classify_by_all
+    from snellen.prediction.opening import members
+    from snellen.prediction.pictures import check_list, find_pictures, write_classified
+
+    with Display() as display:
+        if out is not None:
+            check_list(out)
+        found = find_pictures(paths)
+        named = members(models)
+        classes = named[0][1].classes
+        pictures = classify_by_all(named, found, on_progress=display.on_progress, **arguments)
+    for picture in pictures:
+        if picture.problem:
+            echo(f"{shown(picture.name)}: cannot be read: {picture.problem}")
+            continue
+        best = ", ".join(f"{shown(name)} {percent(p, 1)}" for name, p in picture.top(classes, top))
+        warning = "  (unlike anything it was trained on)" if picture.is_strange else ""
+        echo(f"{shown(picture.name)}: {best}{warning}")
+    if out is not None:
+        echo(write_classified(pictures, classes, out))
+    if all(picture.problem for picture in pictures):
+        click.get_current_context().exit(1)
+
+
+@click.command()
+@click.argument("model", shell_complete=completion.words(files=True))
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Answer under this name too; for a reverse proxy on this machine.",
+)
+@click.option("--max-bytes", type=click.IntRange(1), default=16 * 2**20, show_default=True, help="Size of one picture.")
+@click.option(
+    "--max-memory",
+    type=click.IntRange(1),
+    default=256 * 2**20,
+    show_default=True,
+    help="Bytes that decoding one picture may take.",
+)
+@the_views
+@the_device
+def serve(views: str | None, **arguments: Any) -> None:
+    """Serve a web page and a JSON API that classify pictures.
+
+    \b
+    Example:  snellen serve run
+    """
+    from snellen.cli.display import Display
+    from snellen.serving.serve import serve
+
+    with Display():
+        serve(views=int(views) if views else None, on_ready=echo, **arguments)
+
+
+@click.command()
+@click.argument("model", shell_complete=completion.words(files=True))
+@click.option("--to", type=click.Choice(["onnx", "torch", "gluon"]), default="onnx", show_default=True)
+@click.option("--out", type=PATH, metavar="FILE", help="By default beside the model.")
+@click.option("--data", "images", type=PATH, help="Prepared images to compare on; by default noise.")
+@the_views
+def export(views: str | None, **arguments: Any) -> None:
+    """Write a model for other programs: raw images in.
+
+    \b
+    Example:  snellen export run --to onnx --data data
+
+    ONNX and torch programs take raw uint8 images and give probabilities; gluon is MXNet's .params, the network alone.
+    """
+    from snellen.cli.display import Display
+    from snellen.serving.export import export
+
+    with Display() as display:
+        exported = export(views=int(views) if views else None, on_progress=display.on_progress, **arguments)
+    echo(exported.path)
+
+
+@click.command("import-gluon")
+@click.argument("file", type=PATH)
+@click.option("--model", required=True, metavar="NAME", help="Its architecture: the file does not say.")
+@click.option("--out", type=PATH, required=True, metavar="MODEL", help="The model.safetensors file to write.")
+@click.option("--classes", metavar="A,B,...", help="In the order of training; CIFAR-10's for ten by default.")
+@click.option("--size", type=click.IntRange(SMALLEST, LARGEST), default=32, show_default=True, metavar="PIXELS")
+def import_gluon(classes: str | None, **arguments: Any) -> None:
+    """Read an MXNet Gluon .params file, without MXNet.
+
+    \b
+    Example:  snellen import-gluon net.params --model cifar_resnet20_v2 --out model.safetensors
+    """
+    from snellen.models.import_gluon import import_gluon
+
+    out = import_gluon(classes=classes.split(",") if classes else (), **arguments)
+    echo(out)
+    hint(f"snellen predict {out} photo.jpg")

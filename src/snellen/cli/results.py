@@ -1,0 +1,129 @@
+"""Commands that report on runs, images, models and recipes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snellen.cli import completion
+from snellen.cli.options import (
+    PATH,
+    the_device,
+    the_metric,
+    the_precision,
+    the_views,
+)
+from snellen.cli.output import echo
+from snellen.errors import shown
+from snellen.system.units import percent
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.argument("data", type=PATH)
+@click.option(
+    "--split",
+    default="valid",
+    show_default=True,
+    shell_complete=completion.splits,
+    help="train, valid, or test where it has labels.",
+)
+@the_metric
+@click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
+@the_views
+@the_precision
+@the_device
+def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **arguments: Any) -> None:
+    """Score a run on a labelled split.
+
+    \b
+    Example:  snellen evaluate run data
+    """
+    from snellen.cli.display import Display
+    from snellen.prediction.evaluate import describe_accuracy, describe_metric, evaluate
+
+    with Display() as display:
+        scores = evaluate(run, data, views=int(views) if views else None, on_progress=display.on_progress, **arguments)
+    if as_json:
+        echo(json.dumps(scores, indent=2))
+        return
+    if line := describe_metric(scores):
+        echo(line)
+    echo(describe_accuracy(scores))
+    echo(f"log-loss {scores['log_loss']:.4f} nats, calibration error {percent(scores['calibration_error'])}")
+    width = max(len(shown(name)) for name in scores["classes"])
+    for name, figures in scores["classes"].items():
+        echo(f"  {shown(name):{width}}  {percent(figures['accuracy']):>7}  of {figures['images']:,}")
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("--data", "images", type=PATH, metavar="DATA", help="Prepared images (default: those of the run).")
+@click.option("--out", type=PATH, default="report.html", show_default=True, metavar="FILE", help="The page to write.")
+@click.option("--split", default="valid", show_default=True, shell_complete=completion.splits, help="A labelled split.")
+@click.option("--live", is_flag=True, help="Rewrite the page after each epoch; it reloads itself.")
+@the_views
+@the_device
+def report(views: str | None, **arguments: Any) -> None:
+    """Write a page about a run: curves, scores, mistakes, recipe.
+
+    \b
+    Example:  snellen report run --data data --out report.html
+
+    The page of an unfinished run has its curves, settings and progress. To watch a run while it trains, add --live and
+    open the page in a browser.
+    """
+    from snellen.cli.display import Display
+    from snellen.reports.report import report
+
+    with Display() as display:
+        path = report(views=int(views) if views else None, on_progress=display.on_progress, **arguments)
+    echo(path)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--data", "images", type=PATH, metavar="DATA", help="By default where the first run had them.")
+@click.option("--out", type=PATH, metavar="FILE", help="Also a page (.html), a figure (.png) or the figures (.json).")
+@click.option("--split", default="valid", show_default=True, shell_complete=completion.splits, help="A labelled split.")
+@the_device
+def compare(**arguments: Any) -> None:
+    """Compare runs: which differences are beyond noise.
+
+    \b
+    Example:  snellen compare runs/a runs/b --out compare.html
+
+    On the same images, beside what each run cost.
+    """
+    from snellen.cli.display import Display
+    from snellen.reports.compare import compare
+
+    with Display() as display:
+        echo(compare(on_progress=display.on_progress, **arguments))
+
+
+@click.command()
+@click.argument("thing", shell_complete=completion.recipes)
+def show(thing: str) -> None:
+    """Say what images, runs, folds, studies, models, recipes hold.
+
+    \b
+    Example:  snellen show fast
+    """
+    from snellen.cli.show import show
+
+    echo(show(thing))
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(["recipes", "models"]))
+def list_(what: str) -> None:
+    """List the recipes or the models.
+
+    \b
+    Example:  snellen list recipes
+    """
+    from snellen.cli.show import list_models, list_recipes
+
+    echo(list_recipes() if what == "recipes" else list_models())

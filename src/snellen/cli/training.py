@@ -1,0 +1,149 @@
+"""Commands that train."""
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from snellen.cli import completion
+from snellen.cli.options import (
+    PATH,
+    Duration,
+    chosen_recipe,
+    the_budget,
+    the_device,
+    the_folds,
+    the_metric,
+    the_recipe,
+)
+from snellen.cli.output import IS_FIRST, echo, hint
+from snellen.images.choices import TRAIN_ON
+from snellen.system import group
+
+
+@click.command()
+@click.argument("data", type=PATH)
+@click.option("--out", type=PATH, required=True, metavar="RUN", help="The run's folder.")
+@the_recipe
+@the_budget
+@click.option("--on", type=click.Choice([*TRAIN_ON]), default="train", show_default=True)
+@the_folds
+@the_metric
+@click.option("--init", type=PATH, metavar="MODEL", help="Start from this model's weights.")
+@click.option("--calibrated-by", type=PATH, metavar="MODEL", help="Take its temperature, where nothing validates.")
+@click.option("--tensorboard", is_flag=True, help="Also write for TensorBoard, into RUN/tensorboard.")
+@the_device
+@click.option("--devices", metavar="all|N", help="Share each batch between all GPUs, or N processes. By default one.")
+def train(
+    data: Path,
+    recipe_name: str | None,
+    settings: tuple[str, ...],
+    tensorboard: bool,
+    devices: str | None,
+    **arguments: Any,
+) -> None:
+    """Train a recipe on prepared images; go on where it stopped.
+
+    \b
+    Example:  snellen train data --out run --recipe fast --set epochs=12
+    """
+    from snellen.cli.display import Display, fold_folders
+    from snellen.runs.cross_validation import CrossValidation
+    from snellen.training.cross_validate import cross_validate
+    from snellen.training.train import train
+
+    recipe = chosen_recipe(recipe_name, settings, arguments["budget"])
+    out, folds = arguments["out"], arguments.pop("folds")
+    if folds:
+        for_one_run = {"--tensorboard": tensorboard}
+        for_one_run |= {"--on": arguments.pop("on") != "train", "--calibrated-by": arguments.pop("calibrated_by")}
+        if given := [option for option, is_given in for_one_run.items() if is_given]:
+            raise click.UsageError(f"{' and '.join(given)} cannot be combined with --folds")
+    if devices is not None and group.member() is None:
+        from snellen.system.launch import count_devices, launch
+
+        if (num := count_devices(devices, arguments["device"])) > 1:
+            launch(num, sys.argv[1:])
+            return
+    with contextlib.ExitStack() as stack:
+        display = stack.enter_context(Display(*fold_folders(out, folds) if folds else [out]))
+        told = [display.on_epoch]
+        if tensorboard and IS_FIRST:
+            from snellen.reports.tensorboard import TensorBoard
+
+            told.append(stack.enter_context(TensorBoard(out)))
+
+        def tell_all(row: dict[str, Any]) -> None:
+            for tell in told:
+                tell(row)
+
+        arguments |= {"on_epoch": tell_all, "on_progress": display.on_progress}
+        result = cross_validate(data, recipe, folds=folds, **arguments) if folds else train(data, recipe, **arguments)
+    echo(result)
+    if isinstance(result, CrossValidation):
+        echo(result.predictions)
+        hint(f"snellen predict {result.folder} {data} --out predictions.csv")
+    else:
+        echo(result.model)
+        hint(f"snellen evaluate {result.folder} {data}")
+
+
+@click.command()
+@click.argument("data", type=PATH)
+@click.option("--out", type=PATH, required=True, metavar="STUDY", help="The study's folder.")
+@click.option(
+    "--trials", type=click.IntRange(1), metavar="N", help="Trials in the whole study (default: 20 without a budget)."
+)
+@click.option("--budget", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h.")
+@click.option(
+    "--recipe",
+    "recipe_name",
+    metavar="NAME",
+    shell_complete=completion.recipes,
+    help="The recipe to vary.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUES",
+    shell_complete=completion.settings,
+    help="low..high or a,b,c varies a setting, one value fixes it (default: a region around the recipe).",
+)
+@click.option(
+    "--storage",
+    metavar="URL",
+    envvar="SNELLEN_STORAGE",  # every user of the machine can see the password in a command line
+    show_envvar=True,
+    help="Database shared by several machines (default: a file in STUDY).",
+)
+@the_device
+def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **arguments: Any) -> None:
+    """Search for the recipe that suits the images best.
+
+    \b
+    Examples:  snellen tune data --out study --budget 30m
+               snellen tune data --out study --trials 40 --set peak_lr=5..200 --set flip=off,random
+
+    The same command resumes a stopped study. Typed in another terminal, or with --storage on another machine, it adds
+    a worker.
+    """
+    from snellen.cli.display import Display
+    from snellen.training.tune import tune
+
+    recipe = chosen_recipe(recipe_name, ())
+    with Display() as display:
+        study = tune(
+            data,
+            recipe=recipe,
+            space=settings,
+            on_epoch=display.on_epoch,
+            on_progress=display.on_progress,
+            **arguments,
+        )
+    echo(study)
+    echo(study.folder / "study.html")
+    if study.best:
+        hint(f"snellen train {data} --out run --recipe {study.folder}")
