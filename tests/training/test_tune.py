@@ -460,7 +460,7 @@ def test_a_study_without_a_complete_trial_has_no_recipe(tmp_path):
 
 
 def test_durations_are_seconds():
-    from snellen.cli.commands import Duration
+    from snellen.cli.options import Duration
 
     read = [Duration().convert(text, None, None) for text in ("90", "90s", "30m", "1.5h", "1d")]
     assert read == [90, 90, 1800, 5400, 86400]
