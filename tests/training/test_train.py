@@ -433,3 +433,14 @@ def test_running_out_of_memory_is_a_message_with_the_settings_to_change(images, 
     assert "in: model=cifar_wideresnet40_8, batch_size=36, piece_size=0" in done.stderr
     assert "--set piece_size=18" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_recipe_that_was_edited_after_the_start_is_not_resumed(images, tmp_path):
+    run = train(images, SMOKE, tmp_path / "run")
+    text = (run.folder / "recipe.json").read_text()
+    edited = Recipe.open(run.folder / "recipe.json").with_settings(["epochs=9"])
+    edited.save(run.folder / "recipe.json")
+    with pytest.raises(RunError, match=r"recipe\.json was changed after the run had started"):
+        train(images, edited, run.folder)
+    (run.folder / "recipe.json").write_text(text)
+    assert train(images, SMOKE, run.folder).finished

@@ -4,6 +4,7 @@ Of several processes only the first one writes and reports; this file alone deci
 """
 
 import contextlib
+import hashlib
 import json
 import logging
 import time
@@ -178,10 +179,22 @@ def start_run(out: str | Path, recipe: Recipe, about: dict[str, Any]) -> Run:
         with locked(folder):  # two commands may begin at the same time, with two recipes
             if not (folder / "about.json").exists():
                 recipe.save(folder / "recipe.json")
+                about = about | {"recipe_sha256": _recipe_digest(folder)}
                 files.write_json(folder / "about.json", about)  # last: from here on the folder is a run
     run = Run.open(folder)
+    if run.about.get("recipe_sha256", digest := _recipe_digest(folder)) != digest:
+        raise RunError(
+            "recipe.json was changed after the run had started.",
+            where=str(folder / "recipe.json"),
+            expected="the settings that the finished epochs were trained with",
+            do="put the file back, or train with the new settings in another --out",
+        )
     _check_same(run, recipe, about)
     return run
+
+
+def _recipe_digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "recipe.json").read_bytes()).hexdigest()
 
 
 def save_metrics(run: Run, rows: list[Epoch]) -> None:
