@@ -105,13 +105,11 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def trials(study: Path) -> list[tuple[Any, ...]]:
-    import optuna
-
     from snellen.training.trials import opened
     from snellen.training.tune import parse_space
 
     _, space = parse_space(SPACE, SMOKE)
-    (name,) = optuna.get_all_study_names(f"sqlite:///{study / 'study.db'}")
+    name = json.loads((study / "study.json").read_text())["name"]
     with opened(study, name, space, first={}, seed=0, storage=None, heartbeat_seconds=60) as found:
         return [(t.number, t.state, t.settings, t.accuracy, t.curve) for t in found.all()]
 

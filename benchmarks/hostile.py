@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import torch
 from PIL import Image
 
@@ -89,7 +88,7 @@ def readers(base: Path) -> dict[str, tuple[dict[str, bytes], Callable[[Path], An
         shutil.rmtree(path.parent / "out", ignore_errors=True)
         return snellen.prepare(path, path.parent / "out", skip_unreadable=True)
 
-    (name,) = optuna.get_all_study_names(f"sqlite:///{base / 'study' / 'study.db'}")
+    name = json.loads((base / "study" / "study.json").read_text())["name"]
 
     def study(copy: Path) -> Any:
         space = {"peak_lr": Range(0.01, 0.1)}

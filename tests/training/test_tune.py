@@ -146,6 +146,11 @@ def test_finished_trials_count_and_are_not_trained_again(study, images, tmp_path
     assert more.trials[:9] == study.trials
 
 
+def test_a_renamed_folder_holds_the_same_study(study, images, tmp_path):
+    folder = shutil.copytree(study.folder, tmp_path / "renamed")
+    assert tune(images, folder, trials=9, space=SPACE, recipe=BRIEF).trials == study.trials
+
+
 def test_page_stands_alone_and_agrees(study):
     page = read_page(study.folder / "study.html")
     assert [float(value) for value in page.data["accuracy"]] == [study.best.accuracy]

@@ -84,38 +84,40 @@ def tune(
     facts |= {"fingerprint": images.fingerprint}
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
     facts |= {"storage": database.shown(storage), "data": str(images.folder)}
+    facts["name"] = f"{folder.resolve().name}-{digest}"  # in the database; machines that share one must agree on it
 
     def work(attempt: "Attempt") -> tuple[float, float]:
         return _train(attempt, base, images, folder, deadline, device, on_epoch, on_progress)
 
-    with files.disk_errors(folder):
-        _start(folder, facts)
-        with with_optuna.opened(
+    with (
+        files.disk_errors(folder),
+        with_optuna.opened(
             folder,
-            f"{folder.resolve().name}-{digest}",
+            _start(folder, facts),
             chosen,
             first=start_of(base, chosen),
             seed=base.seed,
             storage=storage,
             heartbeat_seconds=heartbeat_seconds,
-        ) as ongoing:
+        ) as ongoing,
+    ):
 
-            def summary() -> Study:
-                return Study(folder, images, base, chosen, tuple(ongoing.all()), ongoing.importances())
+        def summary() -> Study:
+            return Study(folder, images, base, chosen, tuple(ongoing.all()), ongoing.importances())
 
-            written = time.monotonic()
-            try:
-                while _fits(ongoing.all(), deadline) and ongoing.is_left(most):
-                    ongoing.run(work, most)
-                    _give_up_if_hopeless(ongoing.all())
-                    is_due = time.monotonic() - written > PAGE_SECONDS
-                    _write(ongoing, summary, with_page=is_due)
-                    written = time.monotonic() if is_due else written
-            except _OutOfTimeError:
-                log.info("the budget is spent; the same command resumes the trial")
-            finally:
-                _write(ongoing, summary, with_page=True)
-            study = summary()
+        written = time.monotonic()
+        try:
+            while _fits(ongoing.all(), deadline) and ongoing.is_left(most):
+                ongoing.run(work, most)
+                _give_up_if_hopeless(ongoing.all())
+                is_due = time.monotonic() - written > PAGE_SECONDS
+                _write(ongoing, summary, with_page=is_due)
+                written = time.monotonic() if is_due else written
+        except _OutOfTimeError:
+            log.info("the budget is spent; the same command resumes the trial")
+        finally:
+            _write(ongoing, summary, with_page=True)
+        study = summary()
     if num := study.count("running"):
         log.info(
             "%d trials are running in other processes; if those were killed, the same command resumes the trials in %s",
@@ -223,13 +225,13 @@ def _check(base: Recipe, space: Space, images: ImageSet, trials: int | None, bud
                 build_network(name, len(images.classes))
 
 
-def _start(folder: Path, facts: dict[str, Any]) -> None:
-    """Begin the study in `folder`, or make sure that the folder holds this study."""
+def _start(folder: Path, facts: dict[str, Any]) -> str:
+    """Begin the study in `folder`, or make sure that the folder holds this study. Return its name."""
     path = folder / "study.json"
     if not path.exists():
         check_folder(folder, Contents.STUDY, "snellen tune")
         files.write_json(path, facts)
-        return
+        return facts["name"]
     there = files.read_json(path, error=RunError, do="choose another --out")
     names = {"recipe": "another recipe", "space": "another space", "fingerprint": "other images"}
     names |= {"storage": "another storage"}
@@ -243,6 +245,7 @@ def _start(folder: Path, facts: dict[str, Any]) -> None:
             expected="the settings, data and storage of the first command",
             do="choose another --out, or repeat the settings of the first command",
         )
+    return str(there.get("name", facts["name"]))  # also if the folder was renamed since
 
 
 def _write(ongoing: "Trials", summary: Callable[[], Study], *, with_page: bool) -> None:
