@@ -151,7 +151,7 @@ def test_names_that_differ_by_case_only_keep_their_own_pictures(tmp_path):
 
 def test_names_that_differ_by_unicode_form_only_are_refused_by_line(tmp_path):
     with_names(tmp_path / "raw", ["a", "b", "\u00e9", "e\u0301"])  # the last two look alike
-    with pytest.raises(DataError, match="2 of 4 ids mean more than one picture"):
+    with pytest.raises(DataError, match="2 of 4 ids match more than one picture"):
         snellen.prepare(tmp_path / "raw", tmp_path / "data")
 
 

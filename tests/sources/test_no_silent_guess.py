@@ -228,7 +228,7 @@ def test_zeros_where_classes_have_names_are_refused(raw):
 def test_unknown_labels_in_a_sample_are_warned_of(raw, caplog):
     with_sample(raw, "id,label", ("unknown",))
     assert raw.open().task.form == "label"
-    assert '1 labels that are no class, first "unknown"' in caplog.text
+    assert '1 labels that are not classes, first "unknown"' in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_labels_that_differ_are_not_warned_of(raw, caplog):
 def test_documents_beside_the_pictures_are_no_class(raw, caplog):
     raw.pictures(*(f"images/{label}/{n}.png" for label in ("cat", "dog") for n in N), "docs/chart.png", "docs/logo.png")
     assert raw.open().classes == ("cat", "dog")
-    assert '2 pictures in no class folder are left out, first "docs/chart.png", "docs/logo.png"' in caplog.text
+    assert '2 pictures outside every class folder are left out, first "docs/chart.png", "docs/logo.png"' in caplog.text
 
 
 def test_folders_below_classes_are_named(raw, caplog):
@@ -397,7 +397,7 @@ def test_system_folders_and_dangling_links_are_named(raw, caplog):
     assert source.classes == ("cat", "dog")
     assert len(source.rows) == 12
     assert "$RECYCLE.BIN belongs to the operating system: it is not read" in caplog.text
-    assert '1 links lead to missing files and are left out, first "cat/99.png"' in caplog.text
+    assert '1 links point to missing files and are left out, first "cat/99.png"' in caplog.text
 
 
 @pytest.mark.parametrize("names", [("bus", "car", "train"), ("forged", "valid"), ("test-tubes", "beakers")])
@@ -452,7 +452,7 @@ def test_other_file_names_hold_no_labels(raw, names):
 
 def test_a_picture_without_a_label_in_its_name_is_refused(raw):
     raw.pictures(*(f"{name}.{n}.jpg" for name in ("cat", "dog") for n in range(20)), "cover.jpg")
-    assert "--labels CSV" in refusal(raw, '1 of 41 file names hold no label, first "cover.jpg"').do
+    assert "--labels CSV" in refusal(raw, '1 of 41 file names contain no label, first "cover.jpg"').do
 
 
 # Pictures.
