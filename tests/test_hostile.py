@@ -160,7 +160,7 @@ def test_a_disk_that_takes_two_names_for_one_loses_no_picture(tmp_path, world):
     from snellen.sources.rows import Row
 
     (tmp_path / "a.png").write_bytes(b"first")
-    with pytest.raises(DataError, match="has the name of another file: this disk"):
+    with pytest.raises(DataError, match="has the same name as another file, because this disk"):
         _place(b"second", tmp_path / "a.png", "copy", Row("A", "x", "train", "train/A.png"))
     assert (tmp_path / "a.png").read_bytes() == b"first"
 

@@ -231,9 +231,9 @@ def test_the_names_of_columns_are_shown_without_their_control_characters(caplog)
 
 def test_a_file_that_was_named_and_fits_nothing_is_refused():
     other = table("id,label\nx,cat\ny,dog\n", "other.csv")
-    with pytest.raises(DataError, match="the labels file names none of the 4 pictures"):
+    with pytest.raises(DataError, match="the labels file lists none of the 4 pictures"):
         find(TRAIN + TEST, labels=other)
-    with pytest.raises(DataError, match="the sample submission names none of the 3 pictures") as caught:
+    with pytest.raises(DataError, match="the sample submission lists none of the 3 pictures") as caught:
         find(TRAIN + TEST, table(LABELS), sample=other)
     assert '"1", "2", "30"' in str(caught.value)
     with pytest.raises(DataError, match="the sample submission has 2 ids, but no pictures were found that it could"):
