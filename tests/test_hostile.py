@@ -151,7 +151,7 @@ def test_names_that_differ_by_case_only_keep_their_own_pictures(tmp_path):
 
 def test_names_that_differ_by_unicode_form_only_are_refused_by_line(tmp_path):
     with_names(tmp_path / "raw", ["a", "b", "\u00e9", "e\u0301"])  # the last two look alike
-    with pytest.raises(DataError, match="2 of 4 ids mean more than one picture"):
+    with pytest.raises(DataError, match="2 of 4 ids match more than one picture"):
         snellen.prepare(tmp_path / "raw", tmp_path / "data")
 
 
@@ -160,7 +160,7 @@ def test_a_disk_that_takes_two_names_for_one_loses_no_picture(tmp_path, world):
     from snellen.sources.rows import Row
 
     (tmp_path / "a.png").write_bytes(b"first")
-    with pytest.raises(DataError, match="has the name of another file: this disk"):
+    with pytest.raises(DataError, match="has the same name as another file, because this disk"):
         _place(b"second", tmp_path / "a.png", "copy", Row("A", "x", "train", "train/A.png"))
     assert (tmp_path / "a.png").read_bytes() == b"first"
 

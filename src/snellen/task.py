@@ -1,11 +1,11 @@
-"""Task: what is asked of a model. Plain data, stored in prepared images and in model files."""
+"""Task: what a model predicts and how it is scored. Plain data, stored in prepared images and in model files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 KINDS = {"single": "one label per image", "multi": "several labels per image"}
-# What a line of the submission holds after the id.
+# What each line of the submission contains after the id.
 FORMS = {
     "label": "one label per line",
     "positive": "the probability of one class",
@@ -24,14 +24,14 @@ DEFAULT_METRIC = {
 
 @dataclass(frozen=True)
 class Task:
-    """The classes, how many of them an image has, and what is scored and submitted."""
+    """The classes, the number of labels per image, the metric and the form of the submission."""
 
     classes: tuple[str, ...]  # K names, in the order of labels and of the columns of probabilities
     kind: str = "single"  # a key of KINDS
     form: str = "label"  # a key of FORMS
-    metric: str = "accuracy"  # a name known to the room `scoring`
+    metric: str = "accuracy"  # the name of a metric in `scoring`
     positive: str | None = None  # form "positive": the class whose probability is submitted
-    display_names: tuple[str, ...] | None = None  # K names for people, if the classes are numbers or codes
+    display_names: tuple[str, ...] | None = None  # K readable names, if the classes are numbers or codes
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.form not in FORMS or not isinstance(self.metric, str):
@@ -44,11 +44,11 @@ class Task:
             raise ValueError(f"{len(self.display_names)} display names for {len(self.classes)} classes")
 
     def display(self, name: str) -> str:
-        """Return the name of a class as people see it."""
+        """Return the display name of a class."""
         return name if self.display_names is None else self.display_names[self.classes.index(name)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the classes, as JSON values."""
+        """Return everything except the classes, as JSON values."""
         values: dict[str, Any] = {"kind": self.kind, "form": self.form, "metric": self.metric}
         if self.positive is not None:
             values["positive"] = self.positive
@@ -58,7 +58,7 @@ class Task:
 
     @classmethod
     def from_dict(cls, classes: Sequence[str], values: Mapping[str, Any] | None) -> "Task":
-        """Return the task of `to_dict`; without values: single, label, accuracy. Raises ValueError or TypeError."""
+        """Return the task stored by `to_dict`; by default single, label, accuracy. Raises ValueError or TypeError."""
         values = dict(values or {})
         names = values.pop("display_names", None)
         if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):

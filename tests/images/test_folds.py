@@ -92,7 +92,7 @@ def test_groups_stay_together_and_the_others_make_up_for_their_sizes(labels, num
     try:
         numbers = fold_numbers(list(labels), list(labels.values()), num_folds, seed, groups)
     except DataError as problem:
-        assert "cannot be dealt" in problem.what  # noqa: PT017
+        assert "cannot be divided" in problem.what  # noqa: PT017
         return
     number_of = dict(zip(labels, numbers, strict=True))
     for group in groups:
@@ -228,8 +228,8 @@ def test_groups_of_one_size_are_dealt_out_by_the_smallest_hash_of_their_ids():
 @pytest.mark.parametrize(
     ("labels", "num_folds", "words"),
     [
-        ("aabb", 1, "4 labelled images cannot be dealt into 1 folds"),
-        ("aabb", 5, "4 labelled images cannot be dealt into 5 folds"),
+        ("aabb", 1, "4 labelled images cannot be divided into 1 folds"),
+        ("aabb", 5, "4 labelled images cannot be divided into 5 folds"),
         ("aaaa", 2, "all labelled images are of one class"),
     ],
 )
@@ -340,7 +340,7 @@ def test_folds_do_not_overwrite_what_is_there(images, tmp_path):
     (tmp_path / "cv" / "folds.json").write_text("[]")
     with pytest.raises(RunError, match="holds no cross-validation"):
         CrossValidation.open(tmp_path / "cv")
-    with pytest.raises(DataError, match="42 labelled images cannot be dealt into 43 folds"):
+    with pytest.raises(DataError, match="42 labelled images cannot be divided into 43 folds"):
         cross_validate(images, SMOKE, tmp_path / "many", 43)
     assert not (tmp_path / "many").exists()
 

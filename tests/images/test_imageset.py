@@ -279,6 +279,6 @@ def test_replaced_pixels_are_found_by_the_fingerprint(world, tmp_path):
     data = bytearray((tmp_path / "data/images.npy").read_bytes())
     data[-1] ^= 1
     (tmp_path / "data/images.npy").write_bytes(data)
-    with pytest.raises(DataError, match=r"images\.npy is not as `snellen prepare` wrote it") as caught:
+    with pytest.raises(DataError, match=r"images\.npy has changed since `snellen prepare` wrote it") as caught:
         ImageSet.open(tmp_path / "data").check_fingerprint()
     assert "prepare` again" in caught.value.do

@@ -128,7 +128,7 @@ def test_files_of_a_person_in_the_tree_are_not_lost(world, tmp_path):
     (tree / ".DS_Store").write_bytes(b"")
     organize(world.folder, tmp_path / "out")
     (tree / "train" / "notes.txt").write_text("precious")
-    with pytest.raises(DataError, match=r"holds 103 files, and organize wrote 102") as caught:
+    with pytest.raises(DataError, match=r"contains 103 files, but organize wrote 102") as caught:
         organize(world.folder, tmp_path / "out")
     assert (tree / "train" / "notes.txt").read_text() == "precious"
     assert "move your own files" in caught.value.do

@@ -214,8 +214,8 @@ def test_sizes_that_no_network_takes_are_warned_of(world, tmp_path, caplog):
     for name, size in (("asked", 8), ("found", None)):
         caplog.clear()
         prepare(world.folder, tmp_path / name, size=size)
-        size_warning = "images of 8x8 pixels: every network here needs 16 or more; see --size"
-        assert [text for text in warnings_in(caplog) if "images validate" not in text] == [size_warning]
+        size_warning = "images have 8x8 pixels, but every network needs 16 or more; see --size"
+        assert [text for text in warnings_in(caplog) if "validation images" not in text] == [size_warning]
     caplog.clear()
     prepare(world.folder, tmp_path / "large", size=16)
     assert not [text for text in warnings_in(caplog) if "pixels" in text]
@@ -228,7 +228,7 @@ def test_the_same_again_is_opened_and_not_made_again(world, tmp_path, caplog):
     second = prepare(str(world.folder), str(tmp_path / "data"))
     assert second.fingerprint == first.fingerprint
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "data").iterdir()} == before
-    assert "holds these images already" in caplog.text
+    assert "already contains these images" in caplog.text
 
 
 def test_nothing_is_overwritten(world, tmp_path):
@@ -237,7 +237,7 @@ def test_nothing_is_overwritten(world, tmp_path):
     before = {path: path.read_bytes() for path in out.iterdir()}
     for options in ({"seed": 1}, {"valid_share": 0.2}, {"size": 16}, {"skip_unreadable": True}):
         name, value = next(iter(options.items()))
-        with pytest.raises(DataError, match="in another way") as caught:
+        with pytest.raises(DataError, match="with other options") as caught:
             prepare(world.folder, out, **options)
         assert f"{name}: " in str(caught.value)
         assert f", {name}: " not in str(caught.value)
@@ -259,11 +259,11 @@ def test_nothing_is_overwritten(world, tmp_path):
 def test_removing_is_advised_for_what_snellen_wrote_alone(world, tmp_path):
     out = tmp_path / "data"
     prepare(world.folder, out)
-    with pytest.raises(DataError, match="in another way") as caught:
+    with pytest.raises(DataError, match="with other options") as caught:
         prepare(world.folder, out, seed=1)
     assert caught.value.do == "choose another --out, or remove the folder"
     (out / "novel.txt").write_text("once upon a time")
-    with pytest.raises(DataError, match="in another way") as caught:
+    with pytest.raises(DataError, match="with other options") as caught:
         prepare(world.folder, out, seed=1)
     assert caught.value.do == "choose another --out"
     for around in (tmp_path, world.folder / "train"):
@@ -293,9 +293,7 @@ def test_the_result_may_lie_in_the_source_folder(world, monkeypatch):
     assert prepare(".", "out/data").fingerprint == images.fingerprint
 
 
-@pytest.mark.parametrize(
-    "bad", [("nowhere", "cannot be read: No such file"), ("labels.doc", "neither a folder nor an")]
-)
+@pytest.mark.parametrize("bad", [("nowhere", "cannot be read: No such file"), ("labels.doc", "neither a folder nor a")])
 def test_a_source_that_is_none_leaves_nothing_behind(tmp_path, bad):
     (tmp_path / "labels.doc").write_text("id,label\n1,a\n")
     name, message = bad
@@ -583,7 +581,7 @@ def test_a_warning_of_processes_is_given_once(tmp_path, caplog):
         Image.fromarray(np.full((4, 4), number, np.uint16)).save(path)
     prepare(tmp_path / "raw", tmp_path / "data", workers=2)
     assert (
-        warnings_in(caplog).count("16-bit pictures with values up to 1023 only are stretched: 1023 becomes white") == 1
+        warnings_in(caplog).count("16-bit pictures with values of at most 1023 are stretched: 1023 becomes white") == 1
     )
 
 
@@ -604,7 +602,7 @@ def test_memory_that_runs_out_stops_and_does_not_skip_the_picture(tmp_path, work
     Image.new("RGB", (9900, 9900), "red").save(tmp_path / "raw" / "b" / "large.png")  # 392 MB once decoded
     run = [sys.executable, "-c", LITTLE_MEMORY, str(tmp_path / "raw"), str(tmp_path / "data"), str(workers)]
     done = subprocess.run(run, capture_output=True, text=True, timeout=120)
-    assert "DataError: there is too little memory to decode a picture" in done.stderr
+    assert "DataError: there is not enough memory to decode a picture" in done.stderr
     assert "in: b/large.png" in done.stderr
     assert os.listdir(tmp_path) == ["raw"]
 
@@ -723,7 +721,7 @@ def test_rows_that_were_changed_by_hand_are_refused(world, tmp_path, old, new):
     rows = tmp_path / "data" / "rows.csv"
     whole = rows.read_text()
     rows.write_text(whole.replace(old, new, 1))
-    with pytest.raises(DataError, match=r"rows\.csv is not as `snellen prepare` wrote it") as caught:
+    with pytest.raises(DataError, match=r"rows\.csv has changed since `snellen prepare` wrote it") as caught:
         ImageSet.open(tmp_path / "data")
     assert caught.value.where == str(rows)
     rows.write_bytes(whole.replace("\n", "\r\n").encode())  # a spreadsheet saved it and changed nothing

@@ -129,7 +129,7 @@ def test_a_class_in_one_group_trains_and_groups_that_are_too_large_give_the_near
 
 
 def test_rules_that_do_not_exist_or_contradict_are_refused():
-    with pytest.raises(DataError, match='there is no split rule "seed"') as caught:
+    with pytest.raises(DataError, match='unknown split rule "seed"') as caught:
         choose_valid(IDS, LABELS, 0.1, 0, rule="seed")
     assert caught.value.do == 'did you mean "seeds"?'
     with pytest.raises(DataError, match='the split rule "seeds" picks single images'):
@@ -143,7 +143,7 @@ def test_few_validation_images_and_classes_that_only_train_are_reported():
     ]
     few = rows[:-1][::20]
     (text,) = doubts_about(few, splits_of(few, 0.1, 0))
-    assert text.startswith("only 5 images validate: an accuracy of 80% could be 38 to 96%. A larger --valid-share")
+    assert text.startswith("only 5 validation images: an accuracy of 80% could be 38 to 96%. A larger --valid-share")
     enough = rows[: 10 * FEW_VALID]
     assert doubts_about(enough, splits_of(enough, 0.1, 0)) == []
 

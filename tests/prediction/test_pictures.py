@@ -56,7 +56,7 @@ def test_every_picture_gets_its_own_answer_in_natural_order(run, folder):
     ]
     for name, picture in zip(names, found, strict=True):
         if "broken" in name:
-            assert "no picture of a known format" in picture.problem
+            assert "not a picture of a known format" in picture.problem
             assert picture.probabilities is None
         else:
             assert name.partition("-")[2].partition(".")[0] == picture.top(model.classes, 1)[0][0]

@@ -166,7 +166,7 @@ def test_a_binary_file_of_odd_length_or_with_an_unknown_label_is_named(tmp_path)
     ):
         read(folder)
     path.write_bytes(data[: 2 * 3073] + b"\x07" + data[2 * 3073 + 1 :])
-    with pytest.raises(DataError, match="record 3 has the label 7, there are 2 classes"):
+    with pytest.raises(DataError, match="record 3 has the label 7, but there are 2 classes"):
         read(folder)
 
 

@@ -80,7 +80,7 @@ def test_pictures_that_differ_only_by_role_or_by_ending_have_different_ids():
 def test_pictures_in_no_class_folder_are_left_out_with_a_warning(caplog):
     assert len(listed(["train/cat/1.png", "train/dog/1.png", "train/loose.png", "extra/1.png", "readme.png"])) == 2
     assert (
-        '3 pictures in no class folder are left out, first "train/loose.png", "extra/1.png", "readme.png"'
+        '3 pictures outside every class folder are left out, first "train/loose.png", "extra/1.png", "readme.png"'
         in caplog.text
     )
 
@@ -95,7 +95,7 @@ def test_folders_that_name_no_classes_are_not_class_folders(paths):
 
 def test_a_class_that_train_has_not_is_refused():
     with pytest.raises(
-        DataError, match='1 classes of the valid folder have no pictures in the train folder, first "dgo"'
+        DataError, match='1 classes in the valid folder have no pictures in the train folder, first "dgo"'
     ) as e:
         class_rows(["train/cat/1.png", "train/dog/1.png", "valid/dgo/1.png"])
     assert 'did you mean "dog"?' in str(e.value)

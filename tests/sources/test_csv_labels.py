@@ -144,7 +144,7 @@ def test_labels_that_do_not_fit_the_pictures_are_counted_and_named_by_line(label
 
 def test_an_id_that_means_two_pictures_is_refused():
     with pytest.raises(
-        DataError, match=r'1 of 2 ids mean more than one picture, first "1 \(a/1.png, b/1.png\)" in line 2'
+        DataError, match=r'1 of 2 ids match more than one picture, first "1 \(a/1.png, b/1.png\)" in line 2'
     ):
         find(["a/1.png", "b/1.png", "a/2.png"], table("id,label\n1,x\n2,y\n"))
 
@@ -173,11 +173,11 @@ LONG = "x" * 1001
     [
         (
             LABELS.replace("9,dog", f"9,{ODD}"),
-            r'1 of 4 lines have control characters in an id or label, first "\\x1b\[31mcat" in line 5',
+            r'1 of 4 lines contain control characters in an id or label, first "\\x1b\[31mcat" in line 5',
         ),
         (
             LABELS.replace("9,dog", f"{ODD},dog"),
-            r'1 of 4 lines have control characters in an id or label, first "\\x1b\[31mcat" in line 5',
+            r'1 of 4 lines contain control characters in an id or label, first "\\x1b\[31mcat" in line 5',
         ),
         (LABELS.replace("9,dog", '9,"a\nb"'), r'first "a\\nb" in line 6'),
         (LABELS + "9\x9bm,x\n8\u2028y,z\n", r'2 of 6 lines .*, first "9\\x9bm" in line 6, "8\\u2028y" in line 7'),
@@ -231,9 +231,9 @@ def test_the_names_of_columns_are_shown_without_their_control_characters(caplog)
 
 def test_a_file_that_was_named_and_fits_nothing_is_refused():
     other = table("id,label\nx,cat\ny,dog\n", "other.csv")
-    with pytest.raises(DataError, match="the labels file names none of the 4 pictures"):
+    with pytest.raises(DataError, match="the labels file lists none of the 4 pictures"):
         find(TRAIN + TEST, labels=other)
-    with pytest.raises(DataError, match="the sample submission names none of the 3 pictures") as caught:
+    with pytest.raises(DataError, match="the sample submission lists none of the 3 pictures") as caught:
         find(TRAIN + TEST, table(LABELS), sample=other)
     assert '"1", "2", "30"' in str(caught.value)
     with pytest.raises(DataError, match="the sample submission has 2 ids, but no pictures were found that it could"):

@@ -238,7 +238,7 @@ def test_folder_with_files_is_refused_and_left_alone(tmp_path):
         "the demo competition would be mixed with other files.",
         f"  in: {tmp_path}",
         "  expected: a new or empty folder",
-        "  do: name another folder, or empty this one",
+        "  do: choose another folder, or empty this one",
     ]
     assert os.listdir(tmp_path) == ["notes.txt"]
 

@@ -143,7 +143,7 @@ def test_class_folders_may_come_with_a_sample_submission(world, tmp_path):
         open_source(world.folder, scratch=tmp_path)
     shutil.move(world.folder / "sampleSubmission.csv", tmp_path / "s.csv")
     write_csv(tmp_path / "other.csv", [("id", "label"), ("x", "sky")])
-    with pytest.raises(DataError, match="the sample submission names none of the 17 pictures"):
+    with pytest.raises(DataError, match="the sample submission lists none of the 17 pictures"):
         open_source(world.folder, sample=tmp_path / "other.csv", scratch=tmp_path)
 
 
@@ -168,7 +168,7 @@ def test_labels_may_be_named_as_they_are_called_in_the_archive(world, tmp_path):
     archive = pack_zip(world.folder, tmp_path / "a.zip")
     source = open_source(archive, labels="old.csv", scratch=tmp_path)
     assert source.classes == ("cherry",)
-    with pytest.raises(DataError, match="neither on the disk nor in the source") as caught:
+    with pytest.raises(DataError, match="neither on disk nor in the source") as caught:
         open_source(archive, labels="odl.csv", scratch=tmp_path)
     assert 'did you mean "old.csv"?' in str(caught.value)
 
@@ -206,7 +206,7 @@ def test_a_test_folder_is_found_inside_the_source_on_windows_too(tmp_path, monke
 @pytest.mark.parametrize(
     ("test", "message"),
     [
-        ("nowhere", '"nowhere" is neither on the disk nor in the source'),
+        ("nowhere", '"nowhere" is neither on disk nor in the source'),
         ("empty", '"empty" holds no pictures'),
         ("texts", '"texts" holds no pictures'),
     ],
@@ -222,15 +222,15 @@ def test_a_test_folder_without_pictures_is_refused(world, tmp_path, monkeypatch,
 
 
 def test_a_test_folder_that_takes_all_pictures_is_refused(world, tmp_path):
-    with pytest.raises(DataError, match='/train" holds all 42 pictures: none is left for the labels to name') as caught:
+    with pytest.raises(DataError, match='/train" contains all 42 pictures, so no labelled pictures remain') as caught:
         open_source(world.folder, test=world.folder / "train", scratch=tmp_path)
     assert caught.value.where == "--test"
-    assert "beside the labelled ones" in caught.value.expected
-    assert "name the folder of the test pictures" in caught.value.do
+    assert "separate from the labelled ones" in caught.value.expected
+    assert "pass the folder of the test pictures" in caught.value.do
 
 
 def test_labels_that_were_named_as_the_sample_are_said_to_be_missing(world, tmp_path):
-    with pytest.raises(DataError, match="was named as the sample submission, and no other file names the") as caught:
+    with pytest.raises(DataError, match="is the sample submission, and no other file lists the") as caught:
         open_source(world.folder, sample=world.folder / "trainLabels.csv", scratch=tmp_path)
     assert "trainLabels.csv" in caught.value.what
     assert caught.value.where == "--sample"
@@ -250,7 +250,7 @@ def test_a_sample_that_is_not_used_is_said(world, tmp_path, caplog):
     write_csv(world.folder / "sampleSubmission.csv", [("id", "label"), *((f"x{n}", "sky") for n in range(1, 13))])
     assert open_source(world.folder, scratch=tmp_path).sample is None
     assert warnings_in(caplog) == [
-        'sampleSubmission.csv names none of the 18 test pictures (first id "x1"): it is not used; name the right file '
+        'sampleSubmission.csv lists none of the 18 test pictures (first id "x1"): it is not used; pass the right file '
         "with --sample"
     ]
     shutil.rmtree(world.folder / "test")
@@ -271,7 +271,7 @@ def test_a_sample_that_is_not_used_is_said_beside_class_folders_too(world, tmp_p
     (world.folder / "trainLabels.csv").unlink()
     write_csv(world.folder / "sampleSubmission.csv", [("id", "label"), ("x1", "sky")])
     assert open_source(world.folder, scratch=tmp_path).sample is None
-    assert ["sampleSubmission.csv names none of the 18 test pictures" in text for text in warnings_in(caplog)] == [True]
+    assert ["sampleSubmission.csv lists none of the 18 test pictures" in text for text in warnings_in(caplog)] == [True]
 
 
 def test_without_test_pictures_there_are_none(world, tmp_path):
@@ -292,7 +292,7 @@ def test_a_folder_without_pictures_says_what_is_in_it(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "notes.txt").write_text("hello")
     (tmp_path / "x" / "more.txt").write_text("hello")
-    with pytest.raises(DataError, match=r'there are no pictures in it, only "more\.txt", "notes\.txt"'):
+    with pytest.raises(DataError, match=r'it contains no pictures, only "more\.txt", "notes\.txt"'):
         open_source(tmp_path / "x", scratch=tmp_path)
 
 
@@ -301,7 +301,7 @@ def test_a_source_without_files_says_so(world, tmp_path):
     with pytest.raises(DataError, match=r"^the folder is empty\."):
         open_source(tmp_path / "x", scratch=tmp_path)
     prepare(world.folder, tmp_path / "x" / "data")
-    with pytest.raises(DataError, match=r"^there are no files in it but hidden ones and what snellen wrote\."):
+    with pytest.raises(DataError, match=r"^it contains only hidden files and files that snellen wrote\."):
         open_source(tmp_path / "x", scratch=tmp_path)
 
 
@@ -314,7 +314,7 @@ def test_labels_that_cannot_be_read_are_named(world, tmp_path):
 def test_a_sample_that_cannot_be_read_is_named_and_another_file_is_left_aside(world, tmp_path, caplog):
     (world.folder / "notes.csv").write_bytes(b"\xff\xff")
     assert open_source(world.folder, scratch=tmp_path).sample
-    assert "notes.csv is left aside: notes.csv is not UTF-8" in caplog.text
+    assert "notes.csv is ignored: notes.csv is not UTF-8" in caplog.text
     (world.folder / "sampleSubmission.csv").write_bytes(b"\xff\xff")
     with pytest.raises(DataError, match=r"sampleSubmission\.csv is not UTF-8"):
         open_source(world.folder, scratch=tmp_path)
@@ -324,7 +324,7 @@ def test_a_huge_csv_is_left_aside(world, tmp_path, caplog):
     with open(world.folder / "measurements.csv", "wb") as file:
         file.truncate(300 * 2**20)
     assert len(open_source(world.folder, scratch=tmp_path).rows) == 60
-    assert "measurements.csv is left aside: measurements.csv cannot be read: larger than 256.0 MB" in caplog.text
+    assert "measurements.csv is ignored: measurements.csv cannot be read: larger than 256.0 MB" in caplog.text
 
 
 def test_an_archive_in_a_7z_is_refused_by_name(world, tmp_path):
@@ -390,14 +390,14 @@ def test_what_snellen_wrote_into_the_source_is_not_read(world, tmp_path, caplog)
     again = open_source(world.folder, labels=world.folder / "trainLabels.csv", scratch=tmp_path)
     assert again.rows == known.rows
     assert again.sample == known.sample
-    said = [text for text in caplog.messages if "not read" in text]
+    said = [text for text in caplog.messages if "it is ignored" in text]
     assert said == [
-        f"{name} was written by snellen: it is not read" for name in ("cv/", "data/", "deep/er/run/", "result/")
+        f"{name} was written by snellen: it is ignored" for name in ("cv/", "data/", "deep/er/run/", "result/")
     ]
     assert identity(world.folder) == before
     caplog.clear()
     open_source(world.folder, scratch=tmp_path, skip=world.folder / "result")
-    assert "result/ is where the results go: it is not read" in caplog.messages
+    assert "result/ is the output folder: it is ignored" in caplog.messages
 
 
 @pytest.mark.parametrize("name", ["data", "run"])
@@ -433,7 +433,7 @@ def test_a_folder_named_like_a_word_is_pointed_to_where_it_holds_pictures_of_a_p
     assert not caplog.messages
     Image.new("RGB", (4, 4)).save(tmp_path / "demo" / "cat.png")
     _located("demo", tmp_path, None)
-    assert caplog.messages == ['"demo" is taken for the word; for the folder of that name write ./demo']
+    assert caplog.messages == ['"demo" is the built-in source; for the folder of that name pass ./demo']
 
 
 @pytest.mark.slow

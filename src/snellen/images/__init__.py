@@ -1,1 +1,1 @@
-"""ImageSet: decoded images with ids, labels and splits, and the verbs that make it."""
+"""ImageSet: decoded images with ids, labels and splits, and the functions that create it."""

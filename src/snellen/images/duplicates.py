@@ -1,17 +1,17 @@
-"""Find images that show the same picture: identical, or saved as JPEG again, cropped, brightened or mirrored.
+"""Find images that show the same picture: identical, or resaved as JPEG, cropped, brightened or mirrored.
 
-Near duplicates pass three sieves, each slower and more reliable than the one before:
+Near duplicates pass three filters, each slower and more reliable than the previous one:
 
 1. A difference hash of 128 bits: is each cell of an 8x8 grid brighter than its neighbour to the left, and above? Pairs
-   that agree in some 14 bits chosen at random (the more images, the more bits) are candidates, for each of 48 choices;
-   those with more than 32 bits different are not. Sources: N. Krawetz, "Kind of Like That" (2013), for the hash;
+   that agree in about 14 random bits (more bits for more images) in one of 48 tables are candidates, unless they
+   differ in more than 32 bits. Sources: N. Krawetz, "Kind of Like That" (2013), for the hash;
    Gionis, Indyk & Motwani, "Similarity Search in High Dimensions via Hashing" (VLDB 1999), for the tables.
-2. The same differences as numbers: a correlation of 0.6 or more.
-3. The colour gradients at (up to) 32x32 pixels: a correlation of 0.65 or more where they fit best, moved by up to a
+2. The same brightness differences as numbers: a correlation of 0.6 or more.
+3. The colour gradients at (up to) 32x32 pixels: a correlation of 0.65 or more at the best shift of up to one
    pixel. They are bounded by tanh, so that a horizon or a frame around the picture does not dominate.
 
-Measured on 60,000 real CIFAR-10 images: 964 groups of 2,243 images, 97% of those found by looser and slower sieves.
-Of the pairs that barely pass the last sieve (0.65 to 0.7), about 2 in 100 are visibly different pictures. Among
+Measured on 60,000 real CIFAR-10 images: 964 groups of 2,243 images, 97% of those found with looser and slower filters.
+Of the pairs that barely pass the last filter (0.65 to 0.7), about 2 in 100 are visibly different pictures. Among
 drawings, which share outlines, the rate is higher.
 """
 
@@ -22,17 +22,17 @@ import numpy as np
 
 from snellen.system.progress import Progress
 
-NEAR = 0.65  # smallest likeness of near duplicates
+NEAR = 0.65  # minimum similarity of near duplicates
 SMALLEST = 16  # pixels; in smaller images, different pictures look alike
-GRID = 32  # pixels, side of the images that the last sieve compares
+GRID = 32  # pixels, side of the images that the last filter compares
 NUM_TABLES, MAX_BITS_APART, MIN_CORRELATION = 48, 32, 0.6
-# If all images are alike, these bound time and memory, for each image:
+# Limits per image on time and memory, for the case that all images are similar:
 MOST_COMPARED = 16  # in a table, on average
-MOST_CANDIDATES = 20  # kept by the first sieve, those with the nearest hashes
-MOST_CHECKED = 6  # checked by the third sieve, those with the highest correlation
+MOST_CANDIDATES = 20  # kept by the first filter: those with the closest hashes
+MOST_CHECKED = 6  # checked by the third filter: those with the highest correlation
 SOFT = 8.0  # grey levels between neighbouring pixels; larger gradients count less than proportionally
 BLANK = 1.0  # grey levels between neighbouring cells, root mean square; below that, the hash would be noise
-PIECE = 4096  # images in memory as floats at a time
+PIECE = 4096  # images converted to float at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def joined(num: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     root = np.arange(num)
     first, second = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
     while len(first):
-        # Both ends take the lesser of their roots; then every root is followed to its own.
+        # Both ends take the smaller of their roots; then each root is replaced by its own root.
         least = np.minimum(root[first], root[second])
         np.minimum.at(root, root[first], least)
         np.minimum.at(root, root[second], least)
@@ -90,7 +90,7 @@ def joined(num: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def near_pairs(pixels: np.ndarray, copies: np.ndarray | None = None, *, on_progress: Progress | None = None) -> Pairs:
     """Find pairs of images that show the same picture. Of exact copies, only the first takes part.
 
-    copies: the result of `exact_copies`, if known. Blank images and those below 16 pixels have none.
+    copies: the result of `exact_copies`, if known. Blank images and images below 16 pixels have no near duplicates.
     Deterministic. Memory: about 1.3 kB per image, plus the pixels of one piece.
     """
     none = np.empty(0, dtype=np.int64)
@@ -132,7 +132,7 @@ def _cell_steps(pixels: np.ndarray, rows: np.ndarray, on_progress: Progress | No
 
 
 def _averaging(num_out: int, num_in: int) -> np.ndarray:
-    """Return float32 (num_out, num_in): weights that average a line of pixels over equal stretches."""
+    """Return float32 (num_out, num_in): weights that average a line of pixels over equal intervals."""
     edges = np.linspace(0, num_in, num_out + 1)
     pixel = np.arange(num_in)
     overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
@@ -140,7 +140,7 @@ def _averaging(num_out: int, num_in: int) -> np.ndarray:
 
 
 def _mirrored(steps: np.ndarray) -> np.ndarray:
-    """Return the cell steps of the mirrored images: steps across change their sign."""
+    """Return the cell steps of the mirrored images: horizontal steps change sign."""
     return steps[..., ::-1] * np.array([-1, 1], dtype=np.float32)[:, None, None]
 
 
@@ -149,15 +149,15 @@ def _soft(steps: np.ndarray) -> np.ndarray:
 
 
 def _alike_hashes(steps: np.ndarray, on_progress: Progress | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the pairs whose hashes share a table's key and most bits, each once: first, second, mirrored."""
+    """Return the distinct pairs whose hashes share the key of a table and most bits: first, second, mirrored."""
     num = len(steps)
     # The images, followed by their mirror images.
     bits = np.concatenate([steps > 0, _mirrored(steps) > 0]).reshape(2 * num, 128)
     hashes = np.packbits(bits, axis=1).view(np.uint64)
-    # Keys long enough that few unlike images share one, and never longer than 16 bits: numpy sorts those fastest.
+    # Keys are long enough that few different images share one, but at most 16 bits, which numpy sorts fastest.
     key_bits = min(max(round(np.log2(max(len(bits), 2))) - 3, 4), 16)
     draw = np.random.default_rng(0)
-    # Each pair as one number that sorts by the bits that differ, then by the images: to drop repeated and farther ones.
+    # Each pair is one number, sorted by differing bits and then by images, so that repeated and distant pairs drop out.
     found = [np.empty(0, dtype=np.int64)]
     for table in range(NUM_TABLES):
         chosen = draw.choice(bits.shape[1], key_bits, replace=False)
@@ -166,7 +166,7 @@ def _alike_hashes(steps: np.ndarray, on_progress: Progress | None) -> tuple[np.n
         keys, sorted_hashes = keys[order], hashes[order]
         places = np.arange(len(order))
         budget = MOST_COMPARED * len(order)
-        for apart in range(1, len(order)):  # neighbours in the sorted table, ever further, while any share a key
+        for apart in range(1, len(order)):  # increasingly distant neighbours in the sorted table, while any share a key
             places = places[: np.searchsorted(places, len(order) - apart)]
             places = places[keys[places] == keys[places + apart]]
             budget -= len(places)
@@ -201,12 +201,12 @@ def _among_best(first: np.ndarray, second: np.ndarray, correlation: np.ndarray) 
 def _likenesses(
     pixels: np.ndarray, first: np.ndarray, second: np.ndarray, mirrored: np.ndarray, on_progress: Progress | None
 ) -> np.ndarray:
-    """Return float32 (n,): how well the colour gradients of each pair agree; 1 if they are equal."""
+    """Return float32 (n,): the similarity of the colour gradients of each pair; 1 if they are equal."""
     height, width = (min(side, GRID) for side in pixels.shape[1:3])
     down, across = _averaging(height, pixels.shape[1]), _averaging(width, pixels.shape[2])
 
     def gradients(index: np.ndarray, turn: np.ndarray | bool) -> np.ndarray:
-        """float32 (n, 6, height - 2, width - 2): across and down, for each colour, of the image smoothed over 2x2."""
+        """Return float32 (n, 6, height - 2, width - 2): across and down, per colour, of the image smoothed over 2x2."""
         x = pixels[index].transpose(0, 3, 1, 2).astype(np.float32)
         if x.shape[2:] != (height, width):
             x = down @ x @ across.T
@@ -230,7 +230,7 @@ def _likenesses(
 
 
 def _moved(x: np.ndarray, down: int, right: int) -> np.ndarray:
-    """Return the part of (n, C, H, W) that stays in the frame when it is moved by a number of pixels."""
+    """Return the part of (n, C, H, W) that stays in the frame after a shift by whole pixels."""
     height, width = x.shape[2:]
     return x[:, :, max(-down, 0) : height - max(down, 0), max(-right, 0) : width - max(right, 0)]
 

@@ -1,4 +1,4 @@
-"""Cross-validation: which labelled images validate in which fold, and a fold as a view of the images."""
+"""Cross-validation: assign labelled images to folds, and view the images as one fold."""
 
 import hashlib
 import json
@@ -17,16 +17,16 @@ from snellen.images.splits import check_classes, ids_by_class, rank
 def fold_numbers(
     ids: Sequence[str], labels: Sequence[str], num_folds: int, seed: int, groups: Sequence[Sequence[str]] = ()
 ) -> list[int]:
-    """Return the fold in which each image validates, from 1 to num_folds, by position; 0: it trains in every fold.
+    """Return the validation fold of each image, from 1 to num_folds, by position; 0 if it trains in every fold.
 
-    ids: of the labelled images, each once; labels: their classes, by position. groups: ids that stay together.
-    The ids of each class are ranked by SHA-256 of "seed:id" and dealt out like cards, class after class, so neither the
-    order of files nor the machine matters, and folds differ by at most one image, in all and in each class. Groups are
-    dealt out before, the largest first; the other images then make up for their sizes as far as they can.
+    ids: the distinct ids of the labelled images; labels: their classes, by position. groups: ids that stay together.
+    The ids of each class are ranked by SHA-256 of "seed:id" and dealt like cards, class by class. The result does not
+    depend on the order of files or the machine, and folds differ by at most one image, in total and per class. Groups
+    are dealt first, the largest first; the other images then balance their sizes as far as possible.
     A class with a single image, or with all images in one group, trains in every fold, so that every fold trains on
     every class.
 
-    Raises DataError for fewer than two folds, more folds than images or groups, and fewer than two classes.
+    Raises DataError for fewer than two folds, more folds than images or groups, or fewer than two classes.
     """
     by_class = ids_by_class(ids, labels)
     check_classes(by_class)
@@ -38,7 +38,7 @@ def fold_numbers(
         hands += [[id] for id in sorted(by_class[label], key=lambda id: rank(id, seed)) if id not in grouped]
     if not 2 <= num_folds <= len(hands):
         raise DataError(
-            f"{len(ids)} labelled images cannot be dealt into {num_folds} folds.",
+            f"{len(ids)} labelled images cannot be divided into {num_folds} folds.",
             where="--folds",
             expected=f"a number from 2 to {len(hands)}, such as 5{', as groups stay together' if groups else ''}",
             do="choose another number of folds",
@@ -47,7 +47,7 @@ def fold_numbers(
     sizes, by_label = [0] * num_folds, {label: [0] * num_folds for label in by_class}
     for hand in hands:
         counts = Counter(label_of[id] for id in hand)
-        # How far the fold has its share of the hand's classes already; for one class simply how many of it it holds.
+        # How full the fold is for the classes of this hand; for a single class simply its count.
         loads = [
             sum(num * by_label[label][n] / len(by_class[label]) for label, num in counts.items())
             for n in range(num_folds)
@@ -64,9 +64,9 @@ def fold_numbers(
 
 
 def together(images: ImageSet) -> list[list[str]]:
-    """Return groups of two or more labelled ids that stay on one side: duplicates, and the groups of --group-by.
+    """Return groups of two or more labelled ids that must stay together: duplicates, and the groups of --group-by.
 
-    An image may be in a group of both kinds: groups that share an image are one.
+    Groups that share an image are merged.
     """
     here = set(images.ids[images.splits != "test"].tolist())
     merged: list[list[str]] = []
@@ -86,11 +86,11 @@ def together(images: ImageSet) -> list[list[str]]:
 
 
 def fold(images: ImageSet, number: int, num_folds: int, seed: int) -> ImageSet:
-    """Return the same images with other splits: the labelled ones of this fold are valid, all others train.
+    """Return the same images with the splits of a fold: its labelled images are valid, all others train.
 
-    number: from 1. The test images and the mean and std of the pixels stay those of `images`, so all folds' models take
-    the same input. Fingerprint and about["fold"] tell the folds apart. Images that `prepare` grouped stay together.
-    Raises what `fold_numbers` raises.
+    number: from 1. The test images and the mean and std of the pixels stay those of `images`, so the models of
+    all folds take the same input. The fingerprint and about["fold"] identify the fold. Images that `prepare` grouped
+    stay together. Raises DataError as `fold_numbers` does.
     """
     labelled = np.flatnonzero(images.splits != "test")
     names = [images.classes[label] for label in images.labels[labelled].tolist()]
@@ -109,21 +109,21 @@ def fold(images: ImageSet, number: int, num_folds: int, seed: int) -> ImageSet:
 
 
 def as_trained(images: ImageSet, about: dict[str, Any]) -> ImageSet:
-    """Return the images with the splits that a run or model (its `about`) was trained with: those of its fold, if any.
+    """Return the images with the splits used to train a run or model (its `about`): those of its fold, if any.
 
-    Without this a fold's "valid" would mean images that it has mostly trained on. Other images keep their splits.
+    Otherwise "valid" would be mostly images that a model of a fold was trained on. Other images keep their splits.
     """
     which = about.get("fold")
     if not which or which["images"] != images.fingerprint:
         return images
     found = fold(images, which["number"], which["of"], which["seed"])
-    return found if found.about["fold"] == which else images  # the same images may be prepared with groups and without
+    return found if found.about["fold"] == which else images  # the same images may be prepared with and without groups
 
 
 def seen(about: dict[str, Any], images: ImageSet, split: str) -> str:
     """Return whether a model (its `about`) was trained on this split of the images: "no", "yes" or "perhaps".
 
-    Perhaps: it was made with other images, which may hold some of these. No model trains on test images.
+    Perhaps: it was trained on other images, which may include some of these. No model trains on test images.
     """
     if split == "test":
         return "no"
@@ -133,19 +133,19 @@ def seen(about: dict[str, Any], images: ImageSet, split: str) -> str:
 
 
 def warning_of(about: dict[str, Any], images: ImageSet, split: str) -> str:
-    """Return the warning beside a model's scores on a split that it has seen, or may have seen; "" if it has not."""
+    """Return the warning for scores on a split that the model was, or may have been, trained on; otherwise ""."""
     return {
         "no": "",
         "yes": f"the model was trained on these {split} images. The scores show how well it remembers them, not how "
-        "well it does on new ones.",
+        "well it does on new images.",
         "perhaps": "these are not the images that the model was made with. If some of them were among its training "
-        "images, the scores are too good.",
+        "images, the scores are too high.",
     }[seen(about, images, split)]
 
 
 def split_seed(images: ImageSet) -> int:
-    """Return the seed with which `prepare` chose the valid images, by default 0. It chooses the folds as well.
+    """Return the seed with which `prepare` chose the valid images (default 0), which also decides the folds.
 
-    It is not the recipe's: recipes and their seeds are compared on the same folds.
+    The seed of the recipe is different, so that recipes and seeds are compared on the same folds.
     """
     return int((images.about.get("options") or {}).get("seed", 0))

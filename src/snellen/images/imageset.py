@@ -1,9 +1,9 @@
-"""ImageSet: decoded images with their ids, labels and splits, as a folder a person can open.
+"""ImageSet: decoded images with their ids, labels and splits, stored as a readable folder.
 
 images.npy             uint8 (N, H, W, 3), memory-mapped when opened
 rows.csv               id,split,label,path; line n belongs to image n
 about.json             classes, size, counts, what was skipped, fingerprint, versions
-sample_submission.csv  the competition's own sample, byte for byte, where there was one
+sample_submission.csv  the competition's own sample, byte for byte, if there is one
 """
 
 import contextlib
@@ -30,15 +30,15 @@ from snellen.task import Task
 UNLABELLED = -1
 COLUMNS = ["id", "split", "label", "path"]
 SAMPLE = "sample_submission.csv"
-# Windows and macOS lack one or the other; there rows are copied out of the memory map.
+# Windows and macOS each lack one of these; there, rows are copied from the memory map.
 CAN_READ_AT = hasattr(os, "preadv") and hasattr(os, "posix_fadvise")
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images with ids. `select` gives a part of it; nothing is copied until pixels are taken.
+    """Images with ids. `select` returns a subset; nothing is copied until pixels are read.
 
-    `ids` are unique among the labelled images and among the test images, not across both.
+    `ids` are unique within the labelled images and within the test images, not across both.
     """
 
     folder: Path
@@ -46,14 +46,14 @@ class ImageSet:
     rows: np.ndarray  # int64 (N,): which images of `stored` are in this set
     ids: np.ndarray  # str (N,)
     splits: np.ndarray  # str (N,): "train", "valid" or "test"
-    labels: np.ndarray  # int64 (N,): index into `classes`, or -1 where no label is known
-    paths: np.ndarray  # str (N,): where each image came from, for people
+    labels: np.ndarray  # int64 (N,): index into `classes`, or -1 if the label is unknown
+    paths: np.ndarray  # str (N,): the origin of each image, for messages
     classes: tuple[str, ...]
     about: dict[str, Any]
 
     @classmethod
     def open(cls, folder: str | Path) -> "ImageSet":
-        """Open what `prepare` wrote. Raises DataError where the folder is none, or is damaged."""
+        """Open a folder that `prepare` wrote. Raises DataError if it is another folder, or is damaged."""
         folder = Path(folder)
         again = "run `snellen prepare` again into an empty folder"
         check_holds(folder, Contents.IMAGES, error=DataError)
@@ -75,7 +75,7 @@ class ImageSet:
         ids, splits, names, paths = (np.array([row[i] for row in table[1:]], dtype=str) for i in range(4))
         if stored.ndim != 4 or stored.shape[3] != 3 or stored.dtype != np.uint8 or len(stored) != len(ids):
             raise DataError(
-                f"images.npy holds {stored.dtype} {stored.shape}, rows.csv {len(ids)} rows.",
+                f"images.npy contains {stored.dtype} {stored.shape}, but rows.csv has {len(ids)} rows.",
                 where=str(folder),
                 expected="one uint8 image (H, W, 3) for each row",
                 do=again,
@@ -90,16 +90,18 @@ class ImageSet:
         index = {name: label for label, name in enumerate(classes)} | {"": UNLABELLED}
         if unknown := sorted({*names.tolist()} - index.keys()):
             raise DataError(
-                f'rows.csv has the label "{unknown[0]}", about.json does not.', where=str(folder / "rows.csv"), do=again
+                f'rows.csv has the label "{unknown[0]}", which is missing from about.json.',
+                where=str(folder / "rows.csv"),
+                do=again,
             )
         labels = np.array([index[name] for name in names.tolist()], dtype=np.int64)
-        # Runs know their images by the fingerprint, which is not computed anew here.
+        # Runs identify their images by the fingerprint, which is not recomputed here.
         if about.get("rows_sha256", digest := table_digest(table)) != digest:
             raise DataError(
-                "rows.csv is not as `snellen prepare` wrote it.",
+                "rows.csv has changed since `snellen prepare` wrote it.",
                 where=str(folder / "rows.csv"),
                 expected="the same ids, splits and labels as when the images were prepared",
-                do="put it back; for other labels or splits change the raw files and prepare them into another folder",
+                do="restore it; for other labels or splits, change the raw files and prepare them into another folder",
             )
         return cls(folder, stored, np.arange(len(ids)), ids, splits, labels, paths, classes, about)
 
@@ -112,42 +114,42 @@ class ImageSet:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
+        """Return (height, width) in pixels."""
         return self.stored.shape[1], self.stored.shape[2]
 
     @cached_property
     def task(self) -> Task:
-        """What is asked of a model: kind, form of an answer, metric. Single, label, accuracy if about.json has none."""
+        """Return the Task: kind, form, metric. Defaults to single, label, accuracy if about.json does not have one."""
         return Task.from_dict(self.classes, self.about.get("task"))
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over pixels and rows, as `prepare` computed it."""
+        """Return the SHA-256 of pixels and rows, as `prepare` computed it."""
         return self.about["fingerprint"]
 
     def check_fingerprint(self) -> None:
-        """Raise DataError unless pixels and rows are those that `prepare` wrote. Reads all pixels once per process."""
+        """Raise DataError if pixels or rows have changed since `prepare`. Reads all pixels once per process."""
         files = [self.folder / "images.npy", self.folder / "rows.csv"]
         wanted = (self.about.get("fold") or {}).get("images", self.fingerprint)
         if _fingerprint_of(*files, *(path.stat().st_mtime_ns for path in files)) != wanted:
             raise DataError(
-                "images.npy is not as `snellen prepare` wrote it.",
+                "images.npy has changed since `snellen prepare` wrote it.",
                 where=str(files[0]),
-                expected=f"the fingerprint {wanted[:12]}..., as about.json has it",
-                do="put the file back, or run `snellen prepare` again into an empty folder",
+                expected=f"the fingerprint {wanted[:12]}..., as in about.json",
+                do="restore the file, or run `snellen prepare` again into an empty folder",
             )
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """Images per split, for those splits that have any."""
+        """Return the number of images in each split that is not empty."""
         return {split: n for split in SPLITS if (n := int((self.splits == split).sum()))}
 
     def select(self, *splits: str) -> "ImageSet":
-        """The images of these splits, in row order. Raises DataError for an unknown or empty split."""
+        """Return the images of these splits, in row order. Raises DataError for an unknown or empty split."""
         for split in splits:
             if split not in SPLITS:
                 raise DataError(
-                    f'there is no split "{split}".',
+                    f'unknown split "{split}".',
                     expected=", ".join(SPLITS),
                     do=did_you_mean(split, SPLITS, "name one of those"),
                 )
@@ -156,34 +158,34 @@ class ImageSet:
             raise DataError(
                 f"there are no {' or '.join(splits)} images.",
                 where=str(self.folder),
-                expected=f"one of its own splits: {', '.join(self.counts)}",
-                do="name another split, or prepare the raw files with one",
+                expected=f"one of its splits: {', '.join(self.counts)}",
+                do="choose another split, or prepare the raw files with this split",
             )
         return self.take(chosen)
 
     def take(self, index: Sequence[int] | np.ndarray) -> "ImageSet":
-        """The images at these positions of this set, in this order."""
+        """Return the images at these positions of this set, in this order."""
         index = np.asarray(index)
         parts = {name: getattr(self, name)[index] for name in ("rows", "ids", "splits", "labels", "paths")}
         return replace(self, **parts)
 
     def pixels(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """uint8 (n, H, W, 3) in memory: the images from `start` to `stop`, all by default."""
+        """Return the images from `start` to `stop` (default: all) in memory, uint8 (n, H, W, 3)."""
         return read_rows(self.stored, self.rows[start:stop])
 
     def at(self, index: np.ndarray) -> np.ndarray:
-        """uint8 (n, H, W, 3) in memory: the images at these positions, in this order; see `read_rows`."""
+        """Return the images at these positions, in this order, in memory, uint8 (n, H, W, 3); see `read_rows`."""
         return read_rows(self.stored, self.rows[index])
 
     def announce(self, index: np.ndarray) -> None:
-        """Tell the system that the images at these positions are wanted soon, where it listens to such news."""
+        """Announce to the operating system that these images will be read soon, if it supports such hints."""
         if CAN_READ_AT and len(index):
             with contextlib.suppress(OSError), open(self.stored.filename, "rb", buffering=0) as file:  # type: ignore[attr-defined]
                 _announce(file.fileno(), self.stored, *_runs(np.sort(self.rows[index])))
 
     @property
     def source(self) -> Path | None:
-        """The folder of raw files that the images were prepared from; None if they came from an archive or a word."""
+        """Return the folder of raw files that was prepared, or None if the source was an archive or a built-in one."""
         named = self.about.get("source")
         path = Path(str(named.get("source", ""))) if isinstance(named, dict) else None
         return path if path and path.is_absolute() and path.is_dir() else None
@@ -199,11 +201,11 @@ class ImageSet:
 
 
 def read_rows(stored: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """uint8 (n, H, W, 3) in memory: these rows of the memory-mapped images, in this order.
+    """Return these rows of the memory-mapped images, in this order, in memory, uint8 (n, H, W, 3).
 
-    The file is passed over once, in ascending order, neighbours in one read, and the system is told of all reads before
-    the first: 3.7 times as fast as page faults when the file is on the disk, 1.7 times when it is in the page cache
-    (lab-notes 2026-11-20). What is in the page cache is not memory of this process.
+    The file is read once in ascending order, with neighbouring rows in one read, and all reads are announced to the
+    operating system first. Compared with page faults this is 3.7 times as fast from disk and 1.7 times from the page
+    cache (lab-notes 2026-11-20). The page cache does not count as memory of this process.
     """
     if not CAN_READ_AT or not isinstance(stored, np.memmap):
         return np.array(stored[rows])
@@ -225,7 +227,7 @@ def read_rows(stored: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _read_runs(stored: np.memmap, starts: np.ndarray, lengths: np.ndarray, found: np.ndarray) -> bool:
-    """Fill `found` with these runs of rows, one after another. False where the file ends before."""
+    """Fill `found` with these runs of rows, one after another. Returns False if the file is too short."""
     stride = stored[:1].nbytes
     into, place = found.reshape(-1).data, 0
     with open(stored.filename, "rb", buffering=0) as file:  # type: ignore[arg-type]
@@ -241,7 +243,7 @@ def _read_runs(stored: np.memmap, starts: np.ndarray, lengths: np.ndarray, found
 
 
 def _runs(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(first row, number of rows) of each run of neighbours in ascending rows."""
+    """Return (first row, number of rows) of each run of consecutive rows."""
     ends = np.flatnonzero(np.diff(rows, append=-1) != 1) + 1
     return rows[np.append(0, ends[:-1])] if len(rows) else rows, np.diff(ends, prepend=0)
 
@@ -253,33 +255,33 @@ def _announce(file: int, stored: np.ndarray, starts: np.ndarray, lengths: np.nda
 
 
 def read_table(rows_csv: bytes) -> list[list[str]]:
-    """The lines of a rows.csv, header included."""
+    """Return the lines of a rows.csv, including the header."""
     return list(csv.reader(io.StringIO(rows_csv.decode(), newline="")))
 
 
 def table_digest(table: list[list[str]]) -> str:
-    """SHA-256 of what the lines say, however a spreadsheet quotes and ends them."""
+    """Return the SHA-256 of the values, whatever quotes and line ends a spreadsheet writes."""
     return hashlib.sha256(json.dumps(table).encode()).hexdigest()
 
 
 def _check(about: dict[str, Any]) -> None:
-    """Raise ValueError, KeyError, TypeError or the like where about.json lacks what its readers take from it."""
+    """Raise ValueError, KeyError, TypeError or similar if a required value of about.json is missing or invalid."""
     numbers = [float(value) for name in ("mean", "std") for value in about[name]]
     if len(numbers) != 6 or not all(map(math.isfinite, numbers)):
         raise ValueError("mean and std are not three numbers each")
     if not isinstance(about["fingerprint"], str) or not all(isinstance(name, str) for name in about["classes"]):
-        raise ValueError("the fingerprint or a class is no text")
+        raise ValueError("the fingerprint or a class is not a string")
     if any(type(about["class_counts"][name]) is not int for name in about["classes"]):
         raise ValueError("class_counts are not whole numbers")
     if any(not isinstance(entry[name], str) for entry in about["skipped"] for name in ("id", "split")):
-        raise ValueError("skipped does not name ids and splits")
+        raise ValueError("skipped does not contain ids and splits")
     Task.from_dict(about["classes"], about.get("task"))
     if type((about.get("options") or {}).get("seed", 0)) is not int:
-        raise ValueError("the seed is no whole number")
+        raise ValueError("the seed is not a whole number")
 
 
 def fingerprint(stored: np.ndarray, rows_csv: bytes) -> str:
-    """SHA-256 over the pixels in row order and the text of rows.csv: equal for equal data on every machine."""
+    """Return the SHA-256 of the pixels in row order and the text of rows.csv. It is the same on every machine."""
     digest = hashlib.sha256(rows_csv)
     at_once = max(1, 2**24 // stored[:1].nbytes)
     for start in range(0, len(stored), at_once):
@@ -289,7 +291,7 @@ def fingerprint(stored: np.ndarray, rows_csv: bytes) -> str:
 
 @cache
 def _fingerprint_of(pixels: Path, rows: Path, *_: int) -> str:
-    """The fingerprint of two files; the other arguments are times of change, so that changed files are read again."""
-    text = io.StringIO(newline="")  # as prepare wrote it, however a spreadsheet has quoted it since
+    """Return the fingerprint of two files. The other arguments are modification times, to reread changed files."""
+    text = io.StringIO(newline="")  # as prepare wrote it, even if a spreadsheet has changed the quotes
     csv.writer(text, lineterminator="\n").writerows(read_table(rows.read_bytes()))
     return fingerprint(np.lib.format.open_memmap(pixels, mode="r"), text.getvalue().encode())

@@ -8,9 +8,9 @@ from snellen.system.progress import Progress
 
 BLANK = 3.0  # grey levels, standard deviation over an image; below that, it is blank
 GREY = 1.0  # levels between the strongest and the weakest colour, mean over an image; below that, it is grey
-RARE = 0.05  # share of images up to which grey ones are odd
+RARE = 0.05  # maximum share of grey images that counts as odd
 FAR = 3.0  # interquartile ranges beyond the quartiles
-PIECE = 4096  # images in memory as floats at a time
+PIECE = 4096  # images converted to float at a time
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Odd:
 
 
 def find(pixels: np.ndarray, *, on_progress: Progress | None = None) -> tuple[Odd, ...]:
-    """Find images that stand out, kind by kind, the most extreme first; each image is listed once, by its first reason.
+    """Find images that stand out, kind by kind, the most extreme first; each image appears once, for its first reason.
 
     pixels: uint8 (N, H, W, 3), memory-mapped or not.
     Brightness, contrast, colour and detail stand out if they lie more than three interquartile ranges outside the
@@ -59,7 +59,7 @@ def find(pixels: np.ndarray, *, on_progress: Progress | None = None) -> tuple[Od
 
 
 def _measures(pixels: np.ndarray, on_progress: Progress | None) -> np.ndarray:
-    """float32 (4, N), in levels: mean, standard deviation, mean distance of colours, mean step to the next pixel."""
+    """Return float32 (4, N), in levels: mean, standard deviation, mean colour range, mean step to the next pixel."""
     found = np.empty((4, len(pixels)), dtype=np.float32)
     for start in range(0, len(pixels), PIECE):
         part = slice(start, start + PIECE)

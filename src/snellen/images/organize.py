@@ -48,20 +48,20 @@ def organize(
     link: str = "copy",
     on_progress: Progress | None = None,
 ) -> Path:
-    """Write `out`/train_valid_test/ and return its path. The split is that of `prepare` with the same split_rule.
+    """Write `out`/train_valid_test/ and return its path. The split is the same as in `prepare` with this split_rule.
 
     labels, test, sample, label, id: as in `prepare`.
     link: "copy" writes files; "hard" and "symbolic" link to the files of a source folder.
-    on_progress: called with ("organize", pictures done, number of pictures).
-    Test pictures with a known label go to test/<class>/, others to test/unknown/, or to test/unlabelled/ if a class is
-    called unknown. Pictures are not decoded, so unreadable ones are copied as well (`prepare` splits without them).
+    on_progress: called with ("organize", pictures done, total pictures).
+    Labelled test pictures go to test/<class>/, others to test/unknown/, or to test/unlabelled/ if a class is called
+    unknown. Pictures are not decoded, so unreadable ones are copied too (`prepare` leaves them out of the split).
 
-    A tree that organize wrote before is replaced as a whole, so that splits never mix. Raises DataError, also if the
-    folder holds anything else.
+    A tree from an earlier run is replaced as a whole, so that splits never mix. Raises DataError, also if the folder
+    contains anything else.
     """
     tree = Path(out) / "train_valid_test"
     if link not in LINKS:
-        raise DataError(f'there is no kind of link "{link}".', where="--link", expected=", ".join(LINKS))
+        raise DataError(f'unknown kind of link "{link}".', where="--link", expected=", ".join(LINKS))
     _check_target(tree)
     named: dict[str, Any] = {"labels": labels, "test": test, "sample": sample, "skip": results_inside(source, tree)}
     options = TaskOptions(label=label, id=id)
@@ -99,7 +99,7 @@ def organize(
 
 
 def _check_target(tree: Path) -> None:
-    """Raise DataError if the tree holds anything but what organize wrote, as far as the number of files tells."""
+    """Raise DataError if the tree contains other files than those from organize, judging by their number."""
     if contents_of(tree) is not Contents.ORGANIZED:
         check_folder(tree, Contents.ORGANIZED, "snellen organize", error=DataError)
         return
@@ -109,7 +109,7 @@ def _check_target(tree: Path) -> None:
     found = sum(not is_junk(name) for _, _, names in os.walk(tree) for name in names)
     if found != written:
         raise DataError(
-            f"{tree} holds {found:,} files, and organize wrote {written}.",
+            f"{tree} contains {found:,} files, but organize wrote {written}.",
             where="--out",
             expected="a folder with nothing else in it, because it is replaced as a whole",
             do="move your own files out of it, or choose another --out",
@@ -117,12 +117,12 @@ def _check_target(tree: Path) -> None:
 
 
 def _targets(rows: Sequence[Row], splits: Sequence[str]) -> list[list[str]]:
-    """Return the names of each row's files in the tree. Raises DataError for labels that cannot be folder names."""
+    """Return the file names of each row in the tree. Raises DataError for labels that cannot be folder names."""
     for label in {row.label for row in rows if row.label is not None}:
         if not label or label.startswith(".") or "/" in label or "\\" in label:
             raise DataError(
                 f"the class {label!r} cannot be the name of a folder.",
-                expected="names without slashes that do not begin with a dot",
+                expected="names without slashes that do not start with a dot",
                 do="rename the class in the labels, or use `snellen prepare`, which needs no folders",
             )
     owner: dict[str, Row] = {}
@@ -156,7 +156,7 @@ def _place(picture: Picture | np.ndarray, target: Path, link: str, row: Row) -> 
         )
     if os.path.lexists(target):
         raise DataError(
-            f'"{row.path}" has the name of another file: this disk ignores case, or spellings of a letter.',
+            f'"{row.path}" has the same name as another file, because this disk ignores case or accent encoding.',
             where=str(target),
             do="rename one of them, or choose an --out on another disk",
         )

@@ -1,7 +1,7 @@
-"""The pixels of a source's pictures, decoded by several workers into one file. A stopped command resumes there.
+"""Decode the pictures of a source into one file with several workers. A stopped command resumes.
 
-The workers are threads for photographs, because Pillow releases Python's lock while it decodes. They are processes for
-small pictures, which are mostly Python's own work: there threads gain nothing (lab notes, 2026-11-24).
+The workers are threads for photographs, because Pillow releases the GIL while decoding. They are processes for small
+pictures, where most of the time is spent in Python code and threads gain nothing (lab notes, 2026-11-24).
 """
 
 import contextlib
@@ -40,25 +40,25 @@ from snellen.system.progress import Progress
 log = logging.getLogger("snellen")
 
 DEFAULT_SIZE = 32  # pixels, as in CIFAR
-LARGEST_KEPT_SIZE = 96  # pixels, as in STL-10; larger pictures are scaled down to DEFAULT_SIZE unless a size is given
-NUM_PROBED = 64  # pictures whose sizes decide
-PROBED_BYTES = 64 * 2**20  # these pictures wait in memory, so no more than this
+LARGEST_KEPT_SIZE = 96  # pixels, as in STL-10; larger pictures are resized to DEFAULT_SIZE by default
+NUM_PROBED = 64  # pictures whose sizes decide the default size
+PROBED_BYTES = 64 * 2**20  # limit on these pictures, which wait in memory
 HEADER_BYTES = 128  # of images.npy, whatever the number of images
-NOTED_EACH, NOTED_SECONDS = 1000, 5.0  # pictures or seconds between two notes of how far decoding is
+NOTED_EACH, NOTED_SECONDS = 1000, 5.0  # pictures or seconds between two records of progress
 
-SMALL = 192 * 192  # pixels: processes decode pictures that are smaller
-WORTH_STARTING = 5000  # small pictures: one process decodes fewer than these before others have started
+SMALL = 192 * 192  # pixels: smaller pictures are decoded by processes
+WORTH_STARTING = 5000  # small pictures: fewer are decoded by one process before others have started
 PART = 250  # pictures that a worker decodes at a time, at most
-PART_PIXELS = 2**20  # of these pictures, about
-PART_BYTES = 8 * 2**20  # of their files; a few parts for each worker wait in memory
+PART_PIXELS = 2**20  # approximate pixels of a part
+PART_BYTES = 8 * 2**20  # file bytes of a part; a few parts per worker wait in memory
 
 Picture = Contents | np.ndarray
-RECORDS: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()  # in a process: what `decode` has logged
+RECORDS: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()  # log records of `decode` in a worker process
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Who decodes: `num` processes or threads, `part` pictures at a time."""
+    """The workers that decode: `num` processes or threads, `part` pictures at a time."""
 
     num: int
     are_processes: bool
@@ -67,7 +67,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What a worker has done: some pictures of a stream, in its order."""
+    """The result of a worker: some pictures of a stream, in order."""
 
     num: int
     unreadable: dict[int, str]  # reasons, by index
@@ -76,7 +76,7 @@ class Decoded:
 
 
 class Stopped(Exception):
-    """An error that is not the fault of the picture with this index; the parts of a DataError follow."""
+    """An error while decoding the picture with this index, but not caused by it; with the parts of a DataError."""
 
 
 def decode_into(
@@ -88,11 +88,11 @@ def decode_into(
     workers: int | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[int, dict[int, str], int]:
-    """Write the pixels of each picture at its row's place.
+    """Write the pixels of each picture at the position of its row.
 
-    Returns the side, the reasons by index of unreadable rows, and the number of resized pictures.
-    done: a note of the progress; what it counts is on the disk. If it exists and is about the same rows, decoding
-    resumes. workers: None for as many as help. Raises DataError if memory runs out or a process is killed.
+    Returns the side, the errors of unreadable rows by index, and the number of resized pictures.
+    done: the progress file, which counts only pictures on disk. If it exists for the same rows, decoding resumes.
+    workers: None for as many as useful. Raises DataError if memory runs out or a process is killed.
     """
     num, stream = len(source.rows), source.read()
     rows = hashlib.sha256("\n".join(row.path for row in source.rows).encode(errors="surrogatepass")).hexdigest()
@@ -107,7 +107,7 @@ def decode_into(
     sizes = _sizes_of([picture for _, picture in probed])
     if not is_resumed:
         state = {"rows": rows, "side": size or _choose_side(sizes), "pictures": 0, "unreadable": {}, "resized": 0}
-        file.truncate(0)  # what an earlier command left is useless
+        file.truncate(0)  # leftovers of an earlier command are useless
     side = state["side"]
     if size:
         log.info("size: %dx%d pixels, as requested", side, side)
@@ -133,19 +133,19 @@ def decode_into(
 
 
 def _note(done: Path, state: dict[str, Any], file: io.FileIO) -> None:
-    os.fsync(file.fileno())  # first: after a power cut the note must not count more than there is
+    os.fsync(file.fileno())  # first: after a power cut the progress file must not count more pictures than exist
     files.write_json(done, state)
 
 
 def write_at(file: io.FileIO, place: int, data: bytes) -> None:
     """Write all of `data` at `place`, or raise OSError."""
     file.seek(place)
-    if file.write(data) != len(data):  # the last bytes that fit on a full disk are written without an error
+    if file.write(data) != len(data):  # a full disk writes only part of the data, without an error
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
 
 
 def _probe(stream: Iterator[tuple[int, Picture]]) -> Iterator[tuple[int, Picture]]:
-    """The next pictures, whose sizes decide; labelled ones at first, if the source can be read in any order."""
+    """Yield the next pictures to choose a size; labelled ones first, if the source can be read in any order."""
     in_memory = 0
     for index, picture in itertools.islice(stream, NUM_PROBED):
         yield index, picture
@@ -155,10 +155,10 @@ def _probe(stream: Iterator[tuple[int, Picture]]) -> Iterator[tuple[int, Picture
 
 
 def _sizes_of(pictures: Sequence[Picture]) -> list[tuple[int, int]]:
-    """(width, height) of the readable ones."""
+    """Return (width, height) of each readable picture."""
     sizes = []
     for picture in pictures:
-        with contextlib.suppress(UnreadablePicture):  # counted and named when it is decoded
+        with contextlib.suppress(UnreadablePicture):  # reported when it is decoded
             if not isinstance(picture, UnreadablePicture):
                 sizes.append(picture_size(picture))
     return sizes
@@ -167,7 +167,7 @@ def _sizes_of(pictures: Sequence[Picture]) -> list[tuple[int, int]]:
 def _choose_side(sizes: Sequence[tuple[int, int]]) -> int:
     width, height = min(sizes, default=(0, 0))
     if len({*sizes}) == 1 and width == height and 4 <= width <= LARGEST_KEPT_SIZE:
-        log.info("size: %dx%d pixels, as the first %d pictures have", width, height, len(sizes))
+        log.info("size: %dx%d pixels, as in the first %d pictures", width, height, len(sizes))
         return width
     found = "different sizes" if len({*sizes}) > 1 else f"{width}x{height} pixels"
     side = DEFAULT_SIZE
@@ -176,7 +176,7 @@ def _choose_side(sizes: Sequence[tuple[int, int]]) -> int:
 
 
 def choose_workers(sizes: Sequence[tuple[int, int]], num_pictures: int, num: int | None = None) -> Workers:
-    """Choose threads or processes by the median size, and how many unless `num` is given: one for each processor."""
+    """Choose threads or processes by the median size, and their number unless `num` is set: one per processor."""
     pixels = statistics.median([width * height for width, height in sizes] or [1])
     are_processes = pixels < SMALL
     if num is None:
@@ -187,9 +187,9 @@ def choose_workers(sizes: Sequence[tuple[int, int]], num_pictures: int, num: int
 
 
 def _reruns_script() -> bool:
-    """Whether each new process would run the caller's script again, as `multiprocessing` does to find its functions.
+    """Return whether each new process would import the caller's script, as `multiprocessing` does to find functions.
 
-    It does not for `python -c`, `python -m PACKAGE`, a notebook and the `snellen` command.
+    It does not do this for `python -c`, `python -m PACKAGE`, notebooks and the `snellen` command.
     """
     main = sys.modules["__main__"]
     if spec := getattr(main, "__spec__", None):
@@ -201,7 +201,7 @@ def _reruns_script() -> bool:
 def decode_all(
     stream: Iterable[tuple[int, Picture]], path: Path, side: int, workers: Workers
 ) -> Generator[Decoded, None, None]:
-    """Decode (index, picture) pairs to `side` pixels into the file at `path`, and report parts in the stream's order.
+    """Decode (index, picture) pairs to `side` pixels into the file at `path`, and yield the parts in stream order.
 
     The file does not depend on the workers. Raises Stopped, and BrokenProcessPool if a process is killed.
     """
@@ -221,11 +221,11 @@ def decode_all(
 
 @contextlib.contextmanager
 def _pool(workers: Workers) -> Iterator[Executor]:
-    """The threads or processes. At the end of the block they finish what they work on; what waits is dropped."""
+    """Yield the threads or processes. When the block ends, running parts are finished and waiting parts are dropped."""
     with contextlib.ExitStack() as stack:
         if workers.are_processes:
             stack.enter_context(_safe_path())
-            # Not forked: a fork of a process with threads may hold locks for ever.
+            # Not forked: a fork of a process with threads may hold locks forever.
             context = multiprocessing.get_context("spawn")
             pool: Executor = ProcessPoolExecutor(workers.num, context, initializer=_begin_worker)
         else:
@@ -236,7 +236,7 @@ def _pool(workers: Workers) -> Iterator[Executor]:
 
 @contextlib.contextmanager
 def _safe_path() -> Iterator[None]:
-    """Keep new processes from importing files of the current folder, such as a pickle.py among the raw files."""
+    """Keep new processes from importing files in the current folder, such as a pickle.py among the raw files."""
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
@@ -248,7 +248,7 @@ def _safe_path() -> Iterator[None]:
 
 
 def _begin_worker() -> None:
-    """Keep warnings for the first process. Leave Ctrl-C, which reaches all, to it. If it is killed, end too."""
+    """Prepare a worker process: queue warnings for the main process, ignore Ctrl-C, exit if the main process dies."""
     log.addHandler(logging.handlers.QueueHandler(RECORDS))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -258,7 +258,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # sys.exit would end this thread alone
+        os._exit(1)  # sys.exit would end only this thread
 
 
 def _parts(stream: Iterable[tuple[int, Picture]], most: int) -> Iterator[list[tuple[int, Picture]]]:
@@ -274,7 +274,7 @@ def _parts(stream: Iterable[tuple[int, Picture]], most: int) -> Iterator[list[tu
 
 
 def _decode_part(part: Sequence[tuple[int, Picture]], path: Path, side: int) -> Decoded:
-    """Write the pixels of each picture at its place in the file. An unreadable one is all zero."""
+    """Write the pixels of each picture at its position in the file. Unreadable pictures are all zero."""
     unreadable, num_resized, stride = {}, 0, side * side * 3
     with open(path, "r+b", buffering=0) as file:
         for index, picture in part:
@@ -289,13 +289,13 @@ def _decode_part(part: Sequence[tuple[int, Picture]], path: Path, side: int) -> 
                 unreadable[index] = str(problem)
             except DataError as problem:
                 raise Stopped(index, problem.what, problem.expected, problem.do) from None
-            # Not through a writable memory map: what is written there would count as memory of this process.
+            # Not through a writable memory map, which would count as memory of this process.
             write_at(file, HEADER_BYTES + index * stride, pixels)
     return Decoded(len(part), unreadable, num_resized, [RECORDS.get().getMessage() for _ in range(RECORDS.qsize())])
 
 
 def _explained(parts: Iterator[Decoded], source: Source) -> Iterator[Decoded]:
-    """The parts. Raises DataError for what stops the workers."""
+    """Yield the parts. Raises DataError if the workers are stopped."""
     try:
         yield from parts
     except Stopped as stop:
@@ -306,7 +306,7 @@ def _explained(parts: Iterator[Decoded], source: Source) -> Iterator[Decoded]:
     except BrokenProcessPool:
         raise DataError(
             "a process that decodes pictures was killed or could not start.",
-            expected="each process to run until all pictures are decoded",
-            do="free some memory, or decode in this process: --workers 1. In a script of your own, call prepare below "
+            expected="all processes running until every picture is decoded",
+            do="free some memory, or decode in this process: --workers 1. In your own script, call prepare below "
             '`if __name__ == "__main__":`, because each process imports the script',
         ) from None

@@ -1,4 +1,4 @@
-"""Raw files -> ImageSet: every picture is decoded once, into one array, beside what is known of it."""
+"""Prepare raw files as an ImageSet: decode every picture once into one array, next to its ids and labels."""
 
 import csv
 import hashlib
@@ -37,8 +37,8 @@ from snellen.system.progress import Progress
 from snellen.system.targets import check_folder, check_place
 
 log = logging.getLogger("snellen")
-OURS = {"about.json", "images.npy", "rows.csv", SAMPLE}  # what may be removed without losing anything of a person's
-DECODED = "decoded.npy"  # while preparing: a place for each picture of the source, the unreadable ones too
+OURS = {"about.json", "images.npy", "rows.csv", SAMPLE}  # files that can be removed without losing any of the user's
+DECODED = "decoded.npy"  # while preparing: one entry for each picture of the source, including unreadable ones
 
 
 def prepare(
@@ -69,23 +69,23 @@ def prepare(
 
     source: a folder, an archive, or one of the words demo, cifar10-tiny, cifar10. Its layout is detected.
     labels, test, sample: override what is detected: the labels CSV, the folder of test pictures, the sample submission.
-    size: pixels of both sides. By default that of the first 64 pictures if they are square, alike and at most 96 pixels
-    large, otherwise 32. `decode` has the rule for pictures of another size.
+    size: pixels of both sides. The default is the size of the first 64 pictures if they are square, of equal size and
+    at most 96 pixels wide, otherwise 32. Pictures of other sizes are resized as in `decode`.
     label, id: the column of labels, or several separated by commas, each a class; and the column of ids.
-    kind, form, metric, positive: parts of the Task that a person decides; see task.py and sources/answers.py.
-    class_names: a JSON or CSV file with a name for people for each class.
+    kind, form, metric, positive: parts of the Task to set; see task.py and sources/answers.py.
+    class_names: a JSON or CSV file with a display name for each class.
     group_by: a column whose values stay on one side of the split, such as patients.
-    valid_share, seed, split_rule: see `choose_valid`. A source with a valid folder of its own keeps its split.
+    valid_share, seed, split_rule: see `choose_valid`. A source with a valid folder keeps its split.
     skip_unreadable: leave out pictures that cannot be decoded and list them in about.json. If there are any, the images
-    take twice their space on the disk for a while.
-    group_duplicates: keep duplicates on one side of the split: a labelled picture that has one is for training. Folds
-    keep them together.
-    workers: how many threads (for photographs) or processes (for small pictures) decode; by default one per CPU. If a
-    script passes a number, it needs `if __name__ == "__main__":` around the call: each process imports the script.
-    on_progress: called with ("decode", images done, images in all), and during a download.
+    temporarily take twice the disk space.
+    group_duplicates: keep duplicates on one side of the split: labelled pictures with a duplicate are used for
+    training. Folds keep them together.
+    workers: number of threads (for photographs) or processes (for small pictures); by default one per CPU. A script
+    that passes a number needs `if __name__ == "__main__":` around the call: each process imports the script.
+    on_progress: called with ("decode", images done, total images), and during a download.
 
-    `out` is written atomically. If it already holds exactly this, it is opened. A stopped call resumes if the
-    files have kept their sizes and times. Raises DataError.
+    `out` is written atomically. If it already contains the same images, it is opened. A stopped call resumes
+    if the sizes and times of the files are unchanged. Raises DataError.
     """
     out = Path(out)
     if size is not None and not LEAST <= size <= LARGEST:
@@ -105,13 +105,13 @@ def prepare(
     options |= {name: value for name, value in asdict(asked).items() if value is not None}
     options |= {"skip_unreadable": skip_unreadable, "group_duplicates": group_duplicates}
     if _is_done(out, origin, options):
-        log.info("%s holds these images already", out)
+        log.info("%s already contains these images", out)
         return ImageSet.open(out)
-    # What a stopped prepare has decoded is good for one of the same files into the same size by the same program.
+    # Pictures from a stopped prepare are reused for the same files, size and version.
     good_for = {"source": origin, "size": size, "versions": [snellen.__version__, PIL.__version__], "file": DECODED}
     with replacing_folder(out, kept_for=json.dumps(good_for, sort_keys=True)) as work:
         scratch = work / "scratch"
-        shutil.rmtree(scratch, ignore_errors=True)  # of a prepare that was stopped
+        shutil.rmtree(scratch, ignore_errors=True)  # from a stopped prepare
         scratch.mkdir()
         opened = open_source(source, options=asked, scratch=scratch, on_progress=on_progress, **given)
         splits_of(opened.rows, valid_share, seed, rule=split_rule)  # reports wrong labels before decoding starts
@@ -127,7 +127,7 @@ def prepare(
             if not unreadable:
                 write_at(file, 0, _header(len(rows), side))
                 os.fsync(file.fileno())
-        if unreadable:  # not in place: a stop between two moves would leave what the note does not tell of
+        if unreadable:  # not in place: a stop between two moves would not match the progress file
             _copy_readable(decoded, images, len(opened.rows), unreadable, side)
         pixels = images if unreadable else decoded
         duplicates = _duplicates(pixels, rows, on_progress) if group_duplicates else []
@@ -143,7 +143,7 @@ def prepare(
             with files.replacing(work / SAMPLE) as sample_file:
                 sample_file.write(opened.sample)
         shutil.rmtree(scratch)
-        note.unlink()  # before what it tells of
+        note.unlink()  # before the files it describes
         if unreadable:
             decoded.unlink()
         else:
@@ -152,9 +152,9 @@ def prepare(
         if absent := [name for name in opened.classes if not class_counts[name]]:
             log.warning("%d classes have no image, first %s", len(absent), first_few(absent))
         if formulas := [name for name in (*opened.classes, *(row.id for row in rows)) if FORMULA.match(name)]:
-            # Kept as they are: a submission must have the ids of its competition.
+            # Kept unchanged: a submission must have the ids of its competition.
             log.warning(
-                "%d ids or classes look like formulas, first %s: a spreadsheet computes them; import results as text",
+                "%d ids or classes look like formulas, first %s: spreadsheets evaluate them; import results as text",
                 len(formulas),
                 first_few(formulas),
             )
@@ -191,7 +191,7 @@ def prepare(
 
 
 def _is_done(out: Path, origin: dict[str, Any], options: dict[str, Any]) -> bool:
-    """Return whether `out` holds exactly these images. Raises DataError if it holds anything else."""
+    """Return whether `out` contains exactly these images. Raises DataError if it contains anything else."""
     if contents_of(out) is not Contents.IMAGES:
         check_folder(out, Contents.IMAGES, "snellen prepare", error=DataError)
         return False
@@ -209,9 +209,9 @@ def _is_done(out: Path, origin: dict[str, Any], options: dict[str, Any]) -> bool
         if before.get(name) != options.get(name)
     ]
     raise DataError(
-        f'"{out}" holds images that were prepared '
+        f'"{out}" contains images that were prepared '
         + (
-            f"in another way ({', '.join(changes)})."
+            f"with other options ({', '.join(changes)})."
             if changes
             else "from other files, or the files have changed since."
         ),
@@ -223,7 +223,7 @@ def _is_done(out: Path, origin: dict[str, Any], options: dict[str, Any]) -> bool
 
 def _warn_of_size(size: int) -> None:
     if size < SMALLEST:
-        log.warning("images of %dx%d pixels: every network here needs %d or more; see --size", size, size, SMALLEST)
+        log.warning("images have %dx%d pixels, but every network needs %d or more; see --size", size, size, SMALLEST)
 
 
 def _readable_rows(rows: Sequence[Row], unreadable: dict[int, str], skip_unreadable: bool) -> list[Row]:
@@ -232,7 +232,7 @@ def _readable_rows(rows: Sequence[Row], unreadable: dict[int, str], skip_unreada
         if not skip_unreadable:
             raise DataError(
                 f"{len(unreadable)} of {len(rows)} pictures cannot be read, first {first_few(named)}.",
-                expected="whole pictures of a common format",
+                expected="complete pictures of a common format",
                 do="replace these files, or pass --skip-unreadable to leave them out",
             )
         log.warning("%d unreadable pictures are left out, first %s", len(unreadable), first_few(named))
@@ -244,7 +244,7 @@ def _skipped(row: Row, reason: str) -> dict[str, str]:
 
 
 def _copy_readable(decoded: Path, out: Path, num_rows: int, unreadable: Collection[int], side: int) -> None:
-    """Write images.npy without the places of unreadable pictures."""
+    """Write images.npy without the entries of unreadable pictures."""
     stride = side * side * 3
     with open(decoded, "rb") as file, open(out, "wb") as copy:
         copy.write(_header(num_rows - len(unreadable), side))
@@ -258,16 +258,16 @@ def _copy_readable(decoded: Path, out: Path, num_rows: int, unreadable: Collecti
 
 
 def _header(num_images: int, side: int) -> bytes:
-    """The start of images.npy."""
+    """Return the header of images.npy."""
     header = io.BytesIO()
     shape = (num_images, side, side, 3)
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
-    assert header.tell() == HEADER_BYTES, "numpy pads the header of any such array to 128 bytes"
+    assert header.tell() == HEADER_BYTES, "numpy pads the header of these arrays to 128 bytes"
     return header.getvalue()
 
 
 def _duplicates(path: Path, rows: Sequence[Row], on_progress: Progress | None) -> list[list[str]]:
-    """Groups of ids of the labelled pictures that duplicate each other."""
+    """Return groups of ids of labelled pictures that are duplicates of each other."""
     num_labelled = sum(row.split != "test" for row in rows)  # they come first
     first = duplicate_groups(np.load(path, mmap_mode="r")[:num_labelled], on_progress=on_progress)
     members: dict[int, list[str]] = {}
@@ -276,9 +276,9 @@ def _duplicates(path: Path, rows: Sequence[Row], on_progress: Progress | None) -
     found = [ids for ids in members.values() if len(ids) > 1]
     if any(row.split is None for row in rows):
         num = sum(map(len, found))
-        log.info("%d of %d labelled pictures have a duplicate among them; they are for training", num, num_labelled)
+        log.info("%d of %d labelled pictures have a duplicate; they are used for training", num, num_labelled)
     else:
-        log.warning("the source has a split of its own: --group-duplicates keeps duplicates together in folds alone")
+        log.warning("the source has its own split: --group-duplicates keeps duplicates together only in folds")
     return found
 
 
@@ -293,10 +293,10 @@ def _rows_csv(rows: Sequence[Row], splits: Sequence[str]) -> bytes:
 def _measure(
     file: BinaryIO, side: int, is_train: Sequence[bool], rows_csv: bytes
 ) -> tuple[str, list[float], list[float]]:
-    """Read the images once: `imageset.fingerprint`, and mean and std of each channel over the train split, 0 to 1.
+    """Return the fingerprint, and mean and std of each channel over the train split (0 to 1), in one pass.
 
-    The std is that of all pixels, not the mean of the stds of images. Sums are whole numbers, so nothing is lost in
-    them: float64 holds those of one part exactly, Python's integers those of all.
+    The std is over all pixels, not the mean over images. Sums are whole numbers and therefore exact: float64 for one
+    part, Python integers for the total.
     """
     digest = hashlib.sha256(rows_csv)
     sums, squares, num_pixels = [0, 0, 0], [0, 0, 0], 0

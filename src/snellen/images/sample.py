@@ -16,12 +16,12 @@ class Sample:
 
     header: list[str]
     ids: list[str]  # as the sample spells them
-    image_ids: list[str]  # of the test images that they mean; "" if there is no such image
-    values: list[list[str]]  # what the sample itself has in its lines; empty if there is no sample
+    image_ids: list[str]  # the matching test images; "" if there is none
+    values: list[list[str]]  # the values of the sample; empty if there is no sample
 
 
 def read_sample(images: ImageSet) -> Sample:
-    """Return the competition's sample, or one line for each test image if it has none."""
+    """Return the competition's sample, or one line per test image if there is none."""
     path = images.folder / SAMPLE
     test = images.splits == "test"
     skipped = [entry for entry in images.about["skipped"] if entry["split"] == "test"]
@@ -35,7 +35,7 @@ def read_sample(images: ImageSet) -> Sample:
         return Sample(header, ids, ids, [])
     header, *rows = [row for _, row in read_table(str(path), path.read_bytes(), strip=False).lines]
     ids = [row[0] for row in rows]
-    # An id is itself before it is a path or the name of a file, for which prepare's own rule decides.
+    # An exact id comes before a path or a file name, which are matched as in prepare.
     own = {id: id.strip() if id.strip() in known else "" for id in ids}
     if unknown := [id for id, image_id in own.items() if not image_id]:
         pictures = Lookup(paths)
@@ -46,7 +46,7 @@ def read_sample(images: ImageSet) -> Sample:
 
 
 def answered_task(images: ImageSet, header: list[str]) -> Task:
-    """Return the images' Task; for images prepared before there was one, the form follows from the sample's header."""
+    """Return the images' Task; for images from versions without one, the form follows from the sample's header."""
     task = images.task
     if "task" not in images.about and class_columns(header, images) is not None:
         return replace(task, form="columns")
@@ -54,7 +54,7 @@ def answered_task(images: ImageSet, header: list[str]) -> Task:
 
 
 def form_hint(images: ImageSet, sample: Sample) -> str:
-    """Return a hint if nobody has decided whether the sample's zeros are labels or probabilities, or ""."""
+    """Return a hint if the zeros of the sample could be labels or probabilities, otherwise ""."""
     options = images.about.get("options") or {}
     if options.get("form") or options.get("metric"):
         return ""
@@ -62,16 +62,16 @@ def form_hint(images: ImageSet, sample: Sample) -> str:
 
 
 def check_sample(images: ImageSet) -> None:
-    """Raise DataError for a sample that no submission could follow: now, not after hours of training."""
+    """Raise DataError for a sample that no submission can match, before hours of training."""
     sample = read_sample(images)
     if answered_task(images, sample.header).form == "columns":
         class_columns(sample.header, images)
     if missing := [id for id, own in zip(sample.ids, sample.image_ids, strict=True) if not own]:
         raise DataError(
-            f"{len(missing)} of {len(sample.ids)} lines of the sample submission do not begin with the id of a test "
+            f"{len(missing)} of {len(sample.ids)} lines of the sample submission do not start with the id of a test "
             f"image, first {first_few(missing)}.",
             where=SAMPLE,
-            expected="comma-separated lines: a header, then one line for each test image that begins with its id",
+            expected="comma-separated lines: a header, then one line per test image that starts with its id",
             do="pass the competition's own file: --sample CSV",
         )
 

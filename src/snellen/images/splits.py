@@ -1,4 +1,4 @@
-"""Which labelled images are for validation: decided by ids, labels, groups, share, rule and seed, and nothing else."""
+"""Choose the validation images. The choice depends only on ids, labels, groups, share, rule and seed."""
 
 import hashlib
 import math
@@ -12,7 +12,7 @@ from snellen.scoring.intervals import wilson_interval
 from snellen.sources.rows import Row
 from snellen.system.units import percents
 
-FEW_VALID = 100  # fewer validation images than this are warned of: a score of 50% is then only sure to 10 points
+FEW_VALID = 100  # fewer validation images cause a warning: a score of 50% is then uncertain by 10 points
 
 
 def choose_valid(
@@ -25,19 +25,19 @@ def choose_valid(
     groups: Sequence[str | None] | None = None,
     rule: str = SPLIT_RULES[0],
 ) -> set[str]:
-    """Choose the ids that validate.
+    """Choose the ids for validation.
 
-    ids: of the labelled images, each once; labels: their classes, by position. only_train: ids that are not chosen.
-    rule: "proportional" takes the share of each class, see `proportional_counts`; if all classes are equally large this
-    is the other rule. "seeds" takes max(1, floor(n * valid_share)) of each class, with n the size of the smallest. A
-    class with a single image is used only for training, except that "seeds" refuses it.
-    groups: by position, the group of each image, such as its patient; None for none. Images of one group are all chosen
-    or all not, see `choose_groups`.
+    ids: the distinct ids of the labelled images; labels: their classes, by position. only_train: ids to leave out.
+    rule: "proportional" takes a share of each class, see `proportional_counts`. "seeds" takes
+    max(1, floor(n * valid_share)) of each class, where n is the size of the smallest. The rules agree if all classes
+    have the same size. A class with a single image is used only for training; "seeds" refuses it.
+    groups: by position, the group of each image, such as its patient, or None. Images of one group stay together,
+    see `choose_groups`.
 
-    The ids of a class are ranked by SHA-256 of "seed:id", so neither the order of files nor the machine matters, and
-    adding images moves few of the others. The share is taken as the decimal it is written as: 0.29 of 100 are 29.
+    The ids of a class are ranked by SHA-256 of "seed:id", so the order of files and the machine do not matter, and
+    adding images moves few of the others. The share is an exact decimal: 0.29 of 100 is 29.
 
-    Raises DataError for a share outside (0, 1), fewer than two classes, and classes that leave nothing to choose.
+    Raises DataError for a share outside (0, 1), fewer than two classes, or no image to choose.
     Source of the rule "seeds": the d2l chapter on Kaggle's CIFAR-10, function reorg_train_valid.
     """
     if not 0 < valid_share < 1:
@@ -49,7 +49,7 @@ def choose_valid(
         )
     if rule not in SPLIT_RULES:
         raise DataError(
-            f'there is no split rule "{rule}".',
+            f'unknown split rule "{rule}".',
             where="--split-rule",
             expected=" or ".join(SPLIT_RULES),
             do=did_you_mean(rule, SPLIT_RULES, "choose one of these"),
@@ -61,7 +61,7 @@ def choose_valid(
             raise DataError(
                 'the split rule "seeds" picks single images and cannot keep groups together.',
                 where="--split-rule seeds --group-by",
-                do="leave one of the two out",
+                do="leave out one of the two options",
             )
         return choose_groups(ids, labels, groups, valid_share, seed, only_train)
     sizes = {label: len(members) for label, members in by_class.items()}
@@ -78,7 +78,7 @@ def choose_valid(
                 f'only {len(ranked[short[0]])} of the {sizes[short[0]]} images of "{short[0]}" have no duplicate.',
                 where="--group-duplicates",
                 expected=f"{num_valid} or more, for validation",
-                do="choose a smaller --valid-share, or leave --group-duplicates out",
+                do="choose a smaller --valid-share, or leave out --group-duplicates",
             )
     else:
         most = {label: min(size - 1, len(ranked[label])) for label, size in sizes.items()}
@@ -91,10 +91,10 @@ def choose_valid(
 def proportional_counts(
     sizes: Mapping[str, int], most: Mapping[str, int], valid_share: float, seed: int
 ) -> dict[str, int]:
-    """Return how many images of each class validate: the share of each, rounded so that all are the share of all.
+    """Return the number of validation images per class: its share, rounded so that the total matches the share too.
 
     Largest remainder (Hamilton's method): each class gets floor(n * share); the classes with the largest remainders get
-    one more until there are max(1, floor(N * share)); the seed decides between equal remainders. most: never more.
+    one more until the total is max(1, floor(N * share)). The seed breaks ties. most: the maximum for each class.
     """
     share = Fraction(str(valid_share))
     total = max(1, math.floor(sum(sizes.values()) * share))
@@ -115,12 +115,12 @@ def choose_groups(
     seed: int,
     only_train: Collection[str] = (),
 ) -> set[str]:
-    """Choose whole groups for validation, as close to the share of each class, and of all, as groups allow.
+    """Choose whole groups for validation, as close to the share, per class and in total, as possible.
 
     The rarest class comes first: its groups, ranked by SHA-256 of "seed:group", are chosen while they fit into its
-    share; its other groups train. Then follow the other classes, with the groups not yet decided.
+    share; its other groups train. The other classes follow, with the groups that are still undecided.
     Every class keeps a training image. If no group fits, the one closest to the share is chosen. An image without a
-    group is one by itself. A group with an id of only_train trains.
+    group is its own group. A group with an id in only_train trains.
     Source of the order: Sechidis et al., "On the stratification of multi-label data", ECML PKDD 2011.
     """
     members: dict[str, list[int]] = defaultdict(list)
@@ -152,7 +152,7 @@ def choose_groups(
                 continue
             decided.add(name)
             num = counts[name]
-            # A group fits if the class comes no further from its share, below or above.
+            # A group fits if it does not move the class further from its share.
             fits = 2 * held[label] + num[label] <= 2 * wanted[label] and held.total() + num.total() <= total
             if fits and all(held[other] + more <= most[other] for other, more in num.items()):
                 chosen.append(name)
@@ -171,7 +171,7 @@ def ids_by_class(ids: Sequence[str], labels: Sequence[str]) -> dict[str, list[st
 
 
 def rank(id: str, seed: int) -> bytes:
-    """Return the key by which chance orders ids: SHA-256 of "seed:id"."""
+    """Return the pseudorandom sort key of an id: SHA-256 of "seed:id"."""
     return hashlib.sha256(f"{seed}:{id}".encode()).digest()
 
 
@@ -200,15 +200,15 @@ def check_no_single(by_class: Mapping[str, Sequence[str]]) -> None:
 def _nothing_to_choose(num: int) -> DataError:
     return DataError(
         f"none of the {num} labelled images can be used for validation.",
-        expected="a class with two images or more, in two groups or more, that have no duplicate",
-        do="add images, or leave --group-by or --group-duplicates out",
+        expected="a class with at least two images, in at least two groups, without duplicates",
+        do="add images, or leave out --group-by or --group-duplicates",
     )
 
 
 def splits_of(
     rows: Sequence[Row], valid_share: float, seed: int, only_train: Collection[str] = (), *, rule: str = SPLIT_RULES[0]
 ) -> list[str]:
-    """Return the split of each row: its source's, or one by `choose_valid`. Raises DataError."""
+    """Return the split of each row, from its source or from `choose_valid`. Raises DataError."""
     undecided = [row for row in rows if row.split is None]
     valid = set()
     if undecided:
@@ -230,15 +230,15 @@ def groups_of(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def doubts_about(rows: Sequence[Row], splits: Sequence[str]) -> list[str]:
-    """Return warnings about a split: few images to validate with, and classes that cannot be validated."""
+    """Return warnings about a split: few validation images, and classes without any."""
     valid = Counter(row.label for row, split in zip(rows, splits, strict=True) if split == "valid")
     train = Counter(row.label for row, split in zip(rows, splits, strict=True) if split == "train")
     doubts = []
     if 0 < valid.total() < FEW_VALID:
         low, high = wilson_interval(round(0.8 * valid.total()), valid.total())
         doubts.append(
-            f"only {valid.total()} images validate: an accuracy of 80% could be {percents(low, high, 0)}. "
-            "A larger --valid-share, or --folds 5 with train and compete, says more"
+            f"only {valid.total()} validation images: an accuracy of 80% could be {percents(low, high, 0)}. "
+            "A larger --valid-share, or --folds 5 with train and compete, gives a more precise score"
         )
     if single := sorted(label for label in train if label and train[label] == 1 and not valid[label]):
         doubts.append(

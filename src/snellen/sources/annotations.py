@@ -7,9 +7,9 @@ from snellen.sources.tables import Table, read_table
 
 
 def read_annotations(name: str, data: bytes) -> Table | None:
-    """Return a text file as a table, or None if its lines do not all have the same number of values, two or more.
+    """Return a text file as a table, or None if its lines do not all have the same number of values (at least two).
 
-    Values are separated by tabs, commas or semicolons, or else by spaces.
+    Values are separated by tabs, commas or semicolons, otherwise by spaces.
     """
     try:
         text = data.decode("utf-8-sig")

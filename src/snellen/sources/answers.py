@@ -1,4 +1,4 @@
-"""What is asked: how many labels an image has, and what a line of the submission holds. From labels and sample."""
+"""Derive the Task from labels and sample: labels per image, and the contents of each line of the submission."""
 
 import json
 import logging
@@ -19,13 +19,13 @@ log = logging.getLogger("snellen")
 YES = ("1", "1.0", "yes", "true")
 PLURALS = {"labels", "tags", "classes", "attributes", "diseases", "findings"}
 SEPARATORS = (";", "|", ",", " ")
-# The form that a metric needs if the sample leaves it open.
+# The form that a metric needs if the sample does not decide it.
 FORM_OF_METRIC = {"auc": "positive", "log_loss": "positive", "map@5": "top5"}
 
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What a person decides; None leaves it to what is found."""
+    """The choices of the user; None means detect."""
 
     label: str | None = None
     id: str | None = None
@@ -46,7 +46,7 @@ class TaskOptions:
             if value is not None and value not in known:
                 meanings = (f"{name} ({text})" if text else name for name, text in known.items())
                 raise DataError(
-                    f'there is no {option} "{value}".',
+                    f'unknown {option} "{value}".',
                     where=f"--{option}",
                     expected=", ".join(meanings),
                     do=did_you_mean(value, known, "choose one of these"),
@@ -58,12 +58,12 @@ class SampleLines:
     """A sample submission without its ids."""
 
     name: str
-    columns: tuple[str, ...]  # the header after the id; of a sample without header the numbers of columns
+    columns: tuple[str, ...]  # the header after the id, or column numbers if there is no header
     cells: list[tuple[str, ...]]
 
     @classmethod
     def of(cls, table: Table, column: int, first: int) -> "SampleLines":
-        """Return the values of a table but those of the id's column."""
+        """Return the values of a table without its id column."""
         others = [c for c in range(table.width) if c != column]
         names = tuple(table.column_name(c) if first else str(c + 1) for c in others)
         values = [tuple(row[c] if c < len(row) else "" for c in others) for _, row in table.lines[first:]]
@@ -71,15 +71,15 @@ class SampleLines:
 
     @property
     def distinct(self) -> set[str]:
-        """The values of a sample with one value in each line, empty ones left out."""
+        """Return the distinct non-empty values of a sample with one value per line."""
         return {row[0] for row in self.cells if row} - {""}
 
 
 def separator_of(values: Sequence[str], header: str, kind: str | None) -> str | None:
-    """Return what separates several labels in one value, or None if each value is one label.
+    """Return the separator between several labels in one value, or None if each value is one label.
 
-    A separator counts if it reduces the values to fewer labels that recur. Spaces count only if the words recur alone
-    or in other combinations; "golden retriever" stays one label. Raises DataError if both readings remain.
+    A separator counts if splitting leaves fewer distinct labels, which recur. Spaces count only if the words also occur
+    alone or in other combinations: "golden retriever" stays one label. Raises DataError if the values are ambiguous.
     """
     if kind == "single":
         return None
@@ -108,14 +108,14 @@ def separator_of(values: Sequence[str], header: str, kind: str | None) -> str | 
                 return separator
             one = next(iter(several))
             raise DataError(
-                f'labels such as "{shown(one)}" can be one label, or several separated by spaces.',
+                f'labels such as "{shown(one)}" could be one label, or several separated by spaces.',
                 where=f'column "{shown(header)}"' if header else "",
-                expected="one of the two readings",
-                do="decide it: --kind single, or --kind multi",
+                expected="one label or several, but not both",
+                do="pass --kind single or --kind multi",
             )
         if alone & recurring:
             log.warning(
-                'labels such as "%s" are read as one label each; if they are several, repeat with --kind multi',
+                'labels such as "%s" are read as one label each; if each holds several, run again with --kind multi',
                 shown(next(value for value, parts in several.items() if set(parts) & alone)),
             )
     return None
@@ -128,7 +128,7 @@ def refuse_multi(task: Task, what: str) -> None:
             f"the images have several labels each: {what}.",
             where="",
             expected=f"one label per image (here the labels are {some_of(task.classes, 6)})",
-            do="this version trains on one label per image; if each value is one label, repeat with --kind single",
+            do="this version trains on one label per image; if each value is one label, pass --kind single",
         )
 
 
@@ -142,9 +142,9 @@ def decide_task(
     display_names: tuple[str, ...] | None = None,
     is_named: bool = False,
 ) -> Task:
-    """Return the Task of these training labels and this sample. Raises DataError for a regression, or contradictions.
+    """Return the Task for these training labels and this sample. Raises DataError for regression or contradictions.
 
-    is_named: a person has named the label column, so its numbers are classes.
+    is_named: the user named the label column, so its numbers are classes.
     """
     options.check()
     form = _form(classes, kind, sample, options, is_named=is_named)
@@ -155,9 +155,9 @@ def decide_task(
         positive = _positive(classes, sample, options.positive)
     elif options.positive is not None:
         raise DataError(
-            f'a positive class is named ("{options.positive}"), but a line of the submission holds {FORMS[form]}.',
+            f'--positive is "{options.positive}", but each line of the submission contains {FORMS[form]}.',
             where="--positive",
-            do="leave out --positive, or ask for its probability: --form positive",
+            do="leave out --positive, or submit its probability: --form positive",
         )
     metric = options.metric or DEFAULT_METRIC[form]
     return Task(classes, kind, form, metric, positive, display_names)
@@ -169,7 +169,7 @@ def _form(
     wanted = options.form
     if wanted == "positive" and len(classes) != 2:
         raise DataError(
-            f"form positive is the probability of one class of two; there are {len(classes)} classes.",
+            f"form positive needs exactly two classes; there are {len(classes)} classes.",
             where="--form",
             expected="label, columns or top5",
             do="choose another form, or check the labels",
@@ -198,10 +198,10 @@ def _form(
 def _agreed(form: str, wanted: str | None, why: str) -> str:
     if wanted not in (None, form):
         raise DataError(
-            f"form {wanted} is asked for, but {why}.",
+            f"--form is {wanted}, but {why}.",
             where="--form",
             expected=f"form {form}",
-            do="leave out --form, or name another sample: --sample CSV",
+            do="leave out --form, or pass another sample: --sample CSV",
         )
     return form
 
@@ -212,17 +212,17 @@ def _check_columns(classes: tuple[str, ...], sample: SampleLines) -> None:
     absent = sorted({*classes} - {*sample.columns})
     extra = sorted({*sample.columns} - {*classes})
     told = [f"{len(absent)} classes have no column, first {first_few(map(shown, absent))}"] if absent else []
-    told += [f"{len(extra)} columns are no class, first {first_few(map(shown, extra))}"] if extra else []
+    told += [f"{len(extra)} columns are not classes, first {first_few(map(shown, extra))}"] if extra else []
     raise DataError(
-        f"the columns of {sample.name} and the classes do not fit: {'; '.join(told) or 'a column is repeated'}.",
+        f"the columns of {sample.name} and the classes do not match: {'; '.join(told) or 'a column is repeated'}.",
         where=sample.name,
         expected=f"an id and a label, or an id and one column per class ({some_of(classes)})",
-        do="name the right sample: --sample CSV; or the right labels: --label COLUMN, --labels CSV",
+        do="pass the right sample (--sample CSV) or the right labels (--label COLUMN, --labels CSV)",
     )
 
 
 def _form_of_cells(classes: tuple[str, ...], sample: SampleLines, cells: set[str], *, is_named: bool) -> str:
-    """The form of a sample with one value in each line, which no option decides."""
+    """Return the form of a sample with one value per line, if no option decides it."""
     names = {*classes}
     numbers = [float(cell) for cell in cells if is_number(cell)]
     if not cells or cells <= names:
@@ -237,20 +237,20 @@ def _form_of_cells(classes: tuple[str, ...], sample: SampleLines, cells: set[str
         return "positive"
     if fractional or (any("." in cell for cell in cells) and not _same_numbers(names, cells)):
         if is_named:
-            log.warning('%s has values such as "%s", which is no class', sample.name, example)
+            log.warning('%s has values such as "%s", which is not a class', sample.name, example)
             return "label"
         raise DataError(
-            f'{sample.name} has the value "{example}", which is no training label.',
+            f'{sample.name} has the value "{example}", which is not a training label.',
             where=f'{sample.name}, column "{shown(sample.columns[0])}"',
             expected=f"a class ({some_of(classes)}), or for two classes a probability",
-            do="a number to predict is a regression, which snellen does not do; if the labels are classes, name their "
-            "column: --label COLUMN",
+            do="predicting a number is regression, which snellen does not support; if the labels are classes, "
+            "name their column: --label COLUMN",
         )
     if _same_numbers(names, cells):
-        log.warning('%s spells classes in another way: "%s"; lines get the labels as trained', sample.name, example)
+        log.warning('%s spells classes differently: "%s"; lines get the training labels', sample.name, example)
         return "label"
     if any(is_number(name) for name in names):
-        log.warning('%s has values such as "%s", which is no class', sample.name, example)
+        log.warning('%s has values such as "%s", which is not a class', sample.name, example)
         return "label"
     last = max(classes)
     as_probability = f", or with the probability of {last}: --form positive --positive {last}"
@@ -258,7 +258,7 @@ def _form_of_cells(classes: tuple[str, ...], sample: SampleLines, cells: set[str
         f'{sample.name} has the value "{example}", but the classes are {some_of(classes)}.',
         where=f'{sample.name}, column "{shown(sample.columns[0])}"',
         expected="labels that are classes",
-        do=f"decide what a line holds: --form label for names such as {classes[0]}"
+        do=f"choose the form of a line: --form label for names such as {classes[0]}"
         + (as_probability if len(classes) == 2 else ""),
     )
 
@@ -269,7 +269,7 @@ def _same_numbers(names: set[str], cells: set[str]) -> bool:
 
 
 def _check_spelling(classes: tuple[str, ...], sample: SampleLines, cells: set[str]) -> None:
-    """Raise DataError for labels that differ from a class by case or spaces only; warn of other unknown ones."""
+    """Raise DataError for labels that differ from a class only by case or spaces; warn about other unknown labels."""
     by_form = {plain_form(name): name for name in classes}
     unknown = sorted(cells - {*classes})
     if several := next((cell for cell in unknown if len(cell.split()) > 1 and {*cell.split()} <= {*classes}), None):
@@ -277,19 +277,19 @@ def _check_spelling(classes: tuple[str, ...], sample: SampleLines, cells: set[st
             f'{sample.name} has {len(several.split())} labels in a line: "{shown(several)}".',
             where=f'{sample.name}, column "{shown(sample.columns[0])}"',
             expected="one label in each line, or five, best first",
-            do="decide what a line holds: --form label, or --form top5",
+            do="pass --form label or --form top5",
         )
     if variant := next((cell for cell in unknown if plain_form(cell) in by_form), None):
         raise DataError(
-            f'{sample.name} has the label "{shown(variant)}", the training labels have '
+            f'{sample.name} has the label "{shown(variant)}", but the training labels have '
             f'"{shown(by_form[plain_form(variant)])}".',
             where=f'{sample.name}, column "{shown(sample.columns[0])}"',
             expected="the same spelling in both",
-            do="change the training labels, or write them as they are: --form label",
+            do="change the training labels, or keep their spelling: --form label",
         )
     log.warning(
-        "%s has %d labels that are no class, first %s; the submission will hold classes such as %s: check which "
-        "the competition expects",
+        "%s has %d labels that are not classes, first %s; the submission will contain classes such as %s: check which "
+        "ones the competition expects",
         sample.name,
         len(unknown),
         first_few(map(shown, unknown)),
@@ -307,17 +307,17 @@ def _refuse_regression(labels: Sequence[str], classes: tuple[str, ...]) -> None:
     what = (
         f'the labels are numbers with fractions, such as "{fractional}"'
         if fractional
-        else f"the labels are numbers, {len(classes):,} different ones for {len(labels):,} images"
+        else f"the labels are numbers, with {len(classes):,} distinct values for {len(labels):,} images"
     )
     raise DataError(
-        f"{what}: this is a regression.",
+        f"{what}: this is regression.",
         expected="classes, each with several images",
-        do="snellen classifies only; if each number is a class, name the column: --label COLUMN",
+        do="snellen only classifies; if each number is a class, name the column: --label COLUMN",
     )
 
 
 def _names_class(classes: Sequence[str], column: str) -> str | None:
-    """The class that a column names: "malignant", "is_dog"."""
+    """Return the class that a column is named after: "malignant", "is_dog"."""
     by_form = {plain_form(name): name for name in classes if not is_number(name)}
     if plain_form(column) in by_form:
         return by_form[plain_form(column)]
@@ -342,8 +342,8 @@ def _positive(classes: tuple[str, ...], sample: SampleLines | None, wanted: str 
     last = max(classes)
     others = ", ".join(name for name in classes if name != last)
     log.warning(
-        'nothing names the positive class: the submission holds the probability of "%s", the last in sorted order; '
-        "for the other: --positive %s",
+        'no positive class was chosen: the submission contains the probability of "%s", the last in sorted order; '
+        "for the other class pass --positive %s",
         last,
         others,
     )
@@ -351,25 +351,25 @@ def _positive(classes: tuple[str, ...], sample: SampleLines | None, wanted: str 
 
 
 def probability_hint(task: Task, cells: set[str]) -> str:
-    """Return a hint if the sample's whole numbers can stand for labels or for probabilities, or ""."""
+    """Return a hint if the sample's whole numbers could be labels or probabilities, otherwise ""."""
     if task.form != "label" or len(task.classes) != 2 or not cells or not cells <= {"0", "1"}:
         return ""
     return (
-        "the sample holds whole numbers, which can stand for labels or for probabilities: lines get labels; if the "
-        "competition is scored by AUC or log-loss, repeat `snellen prepare` or `snellen compete` with --metric auc or "
-        "--metric log_loss"
+        "the sample contains whole numbers, which could be labels or probabilities: labels are submitted; if the "
+        "competition is scored by AUC or log-loss, run `snellen prepare` or `snellen compete` again with "
+        "--metric auc or --metric log_loss"
     )
 
 
 def plain_form(name: str) -> str:
-    """Return what is left of a label without case, spaces, invisible characters and composition; 1.0 becomes 1."""
+    """Return a label without case, spaces, invisible characters and Unicode composition; 1.0 becomes 1."""
     text = unicodedata.normalize("NFKC", name).casefold()
     text = "".join(letter for letter in text if unicodedata.category(letter) not in ("Cf", "Zs") and letter != "_")
     return f"{float(text):g}" if is_number(text) and len(text) < 16 else text
 
 
 def warn_of_variants(labels: Sequence[str]) -> None:
-    """Warn of labels that differ by nothing that a person sees: "Cat" and "cat", "1" and "1.0"."""
+    """Warn about labels that look the same to a reader: "Cat" and "cat", "1" and "1.0"."""
     counts = Counter(labels)
     groups: dict[str, list[str]] = {}
     for name in counts:
@@ -378,11 +378,11 @@ def warn_of_variants(labels: Sequence[str]) -> None:
         told = ", ".join(
             f"{json.dumps(name, ensure_ascii=not name.isprintable())} ({counts[name]:,})" for name in names
         )
-        log.warning("labels that look alike are different classes: %s; correct them if they mean the same", told)
+        log.warning("labels that look alike are different classes: %s; correct them if they mean the same thing", told)
 
 
 def read_class_names(name: str, data: bytes, table: Table | None, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a name for people for each class, from JSON ({"0": "blight"} or a list) or a CSV of class and name.
+    """Return a display name for each class, from JSON ({"0": "blight"} or a list) or a CSV of class and name.
 
     Raises DataError if a class has no name.
     """
@@ -391,8 +391,8 @@ def read_class_names(name: str, data: bytes, table: Table | None, classes: tuple
         return DataError(
             what,
             where=name,
-            expected='JSON such as {"0": "blight"}, or a CSV with a column of classes and one of names',
-            do="name the right file: --class-names FILE",
+            expected='JSON such as {"0": "blight"}, or a CSV with a column of classes and a column of names',
+            do="pass the right file: --class-names FILE",
         )
 
     if table is None:
@@ -409,11 +409,11 @@ def read_class_names(name: str, data: bytes, table: Table | None, classes: tuple
         column = next((c for c in range(table.width) if {*classes} <= {*table.column(c)}), None)
         other = next((c for c in range(table.width) if c != column), None)
         if column is None or other is None:
-            raise wrong(f"no column of the class names holds all {len(classes)} classes.")
+            raise wrong(f"no column of the class names contains all {len(classes)} classes.")
         names = dict(zip(table.column(column), table.column(other), strict=True))
     if missing := [known for known in classes if not names.get(known)]:
         raise wrong(f"{len(missing)} of {len(classes)} classes have no name, first {first_few(missing)}.")
     found = tuple(names[known] for known in classes)
     if any(len(text) > MAX_LETTERS or CONTROL.search(text) for text in found):
-        raise wrong("a class name has control characters or is very long.")
+        raise wrong("a class name contains control characters or is too long.")
     return found

@@ -1,7 +1,7 @@
-"""Read folders, zip, 7z and tar files that came from strangers: names are checked, sizes bounded, nothing is unpacked.
+"""Read untrusted folders and zip, 7z and tar files: names are checked, sizes are limited, nothing is unpacked.
 
-Each kind is a small class with the same face: `path`, `sizes` (bytes by name) and `read`. Pictures go from the archive
-straight to whoever decodes them; 60,000 of them never become files on the disk.
+Each kind is a small class with the same interface: `path`, `sizes` (bytes by name) and `read`. Pictures go from the
+archive straight to the decoder; 60,000 of them never become files on disk.
 """
 
 import bz2
@@ -27,7 +27,7 @@ from snellen.system.contents import ORGANIZED, RESULTS, folder_contents
 from snellen.system.files import read_json
 from snellen.system.units import size
 
-SUFFIXES = (".zip", ".7z")  # of archives that are looked into where they lie inside another archive or a folder
+SUFFIXES = (".zip", ".7z")  # of archives that are opened inside another archive or a folder
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 TAR_OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 MAX_TAR_READ = 512 * 2**20  # bytes: the largest file of CIFAR-100 is 155 MB
@@ -42,20 +42,20 @@ class Container(Protocol):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Bytes of each file by its name, unpacked; in the order of the archive. Raises DataError."""
+        """Return the unpacked bytes of each file by name, in the order of the archive. Raises DataError."""
 
     def read(self, names: Iterable[str], limit: int = MAX_BYTES) -> Iterator[tuple[str, Contents]]:
-        """Yield each of `names` with its contents, in the order of `names` or, where solid, of the archive.
+        """Yield each of `names` with its contents, in the order of `names`, or of the archive if it is solid.
 
-        limit: bytes; a larger file, like a damaged one, is an UnreadablePicture. Raises DataError where nothing more
-        can be read.
+        limit: bytes; a larger or damaged file is an UnreadablePicture. Raises DataError if the rest of the archive
+        cannot be read.
         """
 
 
 def open_container(path: Path, *, skip: Path | None = None) -> Container:
-    """Find out by its first bytes what `path` is. skip: a place in a folder that is left out, see `Folder`.
+    """Open a folder, or an archive of the kind that its first bytes show. skip: a path to leave out, see `Folder`.
 
-    Raises DataError for a path that is missing or is no archive.
+    Raises DataError if the path is missing or is not an archive.
     """
     if path.is_dir():
         return Folder(path, skip)
@@ -75,7 +75,7 @@ def open_container(path: Path, *, skip: Path | None = None) -> Container:
     if start.startswith(tuple(TAR_OPENERS)) or start[257:262] == b"ustar":
         return Tar(path)
     raise DataError(
-        f'"{path.name}" is neither a folder nor an archive of a known kind.' if start else f'"{path.name}" is empty.',
+        f'"{path.name}" is neither a folder nor a known kind of archive.' if start else f'"{path.name}" is empty.',
         where=str(path),
         expected="a folder, a .zip, .7z or .tar.gz file",
         do="if it was downloaded, download it again: an error page may have been saved in its place",
@@ -87,10 +87,10 @@ DANGLING = "is a link to a file that is missing"
 
 @dataclass(frozen=True)
 class Folder:
-    """The files of a person in a folder: what snellen wrote into it is left out, and so is `skip`."""
+    """The user's files in a folder, without what snellen wrote into it and without `skip`."""
 
     path: Path
-    skip: Path | None = None  # where the results of this command go
+    skip: Path | None = None  # the output folder of this command
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -98,7 +98,7 @@ class Folder:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """The folders that are left out, and why."""
+        """Return the folders that are left out, and why."""
         return self._walked[1]
 
     @cached_property
@@ -107,9 +107,9 @@ class Folder:
         return {name: status.st_size for name, status in self.entries(left_out)}, left_out
 
     def entries(self, left_out: dict[str, str] | None = None) -> Iterator[tuple[str, os.stat_result]]:
-        """(name, status) of each file, by name. Links to folders are followed once; links that lead nowhere, never.
+        """Yield (name, status) of each file, sorted by name. Links to a folder are followed once, broken links never.
 
-        left_out: gets what the property of that name tells.
+        left_out: filled with the contents of the property of that name.
         """
         left_out = {} if left_out is None else left_out
         skip = os.path.realpath(self.skip) if self.skip else None
@@ -122,10 +122,10 @@ class Folder:
                 continue
             seen.add(real)
             if real == skip:
-                left_out[prefix] = "is where the results go"
+                left_out[prefix] = "is the output folder"
                 continue
             try:
-                with os.scandir(real) as listing:  # knows what is a folder without asking for each file again
+                with os.scandir(real) as listing:  # gives the type of each entry without another system call
                     entries = sorted(listing, key=lambda entry: entry.name)
                 found = [entry for entry in entries if not is_junk(entry.name)]
                 for entry in entries:
@@ -142,21 +142,21 @@ class Folder:
                         left_out[prefix + entry.name] = DANGLING
             except OSError as problem:
                 raise DataError(
-                    f"a folder cannot be read: {problem.strerror}.",
+                    f"the folder cannot be read: {problem.strerror}.",
                     where=str(problem.filename or real),
-                    do="check that you may read it",
+                    do="check the folder's permissions",
                 ) from None
             for name, status in statuses:
                 yield checked_name(prefix + name, self.path), status
 
     def read(self, names: Iterable[str], limit: int = MAX_BYTES) -> Iterator[tuple[str, Path]]:
-        """Yield each name with its path: whoever wants the bytes reads them, and finds the file too large or gone."""
+        """Yield each name with its path; the caller reads the bytes and handles files that are too large or missing."""
         for name in names:
             yield name, self.path / name
 
 
 def _is_result(source: Path, folder: Path, names: set[str]) -> bool:
-    """Return whether snellen wrote the folder; class folders by `organize` count if they were made of this source."""
+    """Return whether snellen wrote the folder; class folders by `organize` count if they come from this source."""
     if ORGANIZED not in names:
         return folder_contents(folder, names) in RESULTS
     about = read_json(folder / ORGANIZED, error=DataError, do="remove the folder, or organize the source again")
@@ -182,7 +182,7 @@ class Zip:
             raise_encrypted(self.path)
         return checked_members(
             self.path,
-            # orig_filename: zipfile cuts a name at a NUL, so that "x.png\0.exe" would look harmless.
+            # orig_filename: zipfile truncates a name at a NUL, so that "x.png\0.exe" would look harmless.
             (
                 (info.orig_filename, info, stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG))
                 for info in listed
@@ -200,18 +200,18 @@ class Zip:
                     continue
                 try:
                     contents: bytes | UnreadablePicture = archive.read(info)
-                except Exception as problem:  # a wrong checksum or a damaged stream spoils this member only
+                except Exception as problem:  # a wrong checksum or a damaged stream affects only this member
                     contents = UnreadablePicture(f"damaged inside {self.path.name}: {problem}")
                 yield name, contents
 
     def copy_out(self, name: str, target: Path) -> None:
-        """Write one member, an archive itself, to the file `target`. Raises DataError."""
+        """Write one member, itself an archive, to the file `target`. Raises DataError."""
         info = self._members[name]
         if info.file_size > shutil.disk_usage(target.parent).free:
             raise DataError(
-                f'"{name}" needs {size(info.file_size)} once copied out of {self.path.name}; less is free.',
+                f'"{name}" needs {size(info.file_size)} of free space to be copied out of {self.path.name}.',
                 where=str(target.parent),
-                do="free some space, or unpack the archive elsewhere and give that folder as SOURCE",
+                do="free some space, or unpack the archive elsewhere and pass that folder as SOURCE",
             )
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(info) as member, open(target, "wb") as file:
@@ -224,7 +224,7 @@ class Zip:
 
 @dataclass(frozen=True)
 class Tar:
-    """A tar file, plain or compressed. It is read from its beginning each time, so read all that is needed at once."""
+    """A tar file, plain or compressed. Every read starts at the beginning, so read everything in one call."""
 
     path: Path
 
@@ -232,9 +232,9 @@ class Tar:
     def sizes(self) -> dict[str, int]:
         try:
             with self._opened() as archive:
-                # Sparse files are special here: their size says nothing of the bytes in the archive.
+                # Sparse files count as special: their size is unrelated to the bytes in the archive.
                 entries = [(m.name, m.size, not m.isreg() or m.issparse()) for m in archive if not m.isdir()]
-        except Exception as problem:  # tarfile, gzip, bz2 and lzma each have their own
+        except Exception as problem:  # tarfile, gzip, bz2 and lzma each raise their own
             raise_damaged(self.path, problem)
         return checked_members(self.path, entries)
 
@@ -263,7 +263,7 @@ class Tar:
 
 
 class _Bounded:
-    """A file that refuses to read very much at once: tarfile believes the length that a header claims for itself."""
+    """A file that limits the size of a read, because tarfile trusts the length in a header."""
 
     def __init__(self, file: IO[bytes]):
         self.seek, self.tell, self.file = file.seek, file.tell, file

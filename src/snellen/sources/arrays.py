@@ -1,7 +1,7 @@
 """Pixels in arrays instead of picture files: .npz and .npy files (MedMNIST, Keras). Nothing is unpickled.
 
 Arrays are told apart by shape: images (N, H, W), (N, H, W, 3) or (N, 3, H, W), labels (N,) or (N, 1), or (N, K) with
-one 1 in each row. Their roles are in their names: train_images, x_train, val_labels.
+one 1 in each row. Their roles come from their names: train_images, x_train, val_labels.
 """
 
 import zipfile
@@ -23,12 +23,12 @@ from snellen.sources.source_files import Place, read_whole
 
 MAX_LABEL_BYTES = 256 * 10**6
 CHUNK_BYTES = 2**24
-IMAGE_SIDE = 4096  # pixels; more is no small image
+IMAGE_SIDE = 4096  # pixels; the largest side accepted
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One array in a file, known by its header only."""
+    """One array in a file, of which only the header has been read."""
 
     file: Path
     member: str  # within an .npz file, or ""
@@ -38,12 +38,12 @@ class Stored:
 
     @property
     def name(self) -> str:
-        """Its name without the ending."""
+        """Return the name without its extension."""
         return self.member.removesuffix(".npy") if self.member else self.file.stem
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
-        """The file at the first byte of the values."""
+        """Yield the open file at the first byte of the values."""
         if self.member:
             with zipfile.ZipFile(self.file) as archive, archive.open(self.member) as file:
                 _header(file)
@@ -64,7 +64,7 @@ class Split:
 
     @property
     def num(self) -> int:
-        """How many images there are."""
+        """Return the number of images."""
         return self.images.shape[0] if isinstance(self.images, Stored) else self.images.num
 
     def pixels(self) -> Iterator[np.ndarray]:
@@ -80,11 +80,11 @@ class Arrays:
     """A source of arrays: its splits in the order train, valid, test."""
 
     kind: str
-    told: str  # where the labels stand, for people
+    told: str  # where the labels come from, for messages
     splits: list[Split]
 
     def rows(self) -> list[Row]:
-        """Return a row for each image. Ids are numbers from 1, through train and valid, and again through test."""
+        """Return a row for each image. Ids count from 1 across train and valid, and again from 1 in test."""
         has_valid = any(split.role == "valid" for split in self.splits)
         rows, number = [], {False: 0, True: 0}
         for split in self.splits:
@@ -109,8 +109,8 @@ class Arrays:
 def find_arrays(files: dict[str, Place], scratch: Path, *, label: str | None = None) -> Arrays | None:
     """Return the arrays among the files of a source, or None if there are none.
 
-    scratch: files in archives are copied there. label: the label column of pixel tables. Raises DataError for arrays
-    that are no images with labels.
+    scratch: files in archives are copied there. label: the label column of pixel tables. Raises DataError if the arrays
+    are not images with labels.
     """
     names = [name for name in files if name.lower().endswith((".npz", ".npy"))]
     if not names:
@@ -127,17 +127,17 @@ def find_arrays(files: dict[str, Place], scratch: Path, *, label: str | None = N
                 f"several arrays could be the {role or 'labelled'} images: {first_few(a.name for a in images[role])}.",
                 where=str(images[role][0].file),
                 expected="one array of images for train, valid and test, such as train_images",
-                do="leave one of them in the source",
+                do="keep only one of them in the source",
             )
         if images[role]:
             splits.append(Split(role, images[role][0], _labels(role, images[role][0], stored)))
     labelled = [split for split in splits if split.role != "test"]
     if not labelled or any(split.labels is None for split in labelled):
         raise DataError(
-            f"the arrays are no images with labels: {first_few((f'{a.name} {a.shape}' for a in stored), 6)}.",
+            f"the arrays are not images with labels: {first_few((f'{a.name} {a.shape}' for a in stored), 6)}.",
             where=first_few(names),
             expected="images (N, H, W) or (N, H, W, 3) and labels (N,), such as train_images and train_labels",
-            do="save them under such names with numpy.savez",
+            do="save them under these names with numpy.savez",
         )
     told = f"array {next(a.name for a in stored if not _is_images(a))} of {names[0]}"
     return Arrays(f"arrays in {first_few(names)}", told, splits)
@@ -175,7 +175,7 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def _stored(path: Path) -> list[Stored]:
-    """The arrays in a file. Raises DataError for a damaged file, and for one whose arrays are Python objects."""
+    """Return the arrays in a file. Raises DataError if it is damaged or contains Python objects."""
     found = []
     try:
         if path.suffix.lower() == ".npy":
@@ -191,12 +191,12 @@ def _stored(path: Path) -> list[Stored]:
         raise DataError(
             f"{path.name} is damaged: {shown(str(problem)) or type(problem).__name__}.",
             where=str(path),
-            expected="a file as numpy.savez or numpy.save writes it",
+            expected="a file written by numpy.savez or numpy.save",
             do="download it again",
         ) from None
     if objects := [array for array in found if array.dtype.hasobject]:
         raise DataError(
-            f"{path.name} holds Python objects ({first_few(a.name for a in objects)}), which could run code.",
+            f"{path.name} contains Python objects ({first_few(a.name for a in objects)}), which could run code.",
             where=str(path),
             expected="arrays of numbers",
             do="save the arrays again as numbers, without allow_pickle",
@@ -214,7 +214,7 @@ def _is_images(array: Stored) -> bool:
 
 
 def _labels(role: str, images: Stored, stored: list[Stored]) -> list[str] | None:
-    """The labels that go with an array of images: the array of that role with as many rows."""
+    """Return the labels of an array of images: the array of the same role with the same number of rows."""
     fitting = [
         a for a in stored if not _is_images(a) and a.shape and a.shape[0] == images.shape[0] and _role(a) == role
     ]
@@ -229,7 +229,7 @@ def _labels(role: str, images: Stored, stored: list[Stored]) -> list[str] | None
             f"several arrays could be the labels of {images.name}: {first_few(a.name for a in fitting)}.",
             where=str(images.file),
             expected="one array of labels for each array of images",
-            do="leave one of them in the source",
+            do="keep only one of them in the source",
         )
     [array] = fitting
     size = int(np.prod(array.shape)) * array.dtype.itemsize
@@ -241,14 +241,14 @@ def _labels(role: str, images: Stored, stored: list[Stored]) -> list[str] | None
 
 
 def _label_names(values: np.ndarray, array: Stored) -> list[str]:
-    """One name for each row of labels (N, 1) or (N, K). Raises DataError for several labels, and for fractions."""
+    """Return one name for each row of labels (N, 1) or (N, K). Raises DataError for several labels or fractions."""
     if values.shape[1] > 1:
         if not np.isin(values, (0, 1)).all() or not (values.sum(axis=1) == 1).all():
             raise DataError(
                 f"the images have several labels each: {array.name} has the shape {array.shape}.",
                 where=str(array.file),
                 expected="one label per image",
-                do="this version trains on one label per image; save one label for each",
+                do="this version trains on one label per image; save one label per image",
             )
         return [str(label) for label in values.argmax(axis=1).tolist()]
     column = values[:, 0]
@@ -258,10 +258,10 @@ def _label_names(values: np.ndarray, array: Stored) -> list[str]:
         column = column.astype(np.int64)
     if column.dtype.kind not in "iub":
         raise DataError(
-            f"the labels {array.name} are {column.dtype} with fractions: this is a regression.",
+            f"the labels {array.name} are {column.dtype} with fractions: this is regression.",
             where=str(array.file),
             expected="whole numbers or names",
-            do="snellen classifies only; save the classes as whole numbers",
+            do="snellen only classifies; save the classes as whole numbers",
         )
     return [str(int(label)) for label in column.tolist()]
 
@@ -311,6 +311,6 @@ def _as_bytes(values: np.ndarray, scale: float, array: Stored) -> np.ndarray:
             f"{array.name} has values from {values.min():g} to {values.max():g}.",
             where=str(array.file),
             expected="whole numbers from 0 to 255, or fractions from 0 to 1",
-            do="scale the images to one of these",
+            do="scale the images to one of these ranges",
         )
     return np.round(scaled).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as their author publishes them, in the binary and in the Python form.
+"""CIFAR-10 and CIFAR-100 as their author publishes them, in binary or Python form.
 
 Binary: records of one label byte (CIFAR-100: coarse, then fine) and 3072 pixel bytes; names in a text file.
 Python: pickled dicts, see cifar_pickle.py.
@@ -21,7 +21,7 @@ from snellen.sources.rows import Row, natural_key
 
 SIDE = 32  # pixels
 PIXEL_BYTES = 3 * SIDE * SIDE
-MAX_BYTES = 256 * 10**6  # of one file; the largest, of CIFAR-100, has 155 MB
+MAX_BYTES = 256 * 10**6  # of one file; the largest in CIFAR-100 has 155 MB
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class CifarFiles:
     is_binary: bool
     train: tuple[str, ...]  # in the order of the ids
     test: tuple[str, ...]
-    meta: str  # has the names of the classes
+    meta: str  # contains the names of the classes
 
 
 LAYOUTS = [  # kind, is_binary, train, test, meta
@@ -44,7 +44,7 @@ LAYOUTS = [  # kind, is_binary, train, test, meta
 
 
 def find_cifar(names: Sequence[str]) -> CifarFiles | None:
-    """Return the files of one of the four forms among the file names of a source, also below a folder."""
+    """Return the files of one of the four forms among the file names of a source, at the top or below a folder."""
     names = [name for name in names if not is_picture(name)]
     for kind, is_binary, train, test, meta in LAYOUTS:
         for name in names:
@@ -62,7 +62,7 @@ def read_cifar(found: CifarFiles, contents: dict[str, bytes]) -> tuple[list[Row]
     """Return one row for each image, the classes in the order of the files, and the pixels, uint8 (N, 32, 32, 3).
 
     contents: the bytes of every file of `found`.
-    Ids count from 1 through the train files and again through the test file. Test images keep their labels.
+    Ids count from 1 across the train files and again from 1 in the test file. Test images keep their labels.
     Raises DataError for a damaged file.
     """
     classes = _read_classes(found, contents[found.meta])
@@ -74,7 +74,7 @@ def read_cifar(found: CifarFiles, contents: dict[str, bytes]) -> tuple[list[Row]
             labels, planes = (_read_binary if found.is_binary else _read_pickle)(name, contents[name], found.kind)
             if not all(0 <= label < len(classes) for label in labels):
                 odd = next(i for i, label in enumerate(labels) if not 0 <= label < len(classes))
-                _damaged(name, f"record {odd + 1} has the label {labels[odd]}, there are {len(classes)} classes")
+                _damaged(name, f"record {odd + 1} has the label {labels[odd]}, but there are {len(classes)} classes")
             file = name.rpartition("/")[2].removesuffix(".bin")
             rows += [
                 Row(str(number + i), classes[label], split, f"{file}/{i}") for i, label in enumerate(labels, start=1)
@@ -94,9 +94,9 @@ def _read_classes(found: CifarFiles, data: bytes) -> tuple[str, ...]:
         names = _unpickled(found.meta, data).get("label_names" if found.kind == "CIFAR-10" else "fine_label_names", [])
         names = [name.decode("latin1") if isinstance(name, bytes) else str(name) for name in names]
     if len(names) < 2 or len(set(names)) < len(names):
-        _damaged(found.meta, "it does not name the classes, each once")
+        _damaged(found.meta, "it does not name each class once")
     if any(len(name) > MAX_LETTERS or CONTROL.search(name) for name in names):
-        _damaged(found.meta, f"a class has control characters or more than {MAX_LETTERS:,} letters in its name")
+        _damaged(found.meta, f"a class name contains control characters or more than {MAX_LETTERS:,} characters")
     return tuple(names)
 
 
@@ -113,9 +113,9 @@ def _read_pickle(name: str, data: bytes, kind: str) -> tuple[list[int], np.ndarr
     labels, pixels = batch.get("labels" if kind == "CIFAR-10" else "fine_labels"), batch.get("data")
     pixels = pixels.pixels if isinstance(pixels, Array) else None
     if not isinstance(labels, list) or not all(isinstance(label, int) for label in labels):
-        _damaged(name, "it holds no list of labels")
+        _damaged(name, "it does not contain a list of labels")
     if pixels is None or pixels.shape != (len(labels), PIXEL_BYTES):
-        _damaged(name, f"it does not hold {PIXEL_BYTES} pixel bytes for each of its {len(labels)} labels")
+        _damaged(name, f"it does not contain {PIXEL_BYTES} pixel bytes for each of its {len(labels)} labels")
     return labels, pixels
 
 

@@ -1,7 +1,7 @@
-"""Read the pickles of CIFAR without unpickling: nothing in a file can run, and only a few operations are known.
+"""Read the pickles of CIFAR without unpickling: no code in a file can run, and only a few operations are allowed.
 
 A pickle is a program for a stack machine. `pickletools` lists its operations; those that build dicts, lists, tuples,
-strings, numbers and uint8 arrays are carried out here. Names of numpy stand for the few steps below, never for code.
+strings, numbers and uint8 arrays are carried out here. Names from numpy map to the few steps below, never to code.
 Source of the operations: https://docs.python.org/3/library/pickletools.html and `pickletools.opcodes`.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-CORES = ("numpy.core", "numpy._core")  # before and since numpy 2
+CORES = ("numpy.core", "numpy._core")  # before numpy 2, and since
 RECONSTRUCT = {f"{core}.multiarray _reconstruct" for core in CORES}
 FROM_BUFFER = {f"{core}.numeric _frombuffer" for core in CORES}
 ENCODE = "_codecs encode"  # how Python 3 writes bytes into an old pickle
@@ -19,7 +19,7 @@ KNOWN = {*RECONSTRUCT, *FROM_BUFFER, ENCODE, DTYPE, "numpy ndarray"}
 
 
 class Name(str):
-    """A module and a name in it, with a space between."""
+    """A module and a name in it, separated by a space."""
 
 
 class Array:
@@ -36,7 +36,7 @@ class Dtype:
 
 
 def load_pickle(data: bytes) -> Any:
-    """Return the object in a pickle. A pickle that is damaged, or holds anything else, raises nearly any exception."""
+    """Return the object in a pickle. A damaged or unexpected pickle can raise almost any exception."""
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
@@ -101,7 +101,7 @@ def load_pickle(data: bytes) -> Any:
                 state = stack.pop()
                 _fill(stack[-1], state)
             case _:
-                raise ValueError(f"it has the operation {operation.name}")
+                raise ValueError(f"it contains the operation {operation.name}")
     raise ValueError("it does not end")
 
 
@@ -112,7 +112,7 @@ def _name(text: str) -> Name:
 
 
 def _reduced(name: Any, arguments: tuple[Any, ...]) -> Any:
-    """Return what a call in the pickle stands for."""
+    """Return the result of a call in the pickle."""
     if not isinstance(name, Name):
         raise ValueError("it calls an object")
     if name in RECONSTRUCT:

@@ -10,7 +10,7 @@ from snellen.sources.roles import ASIDE, GENERIC, Below, folder_roles, words_of
 from snellen.sources.rows import Row, common_folder, ids_of, natural_key
 
 log = logging.getLogger("snellen")
-UNKNOWN = "unknown"  # test/unknown/ in the seeds' tree: a folder for the pictures without a label
+UNKNOWN = "unknown"  # test/unknown/: the folder of pictures without a label in the "seeds" layout
 UNLABELLED = "unlabelled"  # the same, if there is a class called unknown
 
 
@@ -19,17 +19,17 @@ class ClassFolders:
     """The pictures that lie in class folders."""
 
     labels: dict[str, str]  # path -> class
-    names: dict[str, str]  # path -> its name below the role: class/file
-    loose: list[str]  # pictures in no class folder
-    notes: tuple[str, ...]  # what a person should know, as warnings
+    names: dict[str, str]  # path -> name below the folder of the role: class/file
+    loose: list[str]  # pictures outside every class folder
+    notes: tuple[str, ...]  # warnings for the user
 
 
 def find_class_folders(names: Mapping[str, str], known: Collection[str] = ()) -> ClassFolders | None:
-    """Return the class of each picture by its folder, or None if the folders name no classes.
+    """Return the class of each picture by its folder, or None if the folders are not classes.
 
     names: path -> path below the folder of the role. known: classes that a sample submission names.
-    The class is the first folder. It is the second if the first are parts (images_1/cat, images_2/cat), or if one
-    folder of pictures holds the classes and what lies beside it is none. Raises DataError if both could be the classes.
+    The class is the first folder, or the second if the first ones are parts (images_1/cat, images_2/cat) or if a single
+    folder holds all class folders and its siblings are not classes. Raises DataError if both could be the classes.
     """
     top = common_folder(names.values())
     if top and top.rstrip("/").rpartition("/")[2] in known:
@@ -55,7 +55,7 @@ def find_class_folders(names: Mapping[str, str], known: Collection[str] = ()) ->
         deep = [f"{first}/{name}" for first, below in inner.items() if len(below) > 1 for name in sorted(below)]
         if deep:
             notes.append(
-                f"class folders hold folders, first {first_few(deep)}: their pictures belong to the class above"
+                f"class folders contain folders, first {first_few(deep)}: their pictures belong to the class above"
             )
         is_storage = all(words_of(name) and words_of(name) <= GENERIC | ASIDE for name in inner)
         is_numbered = len({re.sub(r"\d+", "", name) for name in inner}) == 1 and len(inner) > 1
@@ -65,12 +65,12 @@ def find_class_folders(names: Mapping[str, str], known: Collection[str] = ()) ->
             return None  # images/ and masks/, HAM_images_part_1/ and HAM_images_part_2/
     labels = {path: name.partition("/")[0] for path, name in kept.items()}
     if odd := [name for name in sorted({*labels.values()}) if name.lower() in ("train", "training", "valid", "val")]:
-        notes.append(f"the folder {first_few(odd)} is taken for a class; if it is none, rename it")
+        notes.append(f"the folder {first_few(odd)} is treated as a class; if it is not a class, rename it")
     return ClassFolders(labels, kept, loose, tuple(notes))
 
 
 def _holders(inner: Mapping[str, set[str]], known: Collection[str]) -> set[str]:
-    """The folders that hold class folders but are no classes; empty if the first folders are the classes."""
+    """Return the folders that contain class folders but are not classes; empty if the first folders are the classes."""
     deep = {name for name, below in inner.items() if below}
     if known and not {*inner} & {*known}:
         return {name for name in deep if inner[name] & {*known}}
@@ -88,9 +88,9 @@ def _holders(inner: Mapping[str, set[str]], known: Collection[str]) -> set[str]:
             ):
                 return set(inner)
             raise DataError(
-                f"two readings: the classes are folders {first_few(sorted(inner))}, or {first_few(sorted(shared))}.",
-                expected="folders that are classes, or all the same parts",
-                do="move the pictures so that each class is one folder, or give a table of labels: --labels CSV",
+                f"the classes could be the folders {first_few(sorted(inner))}, or {first_few(sorted(shared))}.",
+                expected="one level of folders that are the classes",
+                do="move the pictures so that each class is one folder, or pass a table of labels: --labels CSV",
             )
     if len(several) == 1 and flat:
         [holder] = several
@@ -106,12 +106,12 @@ def class_rows(
     known: Collection[str] = (),
     more: Mapping[str, str] | None = None,
 ) -> list[Row] | None:
-    """Return one row for each picture, labelled ones first, in natural order; None if the folders name no classes.
+    """Return one row for each picture, labelled ones first, in natural order; None if the folders are not classes.
 
     paths: <class>/... or <role>/<class>/..., where a role is train, valid, val, test and the like. If there is a
-    valid folder its split is kept, otherwise it is left open. Test pictures below a folder that is named like a class
+    valid folder its split is kept, otherwise it is undecided. Test pictures below a folder named like a class
     keep that label. train_valid/ repeats train and valid, and is read only without a train folder.
-    Ids are paths below the role, without the file's ending if that is enough to tell them apart.
+    Ids are paths below the role, without the file extension if they are still unique.
     roles: as `folder_roles` finds them. more: labels of valid and test pictures from elsewhere, by path.
 
     Raises DataError if the folders contradict one another.
@@ -128,7 +128,7 @@ def class_rows(
     else:
         loose = list(others)
         if groups["train"] and groups["all"]:
-            log.info("train_valid/ repeats train and valid: it is not read")
+            log.info("train_valid/ repeats train and valid: it is ignored")
     found = find_class_folders(train, known)
     if found is None:
         return None
@@ -146,10 +146,10 @@ def class_rows(
     for note in found.notes:
         log.warning("%s", note)
     if loose:
-        log.warning("%d pictures in no class folder are left out, first %s", len(loose), first_few(loose))
+        log.warning("%d pictures outside every class folder are left out, first %s", len(loose), first_few(loose))
     if odd := sorted({label for path, label in labels.items() if path in valid} - classes):
         raise DataError(
-            f"{len(odd)} classes of the valid folder have no pictures in the train folder, first {first_few(odd)}.",
+            f"{len(odd)} classes in the valid folder have no pictures in the train folder, first {first_few(odd)}.",
             expected=f"the classes of train: {first_few(sorted(classes), 10)}",
             do=did_you_mean(odd[0], classes, "rename the folder, or remove it"),
         )
@@ -164,11 +164,11 @@ def class_rows(
 
 
 def paths_of_test(groups: Mapping[str, dict[str, str]]) -> dict[str, str]:
-    """Return the test pictures: those in test folders, or else those in folders called pred or unlabelled."""
+    """Return the test pictures: those in test folders, otherwise those in folders called pred or unlabelled."""
     if groups["test"] and groups["unlabelled"]:
         log.warning(
             "%d pictures without labels are left out, first %s; classify them afterwards with `snellen predict`, or "
-            "name their folder as the test pictures: --test FOLDER",
+            "pass their folder as the test pictures: --test FOLDER",
             len(groups["unlabelled"]),
             first_few(groups["unlabelled"]),
         )
@@ -180,7 +180,7 @@ def _test_rows(names: Mapping[str, str], classes: set[str], more: Mapping[str, s
     label = {path: found for path, name in names.items() if (found := more.get(path) or _class_in(name, classes))}
     if label and {*label.values()} == {UNKNOWN} and not more:
         log.warning(
-            'the test folder holds only "%s": its pictures are taken for unlabelled, not for that class', UNKNOWN
+            'the test folder holds only "%s": its pictures are treated as unlabelled, not as that class', UNKNOWN
         )
         label = {}
     unlabelled = [path for path in names if path not in label]
@@ -198,7 +198,7 @@ def _test_rows(names: Mapping[str, str], classes: set[str], more: Mapping[str, s
 
 
 def _class_in(name: str, classes: Collection[str]) -> str | None:
-    """The first folder of a path that is a class."""
+    """Return the first folder of a path that is a class."""
     return next((part for part in name.split("/")[:-1] if part in classes), None)
 
 

@@ -1,4 +1,4 @@
-"""Which column of a table holds the labels, by evidence: the sample, the test table, names, what is left."""
+"""Find the column that holds the labels, by evidence: the sample, the test table, names, elimination."""
 
 import re
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from snellen.sources.tables import Table
 NAMES = ("label", "labels", "class", "category", "target", "breed", "species", "y")
 WORDS = {"label", "labels", "class", "classes", "classname", "category", "target", "breed", "species", "tag", "tags"}
 SPLIT_WORDS = {"split", "fold", "subset", "partition", "usage", "phase"}
-# How well a choice is founded.
+# How strong the evidence for a choice is.
 NAMED, IN_HEADER, IN_VALUES, NOT_IN_TEST, BY_NAME, LEFT_OVER = 6, 5, 4, 3, 2, 1
 
 
 @dataclass(frozen=True)
 class LabelColumns:
-    """Where a table has its labels: one column, or several that hold 0 and 1."""
+    """The label columns of a table: one column, or several of 0 and 1."""
 
     columns: tuple[int, ...]
     strength: int  # NAMED to LEFT_OVER
-    why: str  # for people, such as "as in sample_submission.csv"
+    why: str  # for messages, such as "as in sample_submission.csv"
 
 
 class TwoReadings(DataError):
@@ -38,9 +38,9 @@ def label_columns(
 ) -> LabelColumns | None:
     """Return the label columns of a table, or None if no column qualifies.
 
-    In this order: the column that a person names; the one that the sample's header names; the one whose values are the
-    sample's columns; the one that the test table lacks; the usual names; the only one left. Raises TwoReadings if two
-    columns are left.
+    In this order: the column the user names; the one in the sample's header; the one whose values are the sample's
+    columns; the one missing from the test table; the usual names; the only one left. Raises TwoReadings if two columns
+    are left.
     """
     if wanted is not None:
         return _wanted(match, wanted)
@@ -57,7 +57,7 @@ def label_columns(
         return by_values
     lacking = _not_in_test(match, left, tests)
     if len(lacking) == 1:
-        return LabelColumns((lacking[0],), NOT_IN_TEST, "which the test table lacks")
+        return LabelColumns((lacking[0],), NOT_IN_TEST, "which is missing from the test table")
     left = lacking or left
     if named := _by_name(match, left, lacking):
         return LabelColumns((named[0],), BY_NAME, "by its name")
@@ -67,7 +67,7 @@ def label_columns(
 
 
 def split_column(match: Match) -> tuple[int, dict[str, str]] | None:
-    """Return the column that says train, valid or test, and the role of each of its values."""
+    """Return the column of splits (train, valid, test), and the role of each of its values."""
     for column in range(min(match.table.width, MAX_COLUMNS)):
         if column != match.column and (roles := column_roles(match.values(column))):
             return column, roles
@@ -75,7 +75,7 @@ def split_column(match: Match) -> tuple[int, dict[str, str]] | None:
 
 
 def candidates(match: Match) -> list[int]:
-    """Return the columns that could hold labels: not ids, splits, constants, nor a different text in each line."""
+    """Return the columns that could hold labels: not ids, splits, constants, or a different text on each line."""
     left: list[int] = []
     unlike: list[int] = []
     for column in range(min(match.table.width, MAX_COLUMNS)):
@@ -95,17 +95,17 @@ def candidates(match: Match) -> list[int]:
 
 
 def is_number(text: str) -> bool:
-    """Whether a value is a number."""
+    """Return whether a value is a number."""
     return bool(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text))
 
 
 def is_binary(values: Sequence[str]) -> bool:
-    """Whether a column holds nothing but 0 and 1."""
+    """Return whether a column contains only 0 and 1."""
     return {*values} <= {"0", "1", "0.0", "1.0"}
 
 
 def _wanted(match: Match, wanted: str) -> LabelColumns | None:
-    """The columns that a person names: one, or several with commas between."""
+    """Return the columns that the user names: one, or several separated by commas."""
     table = match.table
     whole = table.find_column(wanted)
     found = [whole] if whole is not None else [table.find_column(name.strip()) for name in wanted.split(",")]
@@ -117,16 +117,16 @@ def _wanted(match: Match, wanted: str) -> LabelColumns | None:
             f'the column "{wanted}" of {table.name} holds the ids of the pictures.',
             where="--label",
             expected=f"a column of labels: {first_few([match.shown(c).strip(chr(34)) for c in candidates(match)], 8)}",
-            do="name another column, or the one of the ids: --id COLUMN",
+            do="name another column, or the id column: --id COLUMN",
         )
-    return LabelColumns(tuple(columns), NAMED, "as --label names it")
+    return LabelColumns(tuple(columns), NAMED, "as given by --label")
 
 
 def unknown_column(option: str, name: str, tables: Sequence[Table]) -> DataError:
-    """The error for a column that no table has."""
+    """Return the error for a column that no table has."""
     known = [shown(column) for table in tables for column in table.lines[0][1][:20]] if tables else []
     return DataError(
-        f'no table that names the pictures has the column "{name}".',
+        f'no table of these pictures has the column "{name}".',
         where=f"--{option}",
         expected=f"one of {first_few(dict.fromkeys(known), 10)}" if known else "a CSV file with that column",
         do=did_you_mean(name, known, "check the name"),
@@ -134,7 +134,7 @@ def unknown_column(option: str, name: str, tables: Sequence[Table]) -> DataError
 
 
 def _in_values(match: Match, left: Sequence[int], sample: Match) -> LabelColumns | None:
-    """The column whose values the sample has: as names of its columns, or as labels in its lines."""
+    """Return the column whose values appear in the sample: as names of its columns, or as labels in its lines."""
     name = sample.table.name.rpartition("/")[2]
     others = [c for c in range(sample.table.width) if c != sample.column]
     if sample.first and len(others) > 1:
@@ -167,7 +167,7 @@ def _not_in_test(match: Match, left: Sequence[int], tests: Sequence[Table]) -> l
 
 
 def _by_name(match: Match, left: Sequence[int], lacking: Sequence[int]) -> list[int]:
-    """The column with a usual name. Raises TwoReadings if two have one and do not mean the same."""
+    """Return the column with a usual name. Raises TwoReadings if two such columns have different meanings."""
     among = lacking or [c for c in range(min(match.table.width, MAX_COLUMNS)) if c != match.column]
     exact = [c for name in NAMES for c in among if match.header(c).lower() == name and c not in match.rivals]
     if any(match.header(c).lower() == "x" for c in range(min(match.table.width, MAX_COLUMNS))):
@@ -176,12 +176,12 @@ def _by_name(match: Match, left: Sequence[int], lacking: Sequence[int]) -> list[
     for other in found[1:]:
         if not same_partition(match.values(found[0]), match.values(other)):
             raise _two_readings(match, found)
-    # class_id and class_name mean the same: names are better than numbers.
+    # class_id and class_name are equivalent: names are better than numbers.
     return sorted(found, key=lambda c: all(map(is_number, match.values(c)))) if not exact else found
 
 
 def same_partition(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two columns sort the lines into the same groups."""
+    """Return whether two columns group the lines in the same way."""
     pairs = {*zip(one, other, strict=True)}
     return len(pairs) == len({*one}) == len({*other})
 

@@ -1,4 +1,4 @@
-"""Pictures with labels in tables, as Kaggle serves them: which table, which lines, what is train, valid and test."""
+"""Labels from tables, as in Kaggle competitions: which table, which lines, and the splits train, valid and test."""
 
 import heapq
 import logging
@@ -16,18 +16,18 @@ from snellen.sources.tables import Table
 
 log = logging.getLogger("snellen")
 
-Problems = list[tuple[int, str]]  # line number, and what stands there
+Problems = list[tuple[int, str]]  # line number and its text
 
 
 @dataclass(frozen=True, eq=False)
 class TableLabels:
-    """A table that holds labels, and in which columns."""
+    """A table with labels, and its label columns."""
 
     match: Match
     chosen: LabelColumns
 
     def values(self) -> list[str]:
-        """Return the label of each line; of several columns of 0 and 1 the names of those with 1, with newlines."""
+        """Return the label of each line; for columns of 0 and 1, the names of those with 1, joined by newlines."""
         several = self.chosen.columns
         if len(several) == 1:
             return self.match.values(several[0])
@@ -37,27 +37,27 @@ class TableLabels:
 
     @property
     def by_path(self) -> dict[str, str]:
-        """The label of each picture that a line names alone."""
+        """Return the label of each picture that is named by an unambiguous line."""
         return {
             where[0]: value for where, value in zip(self.match.where, self.values(), strict=True) if len(where) == 1
         }
 
     @property
     def told(self) -> str:
-        """Which columns of which table, for people."""
+        """Return a description of the table and its label columns, for messages."""
         names = [self.match.shown(column) for column in self.chosen.columns]
         several = f"columns {', '.join(names)}" if len(names) > 1 else f"column {names[0]}"
         return f"{several} of {self.match.table.name}, {self.chosen.why}"
 
 
 def is_sample_name(name: str) -> bool:
-    """Whether a table is called a sample submission."""
+    """Return whether a table is named like a sample submission."""
     name = name.rpartition("/")[2].lower()
     return "submi" in name or "sample" in name
 
 
 def is_own_predictions(table: Table) -> bool:
-    """Whether `snellen predict` wrote the table."""
+    """Return whether `snellen predict` wrote the table."""
     header = table.lines[0][1]
     return header[:2] == ["id", "label"] and len(header) > 3 and all(name.startswith("p_") for name in header[2:])
 
@@ -72,10 +72,10 @@ def find_labels(
     is_given: bool = False,
     pictures: Lookup | None = None,
 ) -> TableLabels | None:
-    """Return the table with the labels of `paths`, or None if no table names them or none has a label column.
+    """Return the table with the labels of `paths`, or None if no table lists them with a label column.
 
-    Among tables that name nearly as many pictures, the one whose label column is best founded. Raises DataError if two
-    tables are equally good and differ, or if two columns of the best could be the labels.
+    Of tables that list nearly as many pictures, the one with the strongest evidence for its label column wins. Raises
+    DataError if two tables are equally good but differ, or if two columns of the best one could be the labels.
     """
     pictures = pictures or Lookup(paths)
     found, problem, matches = [], None, []
@@ -100,7 +100,7 @@ def find_labels(
         if label is not None and matches:
             raise columns.unknown_column("label", label, [match.table for match in matches])
         return None
-    # A sample submission may name the same ids: it has one label for all.
+    # A sample submission may list the same ids, but with one label for all.
     best = max(found, key=lambda one: (one.chosen.strength, round(one.match.score, 2), len({*one.values()}) > 1))
     if problem and best.chosen.strength < BY_NAME:
         raise problem
@@ -111,7 +111,7 @@ def find_labels(
 
 
 def groups_by(column: str, tables: Sequence[Table], paths: Sequence[str], id: str | None) -> dict[str, str]:
-    """Return the value of a column for each labelled picture. Raises DataError if no table has it, or values lack."""
+    """Return the value of a column for each labelled picture. Raises DataError if the column or a value is missing."""
     pictures, matches = Lookup(paths), []
     found: dict[str, str] = {}
     for table in tables:
@@ -130,13 +130,13 @@ def groups_by(column: str, tables: Sequence[Table], paths: Sequence[str], id: st
             f"{first_few(missing)}.",
             where="--group-by",
             expected="a value for each picture: pictures with the same value stay together",
-            do="complete the column, or group by another one",
+            do="fill in the column, or group by another one",
         )
     return found
 
 
 def _refuse_rival(best: TableLabels, other: TableLabels) -> None:
-    """Raise DataError if another table is as good and says something else of the same pictures."""
+    """Raise DataError if another table is as good but has other labels for the same pictures."""
     own, its = best.by_path, other.by_path
     odd = [path for path in own.keys() & its.keys() if own[path] != its[path]]
     if not odd or len(own.keys() & its.keys()) < 0.5 * len(own) or len({*its.values()}) == 1:
@@ -147,12 +147,12 @@ def _refuse_rival(best: TableLabels, other: TableLabels) -> None:
         f"two tables could hold the labels, {names[0]} and {names[1]}; they differ for {len(odd):,} pictures.",
         where=f'{path}: "{shown(own[path])}" in {names[0]}, "{shown(its[path])}" in {names[1]}',
         expected="one table of labels",
-        do=f"name the right one: --labels {names[0]}, or --labels {names[1]}",
+        do=f"pass the right one: --labels {names[0]}, or --labels {names[1]}",
     )
 
 
 def _is_test_table(table: Table, match: Match) -> bool:
-    """Whether a table lists the test pictures with the columns of the labels, some left out."""
+    """Return whether a table lists the test pictures with some of the columns of the labels table."""
     if not match.first or is_sample_name(table.name):
         return False
     own, labels = ({name.lower() for name in t.lines[0][1]} for t in (table, match.table))
@@ -164,7 +164,7 @@ def more_labels(
 ) -> list[TableLabels]:
     """Return further tables with labels of `paths`: val.csv beside train.csv, val_annotations.txt.
 
-    They have the label column of `best`, or, without a header, a column with nothing but `classes` in it.
+    They have the label column of `best` or, without a header, a column that contains only `classes`.
     """
     pictures, found = Lookup(paths), []
     for table in tables:
@@ -186,14 +186,14 @@ def more_labels(
             chosen = (fitting[0],)
         values = {value for column in chosen for value in match.values(column)}
         if values - {""} and (len(chosen) > 1 or values - {""} <= {*classes} or not classes):
-            found.append(TableLabels(match, LabelColumns(chosen, BY_NAME, "as in the labels of train")))
+            found.append(TableLabels(match, LabelColumns(chosen, BY_NAME, "as in the training labels")))
     return found
 
 
 def find_sample(tables: Sequence[Table], paths: Sequence[str], *, is_known: bool) -> Match | None:
-    """Return the table that names the test pictures: one called a sample, or one that has more than half of them.
+    """Return the table that lists the test pictures: one named like a sample, or one with more than half of them.
 
-    A table that is not called a sample must look like one: the same value in each line, or numbers from 0 to 1.
+    A table that is not named like a sample must look like one: the same value on each line, or numbers from 0 to 1.
     """
     pictures = Lookup(paths)
     matches = [match for table in tables if table.width > 1 and (match := match_ids(table, pictures, len(paths)))]
@@ -216,12 +216,12 @@ def _looks_like_sample(match: Match) -> bool:
 def labelled_rows(parts: Sequence[tuple[TableLabels, str]], paths: Sequence[str], test: Sequence[str]) -> list[Row]:
     """Return one row for each labelled picture, in the order of the tables; those of `test` last.
 
-    parts: tables with the role of their pictures, "" if a column or nothing states it. paths: the pictures that need a
-    label. test: pictures in test folders; lines that name them label them, and they stay test pictures.
-    Raises DataError that counts and names what does not fit.
+    parts: tables with the role of their pictures; "" if it is unknown or in a column. paths: the pictures that need a
+    label. test: pictures in test folders; they may have labels too, and remain test pictures.
+    Raises DataError with the number and the first few of the mismatches.
     """
     first = parts[0][0]
-    owner: dict[str, tuple[int, str]] = {}  # path -> line and id that named it
+    owner: dict[str, tuple[int, str]] = {}  # path -> line and id
     roles: dict[str, str] = {}
     labels: dict[str, str] = {}
     absent: Problems = []
@@ -243,7 +243,7 @@ def labelled_rows(parts: Sequence[tuple[TableLabels, str]], paths: Sequence[str]
             is_test = False
             if not where and id and test:
                 if in_test is None:
-                    # If train and test share names, only a path can mean a test picture here.
+                    # If train and test share names, only a path can refer to a test picture here.
                     in_test = Lookup(test)
                     shares = not in_test.by_stem.keys().isdisjoint(Lookup(paths).by_stem)
                 if "/" in id or not shares:
@@ -272,7 +272,7 @@ def labelled_rows(parts: Sequence[tuple[TableLabels, str]], paths: Sequence[str]
     complaints = [
         _count(empty, total, "lines have no id or no label"),
         _count(repeated, total, "ids are repeated"),
-        _count(ambiguous, total, "ids mean more than one picture"),
+        _count(ambiguous, total, "ids match more than one picture"),
         _count(absent, total, "labels have no picture"),
         f"{len(unlabelled)} of {len(paths)} pictures have no label, first {first_few(unlabelled)}"
         if unlabelled
@@ -281,10 +281,10 @@ def labelled_rows(parts: Sequence[tuple[TableLabels, str]], paths: Sequence[str]
     if any(complaints):
         match = first.match
         raise DataError(
-            "labels and pictures do not fit: " + "; ".join(filter(None, complaints)) + ".",
+            "labels and pictures do not match: " + "; ".join(filter(None, complaints)) + ".",
             where=f"{match.table.name}, column {match.shown(match.column)}",
             expected="each picture named once, with a label",
-            do="correct the table, name another one (--labels CSV, --id COLUMN), or add or remove the pictures; were "
+            do="correct the table, pass another one (--labels CSV, --id COLUMN), or add or remove the pictures; were "
             "all files unpacked?",
         )
     has_valid = "valid" in roles.values()
@@ -335,19 +335,19 @@ def rows_of_test(found: Match | None, paths: Sequence[str], labels: Mapping[str,
     ]
     if any(complaints):
         raise DataError(
-            "the sample submission and the test pictures do not fit: " + "; ".join(filter(None, complaints)) + ".",
+            "the sample submission and the test pictures do not match: " + "; ".join(filter(None, complaints)) + ".",
             where=found.table.name,
             expected="each test picture named once",
-            do="were all test files unpacked? is it this competition's sample? name another with --sample CSV",
+            do="were all test files unpacked? is it this competition's sample? pass another with --sample CSV",
         )
     ids = _without_suffixes(list(place.values()))
     return [Row(id, labels.get(path), "test", path) for id, path in zip(ids, place, strict=True)]
 
 
 def with_sample(rows: list[Row], tables: Sequence[Table], sample: Table | None) -> tuple[list[Row], Match | None]:
-    """Return rows with those of test in the order of a sample submission, if one of the tables is that.
+    """Return the rows with the test ones in the order of the sample submission, if one of the tables is a sample.
 
-    sample: known already. Raises DataError if it and the test pictures do not fit.
+    sample: passed by the user. Raises DataError if it does not match the test pictures.
     """
     test = {row.path: row for row in rows if row.split == "test"}
     match = find_sample([sample] if sample else tables, list(test), is_known=sample is not None)
@@ -360,14 +360,14 @@ def with_sample(rows: list[Row], tables: Sequence[Table], sample: Table | None) 
 
 
 def names_nothing(table: Table, what: str, paths: Sequence[str]) -> DataError:
-    """The error for a table that a person has named and that names no picture."""
+    """Return the error for a table that the user passed and that does not list any picture."""
     first = heapq.nsmallest(3, paths, key=natural_key)
     examples = ids_of([path.removeprefix(common_folder(paths)) for path in first])
-    problem = f"names none of the {len(paths)} pictures it is for"
+    problem = f"lists none of the {len(paths)} pictures it is meant for"
     if len(table.lines) == 1:
         problem = "has no lines below its header"
     elif not paths:
-        problem = f"has {len(table.lines) - 1} ids, but no pictures were found that it could be for"
+        problem = f"has {len(table.lines) - 1} ids, but no pictures were found for it"
     seen = [shown(row[0]) for _, row in table.lines[1:4] if row]
     return DataError(
         f"the {what} {problem}.",
@@ -378,7 +378,7 @@ def names_nothing(table: Table, what: str, paths: Sequence[str]) -> DataError:
 
 
 def _check_names(found: Match, *numbers: int) -> None:
-    """Raise DataError for ids or labels that no name can be, before a message or a terminal shows them."""
+    """Raise DataError for ids or labels that are too long or contain control characters, before they are printed."""
     long: Problems = []
     odd: Problems = []
     values = [found.values(column) for column in numbers]
@@ -390,15 +390,15 @@ def _check_names(found: Match, *numbers: int) -> None:
         odd += [(line, shown(name)) for name in names if CONTROL.search(name)][:1]
     total = len(found.table.lines) - found.first
     complaints = [
-        _count(long, total, f"lines have an id or label of more than {MAX_LETTERS:,} letters"),
-        _count(odd, total, "lines have control characters in an id or label"),
+        _count(long, total, f"lines have an id or label of more than {MAX_LETTERS:,} characters"),
+        _count(odd, total, "lines contain control characters in an id or label"),
     ]
     if any(complaints):
         raise DataError(
             "; ".join(filter(None, complaints)) + ".",
             where=found.table.name,
-            expected=f"ids and labels of at most {MAX_LETTERS:,} letters, each on one line",
-            do="correct the file, or get it from its author again",
+            expected=f"ids and labels of at most {MAX_LETTERS:,} characters, each on one line",
+            do="correct the file, or get a new copy from its author",
         )
 
 
@@ -415,7 +415,7 @@ def _count(problems: Problems, total: int, what: str) -> str:
 
 
 def describe_columns(found: TableLabels) -> str:
-    """Return which columns of a table are used and which are not, for people."""
+    """Return a description of the used and unused columns of a table."""
     match, used = found.match, found.chosen.columns
     text = f"ids in column {match.shown(match.column)}, labels in column {', '.join(map(match.shown, used))}"
     unused = [match.shown(c) for c in range(match.table.width) if c not in (match.column, *used)]

@@ -1,7 +1,7 @@
-"""Picture bytes to pixels: any common format and mode to square RGB, by one stated rule.
+"""Decode picture files of any common format and mode to square RGB pixels.
 
-The rule for sizes: turned as EXIF says, the shorter side is scaled to the wanted one (bicubic, antialiased) and the
-centre cut out. A picture that already has that size is left as it is, bit for bit.
+A picture is rotated according to EXIF, its shorter side is resized to the requested side (bicubic, antialiased) and
+the centre is cropped. A picture that already has that size is left unchanged, bit for bit.
 """
 
 import contextlib
@@ -22,17 +22,17 @@ from snellen.system.units import size
 
 log = logging.getLogger("snellen")
 
-# A file with another ending is no picture to us, whatever is in it.
+# Files with other extensions are not treated as pictures, whatever their contents.
 KINDS = "png jpg jpeg jpe jfif bmp dib gif webp tif tiff ppm pgm pbm pnm tga jp2 avif"
 SUFFIXES = frozenset(f".{kind}" for kind in KINDS.split())
 MAX_BYTES = 64 * 10**6  # of one picture file
-MAX_PIXELS = 100_000_000  # refused before decoding: such a file can be 20 KB on disk and gigabytes in memory
+MAX_PIXELS = 100_000_000  # refused before decoding: a file of 20 KB on disk can take gigabytes in memory
 DEPTHS = (255, 1023, 4095, 16383, 65535)  # white of 8, 10, 12, 14 and 16 bits
 SAMPLES_PER_PIXEL = 277  # a TIFF tag
 
 
 class UnreadablePicture(Exception):
-    """A picture that cannot be decoded; its text is the reason, for people."""
+    """A picture that cannot be decoded; the text is the reason, for messages."""
 
 
 class TooManyPixels(UnreadablePicture):
@@ -43,12 +43,12 @@ class TooManyPixels(UnreadablePicture):
 
 
 def too_large(limit: int) -> UnreadablePicture:
-    """Return the reason for not reading a file of more than `limit` bytes."""
+    """Return the error for a file of more than `limit` bytes."""
     return UnreadablePicture(f"larger than {size(limit)}")
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file of this name is taken for a picture: by its ending only."""
+    """Return whether a file is treated as a picture, by its extension only."""
     return name[name.rfind(".") :].lower() in SUFFIXES if "." in name else False
 
 
@@ -56,38 +56,38 @@ def decode(picture: bytes | Path | np.ndarray, size: int) -> tuple[np.ndarray, b
     """Return the picture as uint8 RGB (size, size, 3), and whether it had to be resized or cropped.
 
     picture: the bytes of a file, its path, or pixels already decoded, uint8 (H, W, 3).
-    Transparency is laid over white; of an animation the first frame is taken. 16-bit grey values are scaled: white is
-    255, 1023, 4095, 16383 or 65535, the first that no pixel exceeds, with a warning unless it is the last. 32-bit and
-    float pictures name no white, so it is 1 (float), 255 or 65535, the first that no pixel exceeds, and otherwise the
-    picture is stretched from its least to its greatest value.
+    Transparent pixels are blended with white; the first frame of an animation is used. 16-bit grey values are scaled:
+    white is the first of 255, 1023, 4095, 16383 and 65535 that no pixel exceeds, with a warning unless it is the last.
+    32-bit and float formats do not define white: it is the first of 1 (float), 255 and 65535 that no pixel exceeds;
+    otherwise the picture is stretched from its minimum to its maximum.
 
-    Raises UnreadablePicture, and DataError if memory runs out, which is no property of the picture.
+    Raises UnreadablePicture, or DataError if memory runs out, which is not the fault of the picture.
     """
     with opened_picture(picture) as image:
         is_deep = image.mode == "RGB" and "16" in str([tile[3] for tile in getattr(image, "tile", [])])
         as_stored = image.size
         if image.format in ("JPEG", "MPO") and min(as_stored) >= 4 * size:
-            # The decoder itself halves the picture while it can, 3x faster; twice the wanted side keeps it sharp.
+            # Letting the decoder halve the picture is 3x faster; twice the requested side keeps it sharp.
             image.draft(None, (2 * size, 2 * size))
         image.load()
         if is_deep and 0 < int(np.asarray(image).max()) < 16:
             raise UnreadablePicture("16 bits per colour, of which at most 12 are used: convert it to 8 bits")
-        if image.mode == "RGB" and image.size == (size, size) and not image.info:  # nearly all of a Kaggle archive
+        if image.mode == "RGB" and image.size == (size, size) and not image.info:  # most pictures in a Kaggle archive
             return np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(size, size, 3), False
         pixels = _square(_rgb(ImageOps.exif_transpose(image)), size)
         return np.asarray(pixels), as_stored != (size, size)
 
 
 def picture_size(picture: bytes | Path | np.ndarray) -> tuple[int, int]:
-    """Return (width, height) from the file's header, as it is stored (before orientation). Raises UnreadablePicture."""
+    """Return (width, height) from the file's header, as stored (before EXIF rotation). Raises UnreadablePicture."""
     with opened_picture(picture) as image:
         return image.size
 
 
 class Quiet:
-    """Ignores warnings while any thread is inside: Pillow warns of odd metadata, and only errors matter here.
+    """A context that ignores warnings while any thread is inside: Pillow warns about odd metadata.
 
-    `warnings.catch_warnings` alone is not safe in threads: whoever leaves last may restore what another has set.
+    `warnings.catch_warnings` alone is not thread-safe: the last thread to leave may restore another thread's filters.
     """
 
     def __init__(self) -> None:
@@ -113,9 +113,9 @@ QUIET = Quiet()
 
 @contextlib.contextmanager
 def opened_picture(picture: bytes | Path | np.ndarray) -> Iterator[Image.Image]:
-    """Yield the picture with its header read, its pixels not yet. Errors in the block become UnreadablePicture.
+    """Yield the picture with only its header read. Errors in the block become UnreadablePicture.
 
-    Raises DataError if memory runs out: that says nothing about the picture.
+    Raises DataError if memory runs out, which is not the fault of the picture.
     """
     with QUIET:
         try:
@@ -123,17 +123,17 @@ def opened_picture(picture: bytes | Path | np.ndarray) -> Iterator[Image.Image]:
         except (UnreadablePicture, DataError):
             raise
         except Image.UnidentifiedImageError:
-            raise UnreadablePicture("no picture of a known format, or its first bytes are damaged") from None
+            raise UnreadablePicture("not a picture of a known format, or its first bytes are damaged") from None
         except Image.DecompressionBombError:
             raise TooManyPixels from None
         except MemoryError:
             raise DataError(
-                "there is too little memory to decode a picture.",
+                "there is not enough memory to decode a picture.",
                 expected="memory for the largest picture of the source",
-                do="close other programs, or scale the pictures down first",
+                do="close other programs, or make the pictures smaller first",
             ) from None
         except Exception as problem:
-            # Decoders that meet damaged bytes raise nearly anything: struct.error, SyntaxError, IndexError, zlib.error.
+            # Decoders raise almost anything for damaged bytes: struct.error, SyntaxError, IndexError, zlib.error.
             reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
             raise UnreadablePicture(reason or type(problem).__name__) from None
 
@@ -153,13 +153,13 @@ def _open(picture: bytes | Path | np.ndarray) -> Image.Image:
         raise TooManyPixels
     bands = getattr(image, "tag_v2", {}).get(SAMPLES_PER_PIXEL, 1)
     if isinstance(bands, int) and bands > 4:
-        raise UnreadablePicture(f"{bands} bands: only grey and colours can be read")
+        raise UnreadablePicture(f"{bands} bands: only grey and RGB pictures can be read")
     return image
 
 
 @functools.cache
 def _formats() -> list[str]:
-    """Only these: Pillow would hand an EPS file, whatever its name, to Ghostscript, which is a programming language."""
+    """Return the allowed formats. Pillow would run an EPS file, whatever its name, as a program in Ghostscript."""
     Image.init()
     known = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
     return [name for name in known if name in Image.OPEN]
@@ -182,7 +182,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bits(values: np.ndarray) -> np.ndarray:
-    """uint8 (H, W) of 16-bit values (H, W), by the rule in `decode`."""
+    """Return uint8 (H, W) of 16-bit values (H, W), by the rule in `decode`."""
     high = int(values.max())
     white = next(white for white in DEPTHS if high <= white)
     if white == DEPTHS[-1]:
@@ -193,11 +193,11 @@ def _from_16_bits(values: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _warn_of_depth(white: int) -> None:
-    log.warning("16-bit pictures with values up to %d only are stretched: %d becomes white", white, white)
+    log.warning("16-bit pictures with values of at most %d are stretched: %d becomes white", white, white)
 
 
 def _eight_bits(values: np.ndarray, *, whites: tuple[int, ...]) -> np.ndarray:
-    """uint8 (H, W, 3) of float32 values (H, W) of an unknown range, by the rule in `decode`."""
+    """Return uint8 (H, W, 3) of float32 values (H, W) of an unknown range, by the rule in `decode`."""
     low, high = float(values.min()), float(values.max())
     white = next((white for white in whites if low >= 0 and high <= white), None)
     low, high = (0.0, float(white)) if white else (low, high)
@@ -211,5 +211,5 @@ def _square(image: Image.Image, size: int) -> Image.Image:
     box = (left, top, left + side, top + side)
     if side == size:
         return image if image.size == (size, size) else image.crop(box)
-    # Cut out while scaling: a picture of 1x100000 never becomes one of 32x3200000.
+    # Crop while resizing: a picture of 1x100000 never becomes one of 32x3200000.
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)

@@ -1,16 +1,16 @@
-"""A small image competition in Kaggle's layout, drawn by rule: ten shapes to tell apart, and no network needed.
+"""A small image competition in Kaggle's layout, generated offline: ten shapes to tell apart.
 
     train/<id>.png  test/<id>.png    32x32 RGB, ids from 1 in both folders
     trainLabels.csv                  id,label
-    sampleSubmission.csv             id,label: every test id once, the same label on each line
+    sampleSubmission.csv             id,label: every test id once, with the same label on each line
 
-Shape is the only clue. Place, size, turn and colours are random, and a figure is as often darker than its ground as
-lighter, so a weighted sum of pixels (a linear classifier, right on 15% of the test images) or the image with the most
-similar pixels (21%) says little, while a network of four convolutions is right on 97% after eight passes. About one
-image in eight is hard on purpose: faint, scratched and noisy.
+Shape is the only clue. Position, size, rotation and colours are random, and a figure is as often darker than its
+background as lighter. A linear classifier is right on 15% of the test images, the nearest neighbour by pixels on 21%,
+and a network of four convolutions on 97% after eight epochs. About one image in eight is hard on purpose: faint,
+scratched and noisy.
 
-The pixels are the same on every machine. Per pixel only + - * / and square roots are used, which IEEE 754 rounds in
-one way; sines, matrix products and long sums are not, for their last bits depend on library and processor.
+The pixels are the same on every machine. Pixels are computed only with + - * / and square roots, whose rounding
+IEEE 754 defines; the last bits of sines, matrix products and long sums depend on the library and the processor.
 """
 
 import csv
@@ -36,7 +36,7 @@ ROOT2, ROOT3 = math.sqrt(2), math.sqrt(3)
 COS36, SIN36 = 0.8090169943749475, 0.5877852522924731
 LUMA = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look
 
-# Where each image is sampled: twice as finely as its pixels, in pixels from the top left corner.
+# Sampling points: two per pixel in each direction, in pixels from the top left corner.
 FINE = (np.arange(2 * SIDE) + 0.5) / 2
 PIXEL = np.arange(SIDE) + 0.5
 
@@ -44,9 +44,9 @@ PIXEL = np.arange(SIDE) + 0.5
 def write_competition(
     folder: str | Path, *, num_train: int = 3000, num_test: int = 600, on_progress: Progress | None = None
 ) -> None:
-    """Draw the competition into `folder`, which appears whole or not at all.
+    """Draw the competition into `folder`, which is written atomically.
 
-    An image and its label depend on its split and id alone: a smaller competition is the beginning of a larger one.
+    An image and its label depend only on its split and id: a smaller competition is the start of a larger one.
     on_progress: called with ("draw", images drawn, images in all).
 
     Raises DataError if `folder` already holds something or cannot be written.
@@ -59,11 +59,11 @@ def write_competition(
                 "the demo competition would be mixed with other files.",
                 where=str(folder),
                 expected="a new or empty folder",
-                do="name another folder, or empty this one",
+                do="choose another folder, or empty this one",
             )
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".partial"))
-        whole = unfinished / folder.name  # mkdtemp's own folder is private; one made inside it is as readable as any
+        whole = unfinished / folder.name  # mkdtemp makes a private folder; one inside it has the usual permissions
         whole.mkdir()
         _write_files(whole, {"train": num_train, "test": num_test}, on_progress)
         if folder.exists():
@@ -73,8 +73,8 @@ def write_competition(
         raise DataError(
             f"the demo competition cannot be written: {problem.strerror or problem}.",
             where=str(folder),
-            expected="a place that can be written, with 20 MB free",
-            do="name another folder, or make room",
+            expected="a writable folder, with 20 MB free",
+            do="choose another folder, or free some space",
         ) from None
     finally:
         if unfinished:
@@ -82,12 +82,12 @@ def write_competition(
 
 
 def answers(num_test: int = 600) -> dict[str, str]:
-    """Return the true label of every test id. The competition's folder does not hold them."""
+    """Return the true label of every test id. They are not in the competition's folder."""
     return {str(id): label_of("test", id) for id in range(1, num_test + 1)}
 
 
 def label_of(split: str, id: int) -> str:
-    """Return the class of an image: each ten ids (1 to 10, 11 to 20, ...) hold each class once, in random order."""
+    """Return the class of an image: ten ids in a row (1 to 10, 11 to 20, ...) have each class once, in random order."""
     block, place = divmod(id - 1, len(CLASSES))
     order = Dice(LABEL_SEED, SPLIT_SEED[split], block).shares(len(CLASSES)).argsort(kind="stable")
     return CLASSES[order[place]]
@@ -114,31 +114,31 @@ def draw(split: str, id: int) -> np.ndarray:
 
 
 class Dice:
-    """Random numbers that a key of three whole numbers decides, the same on every machine and with every numpy.
+    """Random numbers from a key of three integers, the same on every machine and with every numpy version.
 
-    numpy promises that the raw bits of PCG64 never change; what its Generator makes of them may.
+    numpy guarantees that the raw bits of PCG64 never change, but not the numbers that its Generator derives from them.
     """
 
     def __init__(self, purpose: int, split: int, number: int):
         self.bits = np.random.PCG64((purpose, split, number))
 
     def shares(self, *shape: int) -> np.ndarray:
-        """float64 of this shape, from 0 up to but not including 1."""
+        """Return float64 of this shape, in [0, 1)."""
         return (self.bits.random_raw(shape) >> np.uint64(11)) * 2.0**-53
 
     def between(self, low: float, high: float) -> float:
         return low + (high - low) * ((self.bits.random_raw() >> 11) * 2.0**-53)
 
     def direction(self) -> tuple[float, float]:
-        """A point on the unit circle."""
-        while True:  # a point in the square, kept if it lies in the disc: no sine needed
+        """Return a point on the unit circle."""
+        while True:  # a point in the square, kept if it lies in the disc: avoids sines
             x, y = self.between(-1, 1), self.between(-1, 1)
             if 0.01 < (squared := x * x + y * y) < 1:
                 return x / math.sqrt(squared), y / math.sqrt(squared)
 
 
 # Shapes: the signed distance from the outline, negative inside, of points in the shape's own coordinates.
-# x runs right, y up; the outline stays within about 1 of the middle. Distances need to be right near the outline only.
+# x runs right, y up; the outline stays within about 1 of the centre. Distances must be right only near the outline.
 
 
 def _arrow(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -168,7 +168,7 @@ def _cross(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Two discs side by side, and below them the wedge between the lines that touch both from outside."""
+    """Return two discs side by side, and below them the wedge between their outer tangents."""
     x, y = np.abs(x) - 0.5, y - 0.5
     disc = np.sqrt(x * x + y * y) - 0.5
     wedge = np.maximum(np.maximum(0.8 * x - 0.6 * y - 0.5, 0.6 * x + 0.8 * y), y)
@@ -184,12 +184,12 @@ def _square(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Five points. Two mirrors fold the plane into the tenth beside the upper point, where the outline is one line."""
+    """Return five points. Two reflections fold the plane into one tenth, where the outline is a straight line."""
     x = np.abs(x)
     for _ in range(2):
         beyond = 2 * np.maximum(COS36 * x - SIN36 * y, 0)
         x, y = np.abs(x - beyond * COS36), y + beyond * SIN36
-    tip, notch = 1.05, 0.48  # how far from the middle
+    tip, notch = 1.05, 0.48  # distances from the centre
     right, up = tip - notch * COS36, notch * SIN36  # across the line from the tip to the notch
     return (right * x + up * (y - tip)) / math.sqrt(right * right + up * up)
 
@@ -213,7 +213,7 @@ OUTLINES = {
 
 
 def _figure(name: str, dice: Dice) -> np.ndarray:
-    """float64 (32, 32): how much of each pixel the shape covers, at a random place, size, turn and stretch."""
+    """Return the coverage of each pixel by a randomly placed, scaled, rotated and stretched shape, float64 (32, 32)."""
     radius = dice.between(7.5, 12)
     middle_x, middle_y = dice.between(radius, SIDE - radius), dice.between(radius, SIDE - radius)
     cosine, sine = dice.direction()
@@ -226,10 +226,10 @@ def _figure(name: str, dice: Dice) -> np.ndarray:
 
 
 def _speck(dice: Dice) -> np.ndarray:
-    """float64 (32, 32): how much of each pixel a dot or a short line covers."""
+    """Return the coverage of each pixel by a dot or a short line, float64 (32, 32)."""
     x, y, radius = dice.between(0, SIDE), dice.between(0, SIDE), dice.between(0.4, 1.2)
     cosine, sine = dice.direction()
-    half = max(0.0, dice.between(-6, 6))  # length; no line but a dot for half of them
+    half = max(0.0, dice.between(-6, 6))  # length; half of them are dots, not lines
     right, down = PIXEL[None, :] - x, PIXEL[:, None] - y
     along = cosine * right + sine * down
     beyond, aside = np.maximum(np.abs(along) - half, 0), cosine * down - sine * right
@@ -237,7 +237,7 @@ def _speck(dice: Dice) -> np.ndarray:
 
 
 def _two_colours(dice: Dice, gap: float) -> tuple[np.ndarray, np.ndarray]:
-    """Two colours, float64 (3,): random hues, brightness `gap` apart, either one the lighter."""
+    """Return two colours of random hues, float64 (3,), whose brightness differs by `gap`; either may be the lighter."""
     darker = dice.between(0.08, 0.92 - gap)
     brightness = [darker, darker + gap]
     if dice.between(0, 1) < 0.5:
@@ -245,13 +245,13 @@ def _two_colours(dice: Dice, gap: float) -> tuple[np.ndarray, np.ndarray]:
     colours = []
     for level in brightness:
         hue = dice.shares(3)
-        hue = hue - (hue[0] * LUMA[0] + hue[1] * LUMA[1] + hue[2] * LUMA[2])  # adds colour and no brightness
+        hue = hue - (hue[0] * LUMA[0] + hue[1] * LUMA[1] + hue[2] * LUMA[2])  # adds colour but no brightness
         colours.append(level + 0.6 * hue)
     return colours[0], colours[1]
 
 
 def _texture(dice: Dice) -> np.ndarray:
-    """float64 (32, 32, 3) around 0: soft clouds, coarse or fine."""
+    """Return soft clouds, coarse or fine, around 0, float64 (32, 32, 3)."""
     cells = int(dice.between(1, 6))
     place = PIXEL * (cells / SIDE)
     first = place.astype(int)
@@ -266,7 +266,7 @@ def _paint(image: np.ndarray, covered: np.ndarray, colour: np.ndarray) -> np.nda
 
 
 def _blur(image: np.ndarray, amount: float) -> np.ndarray:
-    """Mix each pixel with its neighbours; amount: 0 for none to 1 for weights of 1 2 1, in both directions."""
+    """Mix each pixel with its neighbours; amount: from 0 (no blur) to 1 (weights 1 2 1 in both directions)."""
     side = amount / 4
     for axis in (0, 1):
         wide = np.concatenate([image.take([0], axis), image, image.take([-1], axis)], axis)
@@ -277,7 +277,7 @@ def _blur(image: np.ndarray, amount: float) -> np.ndarray:
 
 def _write_files(folder: Path, counts: dict[str, int], on_progress: Progress | None) -> None:
     done, total = 0, sum(counts.values())
-    log.info("drawing %s pictures", f"{total:,}")  # 3,600 of them take some seconds
+    log.info("drawing %s pictures", f"{total:,}")  # 3,600 of them take a few seconds
     for split, count in counts.items():
         (folder / split).mkdir()
         for id in range(1, count + 1):

@@ -1,4 +1,4 @@
-"""Download a known file once, and accept it only with the right checksum."""
+"""Download known files once and verify their checksums."""
 
 import hashlib
 import http.client
@@ -51,11 +51,11 @@ DOWNLOADS = {
 def download(wanted: Download, *, on_progress: Progress | None = None) -> Path:
     """Return the path of the file in the cache. Download it first if it is missing or has changed.
 
-    The cache is ~/.cache/snellen or $SNELLEN_CACHE. $SNELLEN_MIRRORS holds URLs of the file or its folder, separated by
-    commas, to try before the file's own addresses.
-    on_progress: called with ("download", bytes, bytes in all or 0 if unknown).
+    The cache is ~/.cache/snellen or $SNELLEN_CACHE. $SNELLEN_MIRRORS is a comma-separated list of URLs of the file or
+    its folder, which are tried first.
+    on_progress: called with ("download", bytes, total bytes or 0 if unknown).
 
-    Raises DataError with the answer of each address, or the reason why the cache cannot be used.
+    Raises DataError with the error from each URL, or the reason why the cache cannot be used.
     """
     path = Path(os.environ.get("SNELLEN_CACHE") or "~/.cache/snellen").expanduser() / wanted.name
     if path.exists():
@@ -70,7 +70,7 @@ def download(wanted: Download, *, on_progress: Progress | None = None) -> Path:
             with files.replacing(path) as file:
                 _fetch(url, wanted, file, on_progress)
             return path
-        # OSError: urllib's errors and timeouts. A cache that cannot be written raises DataError, which is not caught.
+        # OSError: urllib's errors and timeouts. An unwritable cache raises DataError, which is not caught.
         except (OSError, http.client.HTTPException, ValueError) as problem:
             answers.append(f"{url} ({problem})")
             log.warning("download failed: %s", answers[-1])
@@ -78,7 +78,7 @@ def download(wanted: Download, *, on_progress: Progress | None = None) -> Path:
         f"{wanted.name} could not be downloaded.",
         where="; ".join(answers),
         expected=f"a file with the {wanted.algorithm.upper()} checksum {wanted.checksum}",
-        do=f"check the connection, save the file as {path} yourself, or name a mirror in SNELLEN_MIRRORS",
+        do=f"check the connection, save the file as {path} yourself, or set a mirror in SNELLEN_MIRRORS",
     )
 
 
@@ -88,7 +88,7 @@ def _mirrors(name: str) -> list[str]:
 
 
 def _digest(wanted: Download) -> Any:
-    """Return an empty digest. Strict systems (FIPS) allow MD5 and SHA-1 only if they do not protect secrets."""
+    """Return an empty digest. FIPS systems allow MD5 and SHA-1 only for purposes other than security."""
     return hashlib.new(wanted.algorithm, usedforsecurity=False)
 
 
@@ -105,7 +105,7 @@ def _fetch(url: str, wanted: Download, file: BinaryIO, on_progress: Progress | N
             digest.update(part)
             done += len(part)
             if done > wanted.max_bytes:
-                raise ValueError(f"it sends more than {size(wanted.max_bytes)}")
+                raise ValueError(f"the server sent more than {size(wanted.max_bytes)}")
             if on_progress:
                 on_progress("download", done, total)
     if done < total:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from snellen.sources.roles import ASIDE, GENERIC, ROLE_OF, words, words_of
 from snellen.sources.rows import without_suffix
 
-# What cameras and programs call pictures of anything.
+# Words that cameras and programs use in file names.
 CAMERA = words(
     "img dsc dscn dscf dcim pxl mvi gopr gopro dji scan screenshot screen shot photo pict wp vid "
     "frame untitled unnamed download file"
@@ -17,17 +17,17 @@ CAMERA = words(
 
 @dataclass(frozen=True)
 class NameLabels:
-    """What file names say."""
+    """Labels from file names."""
 
     labels: dict[str, str]  # path -> label
     odd: list[str]  # paths without a label in their name
 
 
 def find_name_labels(paths: Sequence[str]) -> NameLabels | None:
-    """Return the labels in file names, or None if they hold none.
+    """Return the labels in file names, or None if there are none.
 
-    A label is what is left of the name without its number, at its end or at its beginning. There must be two labels
-    or more, with two pictures each on average, and none of them a word that cameras or programs write.
+    A label is the name without the number at its end or its start. There must be at least two labels, with two
+    pictures each on average, and no label may be a word that cameras or programs use.
     """
     stems = {path: without_suffix(path.rpartition("/")[2]) for path in paths}
     for pattern in (r"(?P<label>.*?[^\W\d].*?)[\s._\-(]*\d+\)?", r"\(?\d+\)?[\s._\-]+(?P<label>\D*[^\W\d]\D*)"):

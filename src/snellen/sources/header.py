@@ -1,4 +1,4 @@
-"""What a picture file states before its pixels: format, size, and with them the memory that decoding it takes."""
+"""Read the header of a picture file: format, size, and an estimate of the memory for decoding."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from snellen.sources.decode import MAX_PIXELS, TooManyPixels, opened_picture
 
 @dataclass(frozen=True)
 class Header:
-    format: str  # as Pillow names it: "PNG", "JPEG", ...
+    format: str  # Pillow's name: "PNG", "JPEG", ...
     width: int
-    height: int  # as stored, before orientation
-    memory: int  # bytes that decoding takes at its peak: an estimate, never much too low
+    height: int  # as stored, before EXIF rotation
+    memory: int  # peak bytes while decoding: an estimate, never much too low
 
 
 def read_header(picture: bytes, size: int) -> Header:
-    """Return the header of a file. size: as for `decode`, whose memory is estimated.
+    """Return the header of a file. size: as in `decode`, for the memory estimate.
 
     Raises UnreadablePicture.
     """
@@ -31,12 +31,12 @@ def read_header(picture: bytes, size: int) -> Header:
 
 
 def _memory(image: Image.Image, size: int) -> int:
-    """Return bytes. The figures per pixel lie a little above the measured ones (lab notes 2026-11-24)."""
+    """Return the estimate in bytes. The figures are slightly above the measured ones (lab notes 2026-11-24)."""
     pixels = image.width * image.height
     if image.mode in ("I", "F"):
-        per_pixel = 24.0  # float32 copies while the range is found
+        per_pixel = 24.0  # float32 copies while finding the range
     elif len(image.getbands()) > 1 and (image.mode != "RGB" or "transparency" in image.info):
-        per_pixel = 14  # laid over white, or converted to RGB
+        per_pixel = 14  # blended with white, or converted to RGB
     else:
         per_pixel = 11 if "transparency" in image.info else 9
     if isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -50,7 +50,7 @@ def _memory(image: Image.Image, size: int) -> int:
 
 
 def _draft_scale(image: Image.Image, size: int) -> int:
-    """Return by how much JPEG's decoder shrinks each side for `decode`: 1, 2, 4 or 8."""
+    """Return the factor by which the JPEG decoder shrinks each side for `decode`: 1, 2, 4 or 8."""
     side = min(image.size)
     return 1 if side < 4 * size else max(scale for scale in (2, 4, 8) if side // (2 * size) >= scale)
 
@@ -71,10 +71,10 @@ def _webp(file: bytes) -> tuple[int, int, bool] | None:
     """
     if file[:4] != b"RIFF" or file[8:12] != b"WEBP" or len(file) < 30:
         return None
-    if file[12:16] == b"VP8X":  # extended: flags, then both sides less one
+    if file[12:16] == b"VP8X":  # extended: flags, then both sides minus one
         sides = [1 + int.from_bytes(file[start : start + 3], "little") for start in (24, 27)]
         return sides[0], sides[1], bool(file[20] & 0x10)
-    if file[12:16] == b"VP8L":  # lossless: 14 bits for each side less one, then one for transparency
+    if file[12:16] == b"VP8L":  # lossless: 14 bits for each side minus one, then one bit for transparency
         bits = int.from_bytes(file[21:25], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
     if file[12:16] == b"VP8 ":

@@ -1,4 +1,4 @@
-"""Pictures and tables -> rows and Task: labels come from a table, from class folders or from file names."""
+"""Turn pictures and tables into rows and a Task. Labels come from a table, class folders or file names."""
 
 import logging
 import re
@@ -33,42 +33,42 @@ from snellen.sources.tables import Table, collector_paused
 from snellen.task import Task
 
 log = logging.getLogger("snellen")
-# What --labels takes beside a file.
+# Values of --labels other than a file.
 WORDS = ("folders", "names")
 
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """The rows of a source of pictures, and where its labels come from."""
+    """The rows of a picture source, and the origin of its labels."""
 
-    kind: str  # for people
+    kind: str  # for messages
     rows: list[Row]  # labelled, then test
     classes: tuple[str, ...]
-    told: str  # where the labels stand, for people
+    told: str  # the origin of the labels, for messages
     sample: Match | None
-    hint: Match | None  # the sample, or one that names no picture here and tells what is asked all the same
+    hint: Match | None  # the sample, or one that matches no picture here but still shows the form of the answers
     table: TableLabels | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What there is to read labels from."""
+    """The pictures and tables that may contain labels."""
 
     roles: dict[str, Below]
-    labelled: list[str]  # pictures that are not for test
+    labelled: list[str]  # pictures outside the test split
     tests: list[str]
-    tables: list[Table]  # without the sample that a person names
-    sample: Table | None  # named by a person
+    tables: list[Table]  # without the sample passed by the user
+    sample: Table | None  # passed by the user
     hint: Match | None
 
     @cached_property
     def pictures(self) -> Lookup:
-        """The pictures that are not for test, by id."""
+        """Return the pictures outside the test split, by id."""
         return Lookup(self.labelled)
 
     @property
     def known(self) -> set[str]:
-        """Classes that the sample names, as columns or as labels."""
+        """Return the classes in the sample, as columns or as labels."""
         if self.hint is None:
             return set()
         lines = SampleLines.of(self.hint.table, self.hint.column, self.hint.first)
@@ -87,9 +87,9 @@ def read_labelled(
     test: Collection[str] | None = None,
     options: TaskOptions | None = None,
 ) -> Labelled | None:
-    """Find the labels of pictures; None if there are none.
+    """Find the labels of pictures. Returns None if there are none.
 
-    labels: a table, or one of WORDS. sample, test (paths): known already. Raises DataError if two readings remain.
+    labels: a table, or one of WORDS. sample, test (paths): if already known. Raises DataError if they are ambiguous.
     """
     with collector_paused():
         return _read_labelled(paths, tables, labels, sample, test, options or TaskOptions())
@@ -125,9 +125,9 @@ def _read_labelled(
     is_asked = labels is not None and not isinstance(labels, str)
     if options.label is not None and best is None and problem is None and not isinstance(labels, str):
         raise DataError(
-            f'no table names the pictures, so there is no column "{options.label}".',
+            f'no table lists the pictures, so there is no column "{options.label}".',
             where="--label",
-            do="name the table: --labels CSV, or leave out --label",
+            do="pass the table (--labels CSV), or leave out --label",
         )
     folders = None
     is_sure = (
@@ -150,14 +150,14 @@ def _read_labelled(
     if problem:
         raise problem
     if labels == "folders":
-        raise DataError("the folders of the pictures name no classes.", where="--labels", do="leave out --labels")
+        raise DataError("the folders of the pictures are not classes.", where="--labels", do="leave out --labels")
     names = find_name_labels([path for path in seen.labelled if seen.roles[path].role != "valid"])
     if labels == "names" and names is None:
         raise DataError(
-            f"the file names hold no labels, first {first_few(seen.labelled)}.",
+            f"the file names contain no labels, first {first_few(seen.labelled)}.",
             where="--labels",
             expected="names such as cat.0.jpg and dog_12.jpg: a label and a number",
-            do="give a table of labels: --labels CSV",
+            do="pass a table of labels: --labels CSV",
         )
     return _by_names(names, seen) if names else None
 
@@ -194,11 +194,11 @@ def _train_names(roles: Mapping[str, Below]) -> dict[str, str]:
 
 
 def _table_wins(best: TableLabels, folders: ClassFolders, seen: Evidence) -> bool:
-    """Whether a table holds the labels, and not the class folders. Raises DataError if they contradict each other."""
+    """Return whether a table holds the labels instead of the class folders. Raises DataError if they disagree."""
     own, its = best.by_path, folders.labels
     shared = sorted(own.keys() & its.keys(), key=natural_key)
     if len(best.match.named & its.keys()) < 0.5 * len(its):
-        return False  # a table that names few of the pictures is not about their classes
+        return False  # a table that lists few of the pictures is not about their classes
     if best.chosen.strength >= NOT_IN_TEST or all(own[path] == its[path] for path in shared):
         return True
     table_classes, folder_classes = {own[path] for path in shared}, {its[path] for path in shared}
@@ -211,24 +211,24 @@ def _table_wins(best: TableLabels, folders: ClassFolders, seen: Evidence) -> boo
     overlap = {name.lower() for name in table_classes} & {name.lower() for name in folder_classes}
     is_left_over = best.chosen.strength == LEFT_OVER
     if is_left_over and not overlap and all(map(is_number, table_classes)):
-        log.info("%s is not used for labels: the folders hold them", best.match.table.name)
+        log.info("%s is not used for labels: the folders are the classes", best.match.table.name)
         return False
     if 2 * len(overlap) >= min(len(table_classes), len(folder_classes)) or is_left_over:
         odd = [path for path in shared if own[path] != its[path]]
         name = shown(best.match.table.name)
         raise DataError(
-            f"{name} and the class folders contradict each other for {len(odd):,} of {len(shared):,} pictures.",
+            f"{name} and the class folders disagree on {len(odd):,} of {len(shared):,} pictures.",
             where=f'{odd[0]}: "{shown(own[odd[0]])}" in {name}, column '
             f'{best.match.shown(best.chosen.columns[0])}, "{shown(its[odd[0]])}" by its folder',
-            expected="the same labels in both, or one of them",
-            do=f"decide it: --labels {name}, or --labels folders",
+            expected="the same labels in both",
+            do=f"pass --labels {name} or --labels folders",
         )
-    log.warning("the folders %s are not taken for classes: %s", first_few(sorted(folder_classes)), best.told)
+    log.warning("the folders %s are not used as classes: %s", first_few(sorted(folder_classes)), best.told)
     return True
 
 
 def _check_doubt(problem: TwoReadings, folders: ClassFolders) -> None:
-    """Raise `problem` unless a column agrees with the class folders, or all columns are numbers such as sizes."""
+    """Raise `problem` unless a column agrees with the class folders or all columns are numbers such as sizes."""
     match, its = problem.match, folders.labels
     lines = [number for number, where in enumerate(match.where) if len(where) == 1 and where[0] in its]
     if len(lines) < 0.5 * len(its):
@@ -239,12 +239,12 @@ def _check_doubt(problem: TwoReadings, folders: ClassFolders) -> None:
         if same_partition([values[number] for number in lines], by_folder):
             return
     if not all(is_number(value) for column in problem.columns for value in match.values(column) if value):
-        problem.do += ", or take the class folders: --labels folders"
+        problem.do += ", or use the class folders: --labels folders"
         raise DataError(problem.what, where=problem.where, expected=problem.expected, do=problem.do)
 
 
 def _is_shelf(name: str) -> bool:
-    """Whether a folder's name is a number, a few hexadecimal digits or a generic word, as storage has them."""
+    """Return whether a folder name is only for storage: a number, a few hexadecimal digits or a generic word."""
     words = words_of(name)
     return bool(re.fullmatch(r"[0-9a-fA-F]{1,3}|\d+", name)) or (bool(words) and words <= GENERIC)
 
@@ -260,7 +260,7 @@ def _by_table(best: TableLabels, seen: Evidence, options: TaskOptions) -> Labell
     if rest:
         parts += more_labels(best, [t for t in others if not is_sample_name(t.name)], rest, classes, options.id)
     if not tests and rest:
-        # All pictures in one folder: those without a label that stand in another table are the test pictures.
+        # All pictures in one folder: unlabelled pictures that another table lists are the test pictures.
         named = {path for part in parts for path in part.match.named}
         rest = [path for path in labelled if path not in named]
         sample = find_sample([seen.sample] if seen.sample else others, rest, is_known=seen.sample is not None)
@@ -315,7 +315,7 @@ def _refuse_several(best: TableLabels, header: str, options: TaskOptions) -> Non
         if counts == {1}:
             return
         classes = sorted(map(best.match.header, best.chosen.columns))
-        what = f"the columns {first_few(classes)} of {best.match.table.name} hold more or fewer than one 1 in a line"
+        what = f"the columns {first_few(classes)} of {best.match.table.name} do not contain exactly one 1 per line"
         refuse_multi(Task(tuple(classes), "multi", "columns", "f1_samples"), what)
     separator = separator_of(values, header, options.kind)
     if separator is not None:
@@ -326,7 +326,7 @@ def _refuse_several(best: TableLabels, header: str, options: TaskOptions) -> Non
 
 
 def _with_folder_split(rows: list[Row], folders: Mapping[str, str]) -> list[Row]:
-    """Rows with the split that a valid folder gives them, if no table or column has decided it."""
+    """Return the rows with the split of a valid folder, unless a table or column already decides it."""
     if any(row.split == "valid" for row in rows) or "valid" not in {folders[row.path] for row in rows}:
         return rows
     log.info("the source has a valid folder: its split is kept, --valid-share has no effect")
@@ -357,19 +357,19 @@ def _by_folders(seen: Evidence, tables: Sequence[Table]) -> Labelled:
             log.info("labels (%s): %s, %s", role, part.match.table.name, describe_columns(part))
             more |= part.by_path
     rows = class_rows(list(seen.roles), roles=seen.roles, known=seen.known, more=more)
-    assert rows is not None, "the folders were read once already"
+    assert rows is not None, "the folders were already read once"
     rows, sample = with_sample(rows, seen.tables, seen.sample)
     return Labelled("class folders", rows, classes_of(rows), "the folders", sample, sample or seen.hint)
 
 
 def _by_names(names: NameLabels, seen: Evidence) -> Labelled:
-    """Labels from file names. Raises DataError for pictures without a label in their name."""
+    """Return labels from file names. Raises DataError for pictures without a label in their name."""
     if names.odd:
         raise DataError(
-            f"{len(names.odd)} of {len(names.labels) + len(names.odd)} file names hold no label, first "
+            f"{len(names.odd)} of {len(names.labels) + len(names.odd)} file names contain no label, first "
             f"{first_few(names.odd)}.",
             expected=f"names like {first_few(names.labels)}",
-            do="move these pictures elsewhere, or give a table of labels: --labels CSV",
+            do="move these pictures elsewhere, or pass a table of labels: --labels CSV",
         )
     labels, has_valid = dict(names.labels), False
     valid = [path for path in seen.labelled if seen.roles[path].role == "valid"]
@@ -392,7 +392,7 @@ def _by_names(names: NameLabels, seen: Evidence) -> Labelled:
 
 
 def classes_of(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return the labels of train and valid, sorted. Raises DataError for labels of test that are not among them."""
+    """Return the sorted labels of train and valid. Raises DataError for test labels that are not among them."""
     trained = {row.label for row in rows if row.label and row.split != "test"}
     if odd := sorted({row.label for row in rows if row.label} - trained):
         raise DataError(

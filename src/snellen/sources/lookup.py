@@ -1,4 +1,4 @@
-"""Which pictures the ids in a table mean."""
+"""Match the ids in a table with pictures."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ from snellen.sources.names import shown
 from snellen.sources.rows import without_suffix
 from snellen.sources.tables import Table
 
-MAX_COLUMNS = 100  # looked at for ids
+MAX_COLUMNS = 100  # searched for ids
 LOOKED_AT = 200  # lines that decide which column holds ids
 
 
 class Lookup:
-    """Pictures by id: an id may be a file name or a path, each with or without its ending."""
+    """Pictures by id: an id may be a file name or a path, with or without its extension."""
 
     def __init__(self, paths: Iterable[str]):
         self.by_stem: dict[str, list[str]] = {}
@@ -26,8 +26,8 @@ class Lookup:
             self.by_stem.setdefault(stem if stem.isascii() else _same_form(stem), []).append(path)
 
     def find(self, id: str) -> list[str]:
-        """The paths that `id` can mean: one, or none, or several if it is ambiguous."""
-        if "/" not in id and "\\" not in id and id.isascii():  # nearly always, and quicker
+        """Return the paths that match `id`: none, one, or several if it is ambiguous."""
+        if "/" not in id and "\\" not in id and id.isascii():  # the common case, and faster
             if "." not in id:
                 return self.by_stem.get(id, [])
             found = self.by_stem.get(id[: id.rfind(".")], [])
@@ -48,7 +48,7 @@ class Lookup:
 
 
 def _same_form(text: str) -> str:
-    # macOS writes "é" as two characters into archives, spreadsheets write one.
+    # macOS writes "é" into archives as two characters, spreadsheets as one.
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
@@ -58,43 +58,43 @@ def _is_end(end: str, path: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """How well one column of a table names some pictures."""
+    """A match between one column of a table and some pictures."""
 
     table: Table
     column: int
-    first: int  # index of the first line that is data
-    where: list[list[str]]  # for each line from `first`: the pictures that its id means
-    score: float  # share that the two sets, ids and pictures, have in common
-    rivals: frozenset[int] = frozenset()  # other columns that name the same pictures
+    first: int  # index of the first line of data
+    where: list[list[str]]  # for each line from `first`: the pictures that match its id
+    score: float  # overlap of the two sets, ids and pictures
+    rivals: frozenset[int] = frozenset()  # other columns that match the same pictures
 
     @cached_property
     def ids(self) -> list[str]:
-        """In the order of the table."""
+        """Return the ids in the order of the table."""
         return self.table.column(self.column)[self.first :]
 
     @cached_property
     def named(self) -> set[str]:
-        """The pictures that the table names."""
+        """Return the pictures that the table lists."""
         return {path for paths in self.where for path in paths}
 
     def values(self, column: int) -> list[str]:
-        """The values of another column, line by line."""
+        """Return the values of another column, line by line."""
         return self.table.column(column)[self.first :]
 
     def header(self, column: int) -> str:
-        """The name of a column; "" if the table has no header."""
+        """Return the name of a column, or "" if the table has no header."""
         return self.table.column_name(column) if self.first and column < self.table.width else ""
 
     def shown(self, column: int) -> str:
-        """The name of a column for messages, or its number."""
+        """Return the name of a column for messages, or its number."""
         return f'"{shown(self.table.column_name(column))}"' if self.first else str(column + 1)
 
 
 def match_ids(table: Table, pictures: Lookup, num_pictures: int, *, id: str | None = None) -> Match | None:
-    """Return the column whose values name most pictures, or None if no column does.
+    """Return the column that matches the most pictures, or None if no column matches any.
 
-    id: the name or number of the column, if a person has named it. Of several columns one with file names comes before
-    others, and row numbers come last. Raises DataError if two columns are equally good and mean different pictures.
+    id: the name or number of the column, if the user passed it. Columns of file names come first, row numbers last.
+    Raises DataError if two columns are equally good but match different pictures.
     """
     lines = table.lines[:LOOKED_AT]
     if id is not None:
@@ -127,8 +127,8 @@ def match_ids(table: Table, pictures: Lookup, num_pictures: int, *, id: str | No
                 raise DataError(
                     f"two columns of {table.name} could be the ids: {first_few(names)}.",
                     where=f"{table.name}, line {odd}",
-                    expected="one column that names the pictures",
-                    do=f"name it: --id {names[0]}, or --id {names[1]}",
+                    expected="one column of ids",
+                    do=f"pass --id {names[0]} or --id {names[1]}",
                 )
     values = table.column(chosen)
     first = 0 if pictures.find(values[0]) else 1
@@ -140,7 +140,7 @@ def match_ids(table: Table, pictures: Lookup, num_pictures: int, *, id: str | No
 
 
 def are_row_numbers(table: Table, column: int) -> bool:
-    """Whether a column counts its lines from 0 or 1 and has no name, as pandas writes an index."""
+    """Return whether a column is an unnamed index from 0 or 1, as pandas writes it."""
     name = table.column_name(column).lower()
     values = [row[column] for _, row in table.lines[1:LOOKED_AT] if len(row) > column]
     counts = any(values == [str(n) for n in range(start, start + len(values))] for start in (0, 1))
@@ -148,7 +148,7 @@ def are_row_numbers(table: Table, column: int) -> bool:
 
 
 def _disagreement(table: Table, pictures: Lookup, a: int, b: int) -> int | None:
-    """The first line in which two columns mean different pictures."""
+    """Return the first line in which two columns match different pictures."""
     for line, row in table.lines[1:LOOKED_AT]:
         if len(row) > max(a, b):
             one, other = pictures.find(row[a]), pictures.find(row[b])

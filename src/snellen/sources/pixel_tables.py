@@ -1,7 +1,7 @@
-"""Pixels in the columns of a CSV (label,pixel0,pixel1,...), or in one column of numbers with spaces between.
+"""Read pixels from the columns of a CSV (label,pixel0,pixel1,...), or from one column of space-separated numbers.
 
-Lines are images, without names: their ids are line numbers from 1. Only labels are parsed when a source is opened;
-pixels are parsed part by part when they are decoded.
+Each line is an image without a name: its id is its line number from 1. Opening a source parses only the labels;
+pixels are parsed in parts when they are decoded.
 """
 
 import math
@@ -24,27 +24,27 @@ LINES_AT_ONCE = 2000
 
 @dataclass(frozen=True, eq=False)
 class PixelTable:
-    """The lines of a CSV that hold images."""
+    """The lines of a CSV that contain images."""
 
     name: str
     lines: list[bytes]  # without header
     separator: bytes
     before: int  # columns before the pixels
     after: int  # columns after them
-    is_text: bool  # whether one column holds all pixels, with spaces between
+    is_text: bool  # whether one column contains all pixels, separated by spaces
     side: int
     channels: int
     labels: list[str] | None
     label_name: str
-    scale: float  # what a value is multiplied with
+    scale: float  # factor applied to each value
 
     @property
     def num(self) -> int:
-        """How many images there are."""
+        """Return the number of images."""
         return len(self.lines)
 
     def pixels(self) -> Iterator[np.ndarray]:
-        """Yield uint8 (H, W, 3). Raises DataError for a line with other than whole pixels from 0 to 255."""
+        """Yield uint8 (H, W, 3). Raises DataError for a line with missing or invalid pixels."""
         count = self.side * self.side * self.channels
         for start in range(0, len(self.lines), LINES_AT_ONCE):
             lines = [self._pixel_part(line) for line in self.lines[start : start + LINES_AT_ONCE]]
@@ -56,10 +56,10 @@ class PixelTable:
             if values.min() < 0 or values.max() > 255:
                 row = int(np.argmax((values < 0) | (values > 255))) // count
                 raise DataError(
-                    f"a pixel of line {start + row + 2} is not between 0 and {255 / self.scale:g}.",
+                    f"a pixel on line {start + row + 2} is not between 0 and {255 / self.scale:g}.",
                     where=f"{self.name}, line {start + row + 2}",
                     expected="whole numbers from 0 to 255, or fractions from 0 to 1",
-                    do="scale the pixels to one of these",
+                    do="scale the pixels to one of these ranges",
                 )
             images = values.astype(np.uint8).reshape(len(lines), self.side, self.side, self.channels)
             yield from np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3)))
@@ -78,15 +78,15 @@ class PixelTable:
                 raise DataError(
                     f"line {start + number + 2} has {found} pixels.",
                     where=f"{self.name}, line {start + number + 2}",
-                    expected=f"{count}, as the first line has",
-                    do="correct or remove the line; was the file downloaded whole?",
+                    expected=f"{count}, as in the first line",
+                    do="correct or remove the line; was the file downloaded completely?",
                 )
         raise DataError("the pixels are not all numbers.", where=self.name, expected="whole numbers from 0 to 255")
 
 
 def _numbers(text: bytes, separator: bytes, table: PixelTable) -> np.ndarray:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # numpy only warns of text that is no number
+        warnings.simplefilter("error")  # numpy only warns about text that is not a number
         try:
             return np.fromstring(
                 text.decode("ascii"), dtype=np.float32, sep=" " if table.is_text else separator.decode()
@@ -96,9 +96,9 @@ def _numbers(text: bytes, separator: bytes, table: PixelTable) -> np.ndarray:
 
 
 def find_pixel_tables(files: dict[str, Place], *, label: str | None = None) -> dict[str, PixelTable] | None:
-    """Return the pixel tables of a source by role: "train" or "" labelled, "valid", "test". None if there are none.
+    """Return the pixel tables of a source by role: "train" or "" (labelled), "valid", "test"; None if there are none.
 
-    label: the name of the label column, if a person names it.
+    label: the name of the label column, if the user passed it.
     """
     found: dict[str, PixelTable] = {}
     for name in files:
@@ -111,10 +111,10 @@ def find_pixel_tables(files: dict[str, Place], *, label: str | None = None) -> d
                 role = "test"
             if role in found:
                 raise DataError(
-                    f"two tables hold {role or 'labelled'} pixels: {found[role].name} and {name}.",
+                    f"two tables contain {role or 'labelled'} pixels: {found[role].name} and {name}.",
                     where=name,
                     expected="one table each for train, valid and test",
-                    do="leave one of them in the source",
+                    do="keep only one of them in the source",
                 )
             found[role] = table
     if not found:
@@ -122,15 +122,15 @@ def find_pixel_tables(files: dict[str, Place], *, label: str | None = None) -> d
     labelled = [role for role in found if role != "test"]
     if not labelled or any(found[role].labels is None for role in labelled):
         raise DataError(
-            f"the pixel tables {first_few(t.name for t in found.values())} hold no labels.",
-            expected="a column of labels beside the pixels of train",
+            f"the pixel tables {first_few(t.name for t in found.values())} contain no labels.",
+            expected="a column of labels next to the training pixels",
             do="name it: --label COLUMN",
         )
     return found
 
 
 def _read(name: str, files: dict[str, Place], label: str | None) -> list[tuple[str, PixelTable]]:
-    """The table, or one for each role that a column states; empty if it holds no pixels."""
+    """Return the table, or one per role if a column contains roles; empty if there are no pixels."""
     data = read_whole(files, [name], MAX_BYTES)[name].removeprefix(b"\xef\xbb\xbf")
     lines = [line for line in data.splitlines() if line.strip()]
     del data
@@ -174,7 +174,7 @@ def _read(name: str, files: dict[str, Place], label: str | None) -> list[tuple[s
 
 
 def _pixel_run(header: list[str], first: list[bytes]) -> tuple[int, int] | None:
-    """The longest run of columns that are numbers and whose names differ by nothing but digits."""
+    """Return the longest run of numeric columns whose names differ only in digits."""
 
     def frame(name: str) -> str:
         return "".join(letter for letter in name if not letter.isdigit())
@@ -200,13 +200,13 @@ def _side(count: int, name: str) -> int:
         return side
     if count % 3 == 0 and math.isqrt(count // 3) ** 2 == count // 3:
         raise DataError(
-            f"the lines of {name} have {count} pixels: colours, whose order cannot be told from the numbers.",
+            f"the lines of {name} have {count} pixels: colour images, in an order that cannot be detected.",
             where=name,
             expected="a square of grey pixels, such as 784 for 28x28",
             do="save the images as .npz arrays (N, H, W, 3) or as picture files",
         )
     raise DataError(
-        f"the lines of {name} have {count} pixels, which are no square.",
+        f"the lines of {name} have {count} pixels, which do not form a square.",
         where=name,
         expected="such as 784 for 28x28",
         do="save the images as .npz arrays (N, H, W) or as picture files",
@@ -214,7 +214,7 @@ def _side(count: int, name: str) -> int:
 
 
 def _column(lines: list[bytes], separator: bytes, column: int, width: int) -> list[str]:
-    """The values of one column near the beginning or the end of the lines."""
+    """Return the values of one column near the start or the end of the lines."""
     if column <= width // 2:
         cells = [line.split(separator, column + 1)[column] for line in lines]
     else:
@@ -234,7 +234,7 @@ def _label_column(
         raise DataError(
             f"{len(left)} columns of {name} could be the labels: {first_few(shown(header[c]) for c in left)}.",
             where=name,
-            expected="one column of labels beside the pixels",
+            expected="one column of labels next to the pixels",
             do=f"name it: --label {header[left[0]]}",
         )
     return left[0] if left else None

@@ -1,4 +1,4 @@
-"""What folders, tables and columns are for: train, valid or test, by the words in their names."""
+"""Detect the role of folders, tables and columns (train, valid or test) from the words in their names."""
 
 import re
 from collections import Counter
@@ -15,17 +15,17 @@ ROLES = {
     "train": {"train", "training", "trainset"},
     "valid": {"valid", "val", "validation", "dev"},
     "test": {"test", "testing", "tests", "testset", "holdout"},
-    "all": {"train_valid", "trainvalid", "train_val", "trainval"},  # train and valid once more, as `organize` writes it
+    "all": {"train_valid", "trainvalid", "train_val", "trainval"},  # train and valid again, as written by `organize`
     "unlabelled": {"pred", "predict", "prediction", "unlabeled", "unlabelled"},
 }
 ROLE_OF = {word: role for role, words in ROLES.items() for word in words}
-# Words that a folder's name has beside its role, or that name no class: train_images, test_stg1.
+# Generic words, which appear next to a role or are not classes: train_images, test_stg1.
 GENERIC = words(
     "image images img imgs picture pictures pic pics photo photos frame frames data dataset datasets "
     "set sets folder folders file files jpg jpegs jpeg png tif tiff raw input inputs part parts "
     "batch chunk shard stg stage split public private new resized small full mask masks"
 )
-# Folders that hold pictures about the data, not the data.
+# Folders of pictures about the data, such as figures.
 ASIDE = words("doc docs documentation figure figures fig asset assets example examples thumbnail thumbnails misc")
 
 
@@ -37,7 +37,7 @@ def words_of(text: str) -> set[str]:
 
 
 def role_of(name: str) -> str:
-    """Return the role that a name has by its words, or "" if it has none or two."""
+    """Return the role in the words of a name, or "" if there is none or more than one."""
     roles = {ROLE_OF[word] for word in words_of(name) & ROLE_OF.keys()}
     if "all" in roles or roles == {"train", "valid"}:
         return "all"
@@ -46,18 +46,18 @@ def role_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Below:
-    """Where a picture lies: the role of its folder, and its path without the folders that state the role."""
+    """The location of a picture: the role of its folder, and the path without the folders that give the role."""
 
     role: str  # a key of ROLES, or ""
     path: str
 
 
 def folder_roles(paths: Sequence[str]) -> dict[str, Below]:
-    """Return the role of each picture by the folders it lies in.
+    """Return the role of each picture, from its folders.
 
-    A folder has a role if its name is one (train, Training), or one with generic words (train_images, test1), or pairs
-    with a folder beside it (seg_train, seg_test). A folder called train among others that are no roles, without folders
-    of its own, is a class. Doubled folders (seg_train/seg_train) count once.
+    A folder has a role if its name is a role (train, Training), a role with generic words (train_images, test1), or
+    one of a pair (seg_train, seg_test). A folder called train without subfolders, among folders that are not roles, is
+    a class. Repeated folders (seg_train/seg_train) count once.
     """
     found: dict[str, Below] = {}
     _visit([(path, path) for path in paths], "", found)
@@ -65,7 +65,7 @@ def folder_roles(paths: Sequence[str]) -> dict[str, Below]:
 
 
 def _visit(items: list[tuple[str, str]], above: str, found: dict[str, Below]) -> None:
-    """items: (path, its part below `above`)."""
+    """Fill `found` with the roles below a folder. items: (path, its part below `above`)."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for path, rest in items:
         top, slash, inner = rest.partition("/")
@@ -86,7 +86,7 @@ def _visit(items: list[tuple[str, str]], above: str, found: dict[str, Below]) ->
 
 
 def _undoubled(items: list[tuple[str, str]], name: str, role: str) -> list[tuple[str, str]]:
-    """Drop the one folder that all lie in, as long as it repeats the role: seg_train/seg_train/."""
+    """Drop the common folder while it repeats the role: seg_train/seg_train/."""
     while len(tops := {rest.partition("/")[0] for _, rest in items if "/" in rest}) == 1:
         top = tops.pop()
         if any("/" not in rest for _, rest in items) or (role_of(top) != role and top.lower() != name.lower()):
@@ -96,12 +96,12 @@ def _undoubled(items: list[tuple[str, str]], name: str, role: str) -> list[tuple
 
 
 def _sibling_roles(groups: dict[str, list[tuple[str, str]]]) -> dict[str, str]:
-    """The roles of folders that lie side by side; empty if they have none."""
+    """Return the roles of sibling folders; empty if they have none."""
     roles = {name: role for name in groups if (role := role_of(name))}
     strong = {name for name in roles if _is_plain(name) or _is_paired(name, groups)}
     if len({roles[name] for name in strong}) > 0:
         kinds = {roles[name] for name in strong}
-        strong |= {name for name in roles if kinds - {roles[name]}}  # test_final beside train
+        strong |= {name for name in roles if kinds - {roles[name]}}  # test_final next to train
     roles = {name: role for name, role in roles.items() if name in strong}
     others = [name for name in groups if name not in roles]
     kinds = set(roles.values())
@@ -124,7 +124,7 @@ def _is_plain(name: str) -> bool:
 
 
 def _is_paired(name: str, siblings: Collection[str]) -> bool:
-    """Whether a sibling differs in nothing but the word for its role."""
+    """Return whether a sibling differs only in the word for its role."""
 
     def frame(text: str) -> str:
         return re.sub("|".join(sorted(ROLE_OF, key=len, reverse=True)), "*", text.lower())
@@ -134,7 +134,7 @@ def _is_paired(name: str, siblings: Collection[str]) -> bool:
 
 
 def column_roles(values: Sequence[str]) -> dict[str, str] | None:
-    """For a column whose values are roles (train, val, test; PublicTest): value -> role. None for any other column."""
+    """Return the role of each value of a column of roles (train, val, test; PublicTest). None for other columns."""
     counts = Counter(values)
     counts.pop("", None)
     if not counts or len(counts) > 12:

@@ -12,7 +12,7 @@ from typing import Any
 from snellen.sources.decode import MAX_BYTES, UnreadablePicture, too_large
 from snellen.sources.names import checked_members, raise_damaged, raise_encrypted
 
-BATCH_BYTES = 4 * 2**20  # unpacked and handed over at a time; with the queue, up to five times this lie in memory
+BATCH_BYTES = 4 * 2**20  # unpacked and passed on at a time; the queue keeps up to five times as much in memory
 BATCH_MEMBERS = 1000
 
 
@@ -22,7 +22,7 @@ class SevenZip:
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """Bytes of each member once unpacked, in the archive's order. Raises DataError."""
+        """Return the unpacked bytes of each member, in the order of the archive. Raises DataError."""
         return {name: info.uncompressed or 0 for name, info in self._members.items()}
 
     @cached_property
@@ -34,7 +34,7 @@ class SevenZip:
                 is_encrypted, listed = archive.needs_password(), archive.list()
         except py7zr.PasswordRequired:
             raise_encrypted(self.path)
-        except Exception as problem:  # a damaged header ends in nearly any exception
+        except Exception as problem:  # a damaged header can raise almost any exception
             raise_damaged(self.path, problem)
         if is_encrypted:
             raise_encrypted(self.path)
@@ -43,9 +43,9 @@ class SevenZip:
         )
 
     def read(self, names: Iterable[str], limit: int = MAX_BYTES) -> Iterator[tuple[str, bytes | UnreadablePicture]]:
-        """Yield each name with its bytes, in the archive's own order: a solid archive has no other.
+        """Yield each name with its bytes, in the order of the archive: a solid archive allows no other.
 
-        A second thread unpacks a little ahead while the caller decodes. Raises DataError where the archive is damaged.
+        A second thread unpacks a little ahead while the caller decodes. Raises DataError if the archive is damaged.
         """
         wanted = dict.fromkeys(names)
         small = {PurePosixPath(self._members[n].filename).as_posix(): n for n in wanted if self.sizes[n] <= limit}
@@ -67,7 +67,7 @@ class SevenZip:
 
         try:
             # An open file, because py7zr starts threads of its own for a path; an empty folder, because it compares
-            # names with what really lies there. Nothing is written into it.
+            # names with the files there. Nothing is written into it.
             with (
                 tempfile.TemporaryDirectory() as empty,
                 open(self.path, "rb") as file,
@@ -83,7 +83,7 @@ class SevenZip:
 
 
 class _Inbox:
-    """What py7zr writes the members into, one after another: factory and writer in its terms."""
+    """The receiver of the members, one after another; both factory and writer for py7zr."""
 
     def __init__(self, names: dict[str, str], sizes: dict[str, int]):
         self.names, self.sizes = names, sizes
@@ -91,18 +91,18 @@ class _Inbox:
         self.batches: queue.Queue[list[tuple[str, bytes]] | Exception | None] = queue.Queue(maxsize=3)
         self.batch: list[tuple[str, bytes]] = []
         self.batch_bytes = 0
-        self.is_abandoned = False  # by the reader, who wants no more
+        self.is_abandoned = False  # the reader has stopped
 
     def create(self, filename: str) -> "_Inbox":
         self.name = self.names[filename.removeprefix(self.prefix)]
         self.parts: list[bytes] = []
         self.missing = self.sizes[self.name]
-        self.write(b"")  # an empty file is complete already, and nothing will be written to it
+        self.write(b"")  # an empty file is already complete, and py7zr writes nothing to it
         return self
 
     def write(self, data: bytes | bytearray) -> int:
         if self.is_abandoned:
-            raise InterruptedError("nobody reads on")
+            raise InterruptedError("the reader has stopped")
         self.parts.append(bytes(data))
         self.missing -= len(data)
         if self.missing == 0 and (data or not self.sizes[self.name]):

@@ -1,4 +1,4 @@
-"""Find out by looking what raw files a person has, and list them: a row for each picture, then the pictures."""
+"""Detect the layout of raw files and list them: a row for each picture, then the pictures."""
 
 import contextlib
 import hashlib
@@ -40,19 +40,19 @@ from snellen.task import FORMS, Task
 log = logging.getLogger("snellen")
 WORDS = ("demo", *DOWNLOADS)
 TABLE_SUFFIXES = (".csv", ".tsv")
-MAX_TEXTS = 100  # .txt files that are looked into for labels; more belong to the pictures one by one
+MAX_TEXTS = 100  # .txt files searched for labels; if there are more, each belongs to one picture
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """The pictures that a person has, not yet decoded."""
+    """The pictures of a source, not yet decoded."""
 
-    kind: str  # what it was found to be, for people
-    rows: list[Row]  # labelled ones in the order of their list, then test; ids are unique among each of the two
-    task: Task  # its classes are sorted, unless the source has an order of its own
-    sample: bytes | None  # the sample submission, where there is one
+    kind: str  # the detected kind, for messages
+    rows: list[Row]  # labelled ones in the order of their list, then test; ids are unique within each of the two
+    task: Task  # its classes are sorted, unless the source defines an order
+    sample: bytes | None  # the sample submission, if there is one
     read: Callable[[], Iterator[tuple[int, Contents | np.ndarray]]]
-    """Yields (index into `rows`, file contents or uint8 (H, W, 3)) once for each row, in the order that costs least."""
+    """Yields (index into `rows`, file contents or uint8 (H, W, 3)) once for each row, in the fastest order."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -70,16 +70,16 @@ def open_source(
     skip: Path | None = None,
     on_progress: Progress | None = None,
 ) -> Source:
-    """Look what `source` is and list its pictures.
+    """Detect what `source` is and list its pictures.
 
     source: a folder or archive, a CSV with paths, a file of arrays, or one of the words cifar10, cifar10-tiny, demo.
-    labels, test, sample: override what is detected; paths on the disk or within the source. labels may also be one of
+    labels, test, sample: override what is detected; paths on disk or within the source. labels may also be one of
     the words folders and names (file names).
-    options: what a person decides about labels and answers.
-    scratch: a folder for what must be a file for a while; it must live as long as the Source.
-    skip: a place within a source folder that is left out.
+    options: the choices of the user about labels and answers.
+    scratch: a folder for temporary files; it must exist as long as the Source.
+    skip: a path within a source folder to leave out.
 
-    Raises DataError if the source holds no labelled pictures, contradicts itself, or can be read in two ways.
+    Raises DataError if the source holds no labelled pictures, is inconsistent, or is ambiguous.
     """
     options = options or TaskOptions()
     options.check()
@@ -91,8 +91,8 @@ def open_source(
     else:
         files = gather(path, scratch=scratch, skip=skip)
     if cifar := find_cifar(list(files)):
-        _refuse_options("is CIFAR in its author's form", labels=labels, test=test, sample=sample)
-        _refuse_options("is CIFAR in its author's form", label=options.label, id=options.id, group_by=options.group_by)
+        _refuse_options("is CIFAR in its original form", labels=labels, test=test, sample=sample)
+        _refuse_options("is CIFAR in its original form", label=options.label, id=options.id, group_by=options.group_by)
         names = (*cifar.train, *cifar.test, cifar.meta)
         rows, classes, pixels = read_cifar(cifar, read_whole(files, names, MAX_BYTES))
         kind = f"{cifar.kind}, {'binary' if cifar.is_binary else 'Python'} form"
@@ -107,22 +107,22 @@ def open_source(
         arrays = find_arrays(files, scratch, label=options.label)
         if arrays is None:
             raise DataError(
-                f"there are no pictures in it, only {first_few(files)}." if files else _no_files(path),
+                f"it contains no pictures, only {first_few(files)}." if files else _no_files(path),
                 where=str(path),
                 expected="pictures (.png, .jpg and the like) with a labels CSV or class folders; pixels in a CSV or "
                 ".npz file; or the files of CIFAR",
                 do="check the path"
                 if not _is_table(path)
-                else f"if its ids name pictures in a folder: give the folder as SOURCE, and --labels {path.name}",
+                else f"if its ids are pictures in a folder, pass the folder as SOURCE with --labels {path.name}",
             )
-        _refuse_options("holds arrays", labels=labels, test=test, id=options.id, group_by=options.group_by)
+        _refuse_options("contains arrays", labels=labels, test=test, id=options.id, group_by=options.group_by)
         return _of_arrays(arrays, files, sample, options)
     if test_paths and len(test_paths) == len(paths):
         raise DataError(
-            f'"{test}" holds all {len(paths)} pictures: none is left for the labels to name.',
+            f'"{test}" contains all {len(paths)} pictures, so no labelled pictures remain.',
             where="--test",
-            expected="a folder or archive of test pictures beside the labelled ones",
-            do="name the folder of the test pictures, or leave out --test",
+            expected="a folder or archive of test pictures, separate from the labelled ones",
+            do="pass the folder of the test pictures, or leave out --test",
         )
     labels_table: Table | str | None = (
         str(labels) if labels in WORDS_FOR_LABELS else _given_table("labels", labels, files)
@@ -136,7 +136,7 @@ def open_source(
     for name, problem in unreadable.items():
         if not found.sample and is_sample_name(name):
             raise problem
-        log.warning("%s is left aside: %s", name, problem.what)
+        log.warning("%s is ignored: %s", name, problem.what)
     if found.sample is None:
         used = found.table.match.table if found.table else None
         _warn_of_samples([table for table in guesses if table is not used], found.rows)
@@ -170,7 +170,7 @@ def _is_table(path: Path) -> bool:
 
 
 def results_inside(source: str | Path, out: Path) -> Path | None:
-    """Where `out` lies in a folder `source`: the top folder there that holds it. It is no part of the source then."""
+    """Return the top folder in `source` that contains `out`, if any. It is left out of the source."""
     if source in WORDS or not Path(source).is_dir():
         return None
     root, target = Path(source).resolve(), out.resolve()
@@ -180,7 +180,7 @@ def results_inside(source: str | Path, out: Path) -> Path | None:
 
 
 def is_source(source: str | Path, out: Path) -> bool:
-    """Whether results would be written over `source` itself, or among its files."""
+    """Return whether results would overwrite `source` or be written among its files."""
     return source not in WORDS and Path(source).resolve() == out.resolve()
 
 
@@ -192,9 +192,9 @@ def identity(
     sample: str | Path | None = None,
     skip: Path | None = None,
 ) -> dict[str, Any]:
-    """What tells one source from another without reading it: paths, sizes and times of change, as JSON.
+    """Return what identifies a source without reading it: paths, sizes and modification times, as JSON values.
 
-    Raises DataError for a path that does not exist or is no archive.
+    Raises DataError for a path that does not exist or is not an archive.
     """
     if source in WORDS:
         known: dict[str, Any] = {"source": source}
@@ -225,7 +225,7 @@ def _stamp(path: Path, skip: Path | None) -> dict[str, Any]:
 
 
 def _stamp_of_listed(table: Path) -> dict[str, Any]:
-    """Count and digest of the pictures that a CSV lists."""
+    """Return the count and the digest of the pictures that a CSV lists."""
     digest, files = hashlib.sha256(), listed_files(table) or {}
     for name, place in files.items():
         status = (place.container.path / place.name).stat()
@@ -234,18 +234,18 @@ def _stamp_of_listed(table: Path) -> dict[str, Any]:
 
 
 def _refuse_options(what: str, **options: str | Path | None) -> None:
-    """Raise DataError for an option that this source has no use for: what is asked for is not ignored."""
+    """Raise DataError for an option that does not apply to this source, instead of ignoring it."""
     for name, value in options.items():
         if value is not None:
             option = "--" + name.replace("_", "-")
-            raise DataError(f"the source {what}: {option} {value} has no meaning for it.", do=f"leave out {option}")
+            raise DataError(f"the source {what}: {option} {value} does not apply.", do=f"leave out {option}")
 
 
 def _located(source: str | Path, scratch: Path, on_progress: Progress | None) -> Path:
     if source not in WORDS:
         return Path(source)
-    if _holds_pictures(Path(source)):  # a folder that compete made by that name holds none of a person's
-        log.info('"%s" is taken for the word; for the folder of that name write ./%s', source, source)
+    if _holds_pictures(Path(source)):  # a folder of that name that compete made contains no pictures of the user
+        log.info('"%s" is the built-in source; for the folder of that name pass ./%s', source, source)
     if source in DOWNLOADS:
         return download(DOWNLOADS[source], on_progress=on_progress)  # type: ignore[index]
     from snellen.sources.demo import write_competition
@@ -257,17 +257,17 @@ def _located(source: str | Path, scratch: Path, on_progress: Progress | None) ->
 def _holds_pictures(path: Path) -> bool:
     try:
         return path.is_dir() and any(is_picture(name) for name, _ in Folder(path).entries())
-    except DataError:  # who gave the word does not ask for that folder
+    except DataError:  # the word does not refer to that folder
         return False
 
 
 def _no_files(path: Path) -> str:
     is_empty = path.is_dir() and not any(path.iterdir())
-    return "the folder is empty." if is_empty else "there are no files in it but hidden ones and what snellen wrote."
+    return "the folder is empty." if is_empty else "it contains only hidden files and files that snellen wrote."
 
 
 def _with_test(files: dict[str, Place], test: str | Path, scratch: Path) -> tuple[dict[str, Place], set[str]]:
-    """The files, with those of `test` below test/ and no other test pictures; and the names of the pictures there."""
+    """Return the files, with those of `test` below test/ and no other test pictures, and the names of its pictures."""
     inside = str(test).replace("\\", "/").strip("/") + "/"
     on_disk = f"{Path(test).resolve().as_posix()}/"  # forward slashes, as in names
     roots = {id(place.container): place.container.path.resolve().as_posix() for place in files.values()}
@@ -282,9 +282,9 @@ def _with_test(files: dict[str, Place], test: str | Path, scratch: Path) -> tupl
     given = {"test/" + name.removeprefix(top): place for name, place in chosen.items() if is_picture(name)}
     if not given:
         raise DataError(
-            f'"{test}" holds no pictures.'
+            f'"{test}" contains no pictures.'
             if chosen or Path(test).exists()
-            else f'"{test}" is neither on the disk nor in the source.',
+            else f'"{test}" is neither on disk nor in the source.',
             where="--test",
             expected="a folder or archive of test pictures",
             do="check the path",
@@ -307,7 +307,7 @@ def _given_table(option: str, path: str | Path | None, files: dict[str, Place]) 
 
 
 def _given_file(option: str, path: str | Path, files: dict[str, Place]) -> bytes:
-    """The bytes of a file that a person names, on the disk or in the source."""
+    """Return the bytes of a file that the user named, on disk or in the source."""
     name = str(path).replace("\\", "/").removeprefix("./")
     if Path(path).is_file():
         folder = Folder(Path(path).parent)
@@ -315,7 +315,7 @@ def _given_file(option: str, path: str | Path, files: dict[str, Place]) -> bytes
     if name in files:
         return read_whole(files, [name], tables.MAX_BYTES)[name]
     raise DataError(
-        f'"{path}" is neither on the disk nor in the source.',
+        f'"{path}" is neither on disk nor in the source.',
         where=f"--{option}",
         expected="a JSON or CSV file" if option == "class-names" else "a CSV file",
         do=did_you_mean(name, _csv_names(files), "check the path"),
@@ -327,7 +327,7 @@ def _csv_names(files: dict[str, Place]) -> list[str]:
 
 
 def _tables(files: dict[str, Place], given: list[Table]) -> tuple[list[Table], dict[str, DataError]]:
-    """The CSV files that nobody has named, and what is wrong with those that cannot be read."""
+    """Return the CSV files that no option names, and the errors of those that cannot be read."""
     readable: list[Table] = []
     unreadable: dict[str, DataError] = {}
     for name in _csv_names(files):
@@ -351,10 +351,10 @@ def _no_labels(path: Path, paths: list[str], guesses: list[Table], sample: Table
     labelled = [path for path, below in folder_roles(paths).items() if below.role != "test"]
     if sample and find_labels([sample], labelled):
         return DataError(
-            f"{sample.name} was named as the sample submission, and no other file names the labelled pictures.",
+            f"{sample.name} is the sample submission, and no other file lists the labelled pictures.",
             where="--sample",
             expected=expected,
-            do="if it holds the labels, leave out --sample or name another; if not, add the labels: --labels CSV",
+            do="if it contains the labels, leave out --sample or pass another; if not, add the labels: --labels CSV",
         )
     bare = [table.name for table in guesses if len(table.lines) == 1 and not is_sample_name(table.name)]
     others = [table.name for table in guesses if table.name not in bare]
@@ -363,18 +363,18 @@ def _no_labels(path: Path, paths: list[str], guesses: list[Table], sample: Table
         table = next(table for table in guesses if table.name == others[0])
         values = [shown(value) for value in table.lines[1][1][:3]]
         seen.append(
-            f"{first_few(others)} names none of them (its first line: {first_few(values)}; a picture: {paths[0]})"
+            f"{first_few(others)} lists none of them (its first line: {first_few(values)}; a picture: {paths[0]})"
         )
     return DataError(
         "; ".join([f"{len(paths)} pictures were found, but no labels", *seen]) + ".",
         where=str(path),
         expected=expected,
-        do="add the labels file, or name it: --labels CSV",
+        do="add the labels file, or pass it: --labels CSV",
     )
 
 
 def _warn_of_samples(tables: list[Table], rows: list[Row]) -> None:
-    """Say of what is called a sample submission why it is not used."""
+    """Log why tables that are named like sample submissions are not used."""
     num_test = sum(row.split == "test" for row in rows)
     for table in tables:
         if not is_sample_name(table.name) or table.width < 2:
@@ -386,7 +386,7 @@ def _warn_of_samples(tables: list[Table], rows: list[Row]) -> None:
             log.warning("%s has %d ids, but no test pictures were found", table.name, len(ids))
         else:
             log.warning(
-                '%s names none of the %d test pictures (first id "%s"): it is not used; name the right file with '
+                '%s lists none of the %d test pictures (first id "%s"): it is not used; pass the right file with '
                 "--sample",
                 table.name,
                 num_test,
@@ -419,7 +419,7 @@ def _listed(
 
 
 def _of_arrays(arrays: Arrays, files: dict[str, Place], sample: str | Path | None, options: TaskOptions) -> Source:
-    """A source whose pixels are in arrays or tables; the sample names test images by their numbers."""
+    """Return a source of arrays or pixel tables; the sample refers to test images by number."""
     rows = arrays.rows()
     tests = [row for row in rows if row.split == "test"]
     found = _given_table("sample", sample, files)
@@ -434,7 +434,7 @@ def _of_arrays(arrays: Arrays, files: dict[str, Place], sample: str | Path | Non
                 f"{len(tests)} test images without names.",
                 where=found.name,
                 expected=f"their numbers, 1 to {len(tests)}",
-                do="name the right sample: --sample CSV",
+                do="pass the right sample: --sample CSV",
             )
         found.check_width()
         lines = SampleLines.of(found, 0, 1)

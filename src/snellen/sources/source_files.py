@@ -1,4 +1,4 @@
-"""The files of a source seen as one folder, in whatever archives they lie: train.7z reads like the folder train/."""
+"""Present the files of a source as one folder, also those in archives: train.7z reads like the folder train/."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -14,23 +14,23 @@ from snellen.sources.tables import read_table
 
 log = logging.getLogger("snellen")
 TABLES = (".csv", ".tsv", ".txt")
-MAX_ZIPPED_TABLE = 128 * 10**6  # bytes of a zip file that may hold a table
-MAX_COLUMNS = 100  # of a CSV that are looked at for paths
+MAX_ZIPPED_TABLE = 128 * 10**6  # bytes of a zip file that may contain a table
+MAX_COLUMNS = 100  # of a CSV that are searched for paths
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a file really is."""
+    """The real location of a file."""
 
     container: Container
     name: str
 
 
 def gather(path: Path, *, scratch: Path, skip: Path | None = None) -> dict[str, Place]:
-    """Return where each file of a folder or archive is, by its name below the one folder that holds them all.
+    """Return the location of each file of a folder or archive, by its name below the common folder.
 
-    Archives inside stand for folders of their name, one level deep, unless that folder is there too.
-    scratch: an inner archive of a zip is copied there as one file. skip: a place in a folder that is left out.
+    Archives inside count as folders of the same name, one level deep, unless that folder exists too.
+    scratch: an inner archive of a zip is copied there as one file. skip: a path in a folder to leave out.
     Raises DataError.
     """
     outer = open_container(path, skip=skip)
@@ -38,20 +38,20 @@ def gather(path: Path, *, scratch: Path, skip: Path | None = None) -> dict[str, 
     left_out = outer.left_out if isinstance(outer, Folder) else {}
     for folder, why in left_out.items():
         if why != DANGLING:
-            log.log(logging.INFO if "snellen" in why else logging.WARNING, "%s %s: it is not read", folder, why)
+            log.log(logging.INFO if "snellen" in why else logging.WARNING, "%s %s: it is ignored", folder, why)
     if dangling := [name for name, why in left_out.items() if why == DANGLING]:
-        log.warning("%d links lead to missing files and are left out, first %s", len(dangling), first_few(dangling))
+        log.warning("%d links point to missing files and are left out, first %s", len(dangling), first_few(dangling))
     only = next(iter(files)) if isinstance(outer, Folder) and len(files) == 1 else ""
     if only.lower().endswith((*SUFFIXES, *TAR_SUFFIXES)):
-        return gather(path / only, scratch=scratch)  # nothing but the download in its folder
+        return gather(path / only, scratch=scratch)  # the download is alone in its folder
     inner = [name for name in files if name.lower().endswith(SUFFIXES)]
     pictures = [name for name in files if is_picture(name)]
     folders = {"/".join(parts[:n]) for name in pictures for parts in [name.split("/")] for n in range(1, len(parts))}
     unpacked = {name for name in inner if _stem(name) in folders}
     for name in sorted(unpacked):
-        log.info("%s is not read: the folder %s is there already", name, _stem(name))
+        log.info("%s is ignored: the folder %s already exists", name, _stem(name))
     packed = [name for name in inner if name not in unpacked]
-    # With pictures at hand only train.7z and the like are looked into: data.zip is what the pictures came from.
+    # If there are pictures, only train.7z and the like are opened: the pictures probably came from data.zip.
     files |= _zipped_tables(outer, packed, files, scratch)
     packed = [name for name in packed if f"{_stem(name)}" not in files]
     named_for_role = [name for name in packed if ROLE_OF.keys() & words_of(name.rpartition("/")[2])]
@@ -62,7 +62,7 @@ def gather(path: Path, *, scratch: Path, skip: Path | None = None) -> dict[str, 
 
 
 def _zipped_tables(outer: Container, packed: list[str], files: dict[str, "Place"], scratch: Path) -> dict[str, "Place"]:
-    """The tables in zip files that hold nothing else (train.csv.zip), as if they lay beside the zip."""
+    """Return the tables in zip files that contain nothing else (train.csv.zip), as if they were next to the zip."""
     found: dict[str, Place] = {}
     for name in packed:
         if not name.lower().endswith(".zip") or outer.sizes[name] > MAX_ZIPPED_TABLE:
@@ -71,22 +71,22 @@ def _zipped_tables(outer: Container, packed: list[str], files: dict[str, "Place"
             path = _as_file(outer, name, scratch)
             container = open_container(path) if path else None
         except DataError:
-            continue  # whoever needs it meets the error
+            continue  # reading it later raises the error
         if container and all(member.lower().endswith(TABLES) for member in container.sizes):
             folder = name.rpartition("/")[0]
             for member in container.sizes:
                 found.setdefault(f"{folder}/{member}".lstrip("/"), Place(container, member))
-            found |= {name: files[name] for name in found.keys() & files.keys()}  # unpacked already
+            found |= {name: files[name] for name in found.keys() & files.keys()}  # already unpacked
             found[name] = files[name]
     return found
 
 
 def _as_file(outer: Container, name: str, scratch: Path) -> Path | None:
-    """An inner archive as a file on the disk; None if it cannot be one."""
+    """Return an inner archive as a file on disk, or None if that is not possible."""
     if isinstance(outer, Folder):
         return outer.path / name
     if isinstance(outer, Zip):
-        # Its own name at the end, because messages name it.
+        # Keeps its own name at the end, for messages.
         path = scratch / "inner" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
@@ -98,7 +98,7 @@ def _as_file(outer: Container, name: str, scratch: Path) -> Path | None:
 def listed_files(table: Path) -> dict[str, Place] | None:
     """Return the pictures that a CSV lists by absolute or relative paths, and the CSV itself; None if it lists none.
 
-    Relative paths are looked for from the folder of the CSV, then from the current folder. Raises DataError if some
+    Relative paths start at the folder of the CSV, otherwise at the current folder. Raises DataError if some
     are missing.
     """
     folder = Folder(table.resolve().parent)
@@ -116,7 +116,7 @@ def listed_files(table: Path) -> dict[str, Place] | None:
                         f'{len(missing):,} of {len(cells):,} pictures are missing, first "{missing[0]}".',
                         where=str(table),
                         expected=f"files below {root.path}",
-                        do="correct the paths, or move the CSV to the folder that they start from",
+                        do="correct the paths, or move the CSV to the folder where they start",
                     )
                 return {cell: Place(root, cell) for cell in dict.fromkeys(cells)}
     return None
@@ -133,7 +133,7 @@ def _inner_files(outer: Container, name: str, scratch: Path) -> dict[str, Place]
             f'"{name}" is an archive inside {outer.path.name}.',
             where=str(outer.path),
             expected="archives only inside a folder or a zip file, one level deep",
-            do="unpack the outer archive and give its folder as SOURCE",
+            do="unpack the outer archive and pass its folder as SOURCE",
         )
     container = open_container(path)
     folder = _stem(name) + "/"
@@ -142,14 +142,14 @@ def _inner_files(outer: Container, name: str, scratch: Path) -> dict[str, Place]
 
 
 def read_pictures(files: dict[str, Place], names: Iterable[str]) -> Iterator[tuple[str, Contents]]:
-    """Yield each of `names` with its contents: container by container, in the order of `names` where that is free."""
+    """Yield each of `names` with its contents: container by container, in the order of `names` if that is free."""
     for container, members in _by_container(files, names):
         for member, contents in container.read(members):
             yield members[member], contents
 
 
 def read_whole(files: dict[str, Place], names: Iterable[str], limit: int) -> dict[str, bytes]:
-    """The bytes of a few files, each once. Raises DataError for a file of more than `limit` bytes, or a damaged one."""
+    """Return the bytes of a few files. Raises DataError for a damaged file or one of more than `limit` bytes."""
     whole: dict[str, bytes] = {}
     for container, members in _by_container(files, names):
         for member, contents in container.read(members, limit):
@@ -171,7 +171,7 @@ def read_whole(files: dict[str, Place], names: Iterable[str], limit: int) -> dic
 
 
 def _by_container(files: dict[str, Place], names: Iterable[str]) -> list[tuple[Container, dict[str, str]]]:
-    """Per container, by the first of its names: name in the container -> name in the source."""
+    """Return, for each container in order of its first name: name in the container -> name in the source."""
     groups: dict[int, tuple[Container, dict[str, str]]] = {}
     for name in names:
         place = files[name]

@@ -12,12 +12,12 @@ from snellen.errors import DataError
 from snellen.sources.names import shown
 
 MAX_BYTES = 256 * 10**6  # of a CSV file
-FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # how a cell begins that a spreadsheet computes; a number is none
+FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # the start of a cell that a spreadsheet computes; numbers do not count
 
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keep Python from looking for garbage while many small objects are made: reading is three times as fast."""
+    """Pause garbage collection while many small objects are created: reading is three times as fast."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -29,16 +29,16 @@ def collector_paused() -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The lines of a CSV file that hold anything. The first may be a header: who knows the ids can tell."""
+    """The non-empty lines of a CSV file. The first may be a header, which only the ids can decide."""
 
     name: str  # for messages
-    lines: list[tuple[int, list[str]]]  # line number in the file, and its values
+    lines: list[tuple[int, list[str]]]  # line number in the file, and values
     data: bytes  # the file itself
-    columns: dict[int, list[str]] = field(default_factory=dict, repr=False)  # those asked for so far
+    columns: dict[int, list[str]] = field(default_factory=dict, repr=False)  # those requested so far
 
     @property
     def width(self) -> int:
-        """Columns, by the first line."""
+        """Return the number of columns in the first line."""
         return len(self.lines[0][1]) if self.lines else 0
 
     def column(self, number: int) -> list[str]:
@@ -48,11 +48,11 @@ class Table:
         return self.columns[number]
 
     def column_name(self, number: int) -> str:
-        """What the first line calls the column."""
+        """Return the name of a column in the first line."""
         return self.lines[0][1][number]
 
     def find_column(self, name: str) -> int | None:
-        """Return the column called `name`, in whatever case, or its number from 1; None if there is none."""
+        """Return the index of a column by name, ignoring case, or by number from 1; None if there is none."""
         header = self.lines[0][1] if self.lines else []
         for same in (str, str.lower):
             if same(name) in (names := list(map(same, header))):
@@ -60,7 +60,7 @@ class Table:
         return int(name) - 1 if name.isdecimal() and 0 < int(name) <= len(header) else None
 
     def check_width(self) -> None:
-        """Raise DataError for lines with more values than the first: an unquoted comma would cut a label in two."""
+        """Raise DataError for lines with more values than the first: an unquoted comma would split a label."""
         wide = [(number, row) for number, row in self.lines if len(row) > self.width and any(row[self.width :])]
         if wide:
             number, row = wide[0]
@@ -74,9 +74,9 @@ class Table:
 
 
 def read_table(name: str, data: bytes, *, strip: bool = True) -> Table:
-    """Parse a CSV file, separated by commas, semicolons or tabs. Raises DataError that names the line if it can.
+    """Parse a CSV file, separated by commas, semicolons or tabs. Raises DataError, with the line if it is known.
 
-    strip: remove the spaces around values; a submission needs the spelling of its sample, spaces included.
+    strip: remove spaces around values; a submission must keep the spelling of its sample, including spaces.
     """
 
     def unreadable(why: str, line: int | None = None) -> DataError:
