@@ -121,7 +121,7 @@ class Batches:
         return bool(recipe.mixup or recipe.cutmix) and epoch < recipe.epochs - recipe.mix_off_epochs
 
     def _rows_made(self, epoch: int, num: int) -> np.ndarray:
-        """Return the rows of a batch of `num` images that this process prepares: its own, or all if images are mixed."""
+        """Return the rows of a batch of `num` images that this process prepares: its own, or all if it is mixed."""
         # Mixing partners come from the whole batch.
         return np.arange(num) if self._mixes(epoch) else self._rows_kept(num)
 

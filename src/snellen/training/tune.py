@@ -63,8 +63,8 @@ def tune(
     """Train variants of `recipe`, chosen by the valid accuracy of earlier ones, and stop weak ones early.
 
     trials: the number of trials in the whole study; by default 20 if there is no budget. budget: the time for this
-    call, in seconds; an unfinished trial keeps its checkpoint. space: "field=low..high" and "field=a,b,c" vary, "field=value"
-    is fixed; by default a region around the recipe. storage: the URL of a database shared by several machines.
+    call, in seconds; an unfinished trial keeps its checkpoint. space: "field=low..high" and "field=a,b,c" vary,
+    "field=value" is fixed; by default a region around the recipe. storage: the URL of a database shared by several machines.
     heartbeat_seconds: the interval between heartbeats in the database. After twice that time without a heartbeat, a
     worker counts as killed and another one resumes its trial.
 
