@@ -59,8 +59,8 @@ def mean_rule(rules: Sequence[Rule]) -> Rule:
 def cross_fitted(probabilities: np.ndarray, labels: np.ndarray, metric: str) -> np.ndarray:
     """Return cross-fitted decisions, int64 (N,), for the images that a rule is fitted on.
 
-    Each of five parts is decided by the rule fitted on the other four, so no label affects its own decision. Their score
-    estimates the score on new images; the score of a rule on the images it was fitted on is too high.
+    Each of five parts is decided by the rule fitted on the other four, so no label affects its own decision. The score
+    estimates that on new images; the score of a rule on the images it was fitted on is too high.
     """
     if not has_rule(metric):
         return decide(probabilities)

@@ -42,8 +42,8 @@ def average(
     """Return the mean of the models' calibrated probabilities, float32 (N, classes), and its decision rule.
 
     Logs the gain of the mean over each model: on this split if it has labels and no model was trained on it, otherwise
-    on valid images that no model was trained on. rule: the decision rule, if known; otherwise it is fitted on those valid
-    images, or, if there are none, is the mean of the models' rules. parts: a folder for each model's probabilities; see
+    on valid images that no model was trained on. rule: the decision rule, if known; otherwise it is fitted on those
+    valid images or, without any, is the mean of the models' rules. parts: a folder for each model's probabilities; see
     `in_parts`.
     """
     mean, scores = mean_and_scores(models, images.select(split), views, device, precision, parts, on_progress)

@@ -88,7 +88,7 @@ def features(model: Classifier, images: ImageSet | np.ndarray, runtime: Runtime)
 
 
 def familiarity(model: Classifier, seen: np.ndarray) -> np.ndarray:
-    """Return the largest cosine of features (N, D) with a class direction, float64 (N,) in [-1, 1]; see calibrate.py."""
+    """Return the largest cosine of features (N, D) with a class direction, float64 (N,); see calibrate.py."""
     centred = seen.astype(np.float64) - model.feature_mean.cpu().numpy()
     lengths = np.maximum(np.linalg.norm(centred, axis=1), 1e-12)
     return (centred @ model.directions.cpu().numpy().T.astype(np.float64)).max(axis=1) / lengths
@@ -123,7 +123,7 @@ def mean_logits(model: Classifier, x: Tensor, views: int) -> Tensor:
     """Return the logits of float (B, 3, H, W), averaged over views.
 
     1: the image. 2: also mirrored. 6: those two with a total weight of 1/2, and the image shifted by one pixel up-left
-    and down-right with a reflected border, plain and mirrored, with a total weight of 1/2 (arXiv:2404.00498, section 3.7).
+    and down-right with a reflected border, plain and mirrored, also with 1/2 in total (arXiv:2404.00498, section 3.7).
     """
     if views == 1:
         return model(x)

@@ -64,7 +64,7 @@ def tune(
 
     trials: the number of trials in the whole study; by default 20 if there is no budget. budget: the time for this
     call, in seconds; an unfinished trial keeps its checkpoint. space: "field=low..high" and "field=a,b,c" vary,
-    "field=value" is fixed; by default a region around the recipe. storage: the URL of a database shared by several machines.
+    "field=value" is fixed; by default a region around the recipe. storage: the URL of a database shared by machines.
     heartbeat_seconds: the interval between heartbeats in the database. After twice that time without a heartbeat, a
     worker counts as killed and another one resumes its trial.
 
