@@ -338,7 +338,7 @@ def test_folds_do_not_overwrite_what_is_there(images, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     (tmp_path / "cv").mkdir()
     (tmp_path / "cv" / "folds.json").write_text("[]")
-    with pytest.raises(RunError, match="holds no cross-validation"):
+    with pytest.raises(RunError, match="does not hold a cross-validation"):
         CrossValidation.open(tmp_path / "cv")
     with pytest.raises(DataError, match="42 labelled images cannot be dealt into 43 folds"):
         cross_validate(images, SMOKE, tmp_path / "many", 43)

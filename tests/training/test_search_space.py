@@ -61,8 +61,8 @@ def test_spaces_are_written_as_set_takes_them():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("peek_lr=1..2", ['no setting "peek_lr"', 'did you mean "peak_lr"?']),
-        ("peek_lr=1,2", ['no setting "peek_lr"', 'did you mean "peak_lr"?']),
+        ("peek_lr=1..2", ['unknown setting "peek_lr"', 'did you mean "peak_lr"?']),
+        ("peek_lr=1,2", ['unknown setting "peek_lr"', 'did you mean "peak_lr"?']),
         ("peak_lr=a..2", ['"a" is not a value for peak_lr', "a number"]),
         ("peak_lr=..2", ['"" is not a value']),
         ("peak_lr=2..1", ["2..1 is not a range", "--set peak_lr=1..2"]),

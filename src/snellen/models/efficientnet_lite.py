@@ -41,7 +41,7 @@ STAGES = (
 
 
 def efficientnet_lite0(num_classes: int) -> nn.Sequential:
-    """Build a network from normalised (B, 3, H, W) to logits (B, K), with H and W 16 or more, and torch's own weights."""
+    """Build a network from normalised (B, 3, H, W) to logits (B, K), H and W 16 or more, with torch's own weights."""
     layers: list[nn.Module] = [ConvNorm(3, STEM, 3, stride=2)]
     channels = STEM
     for num_blocks, kernel, stride, expand, out_channels in STAGES:

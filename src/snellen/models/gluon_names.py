@@ -164,7 +164,7 @@ def _words(layer: nn.Module) -> dict[str, str]:
 
 
 def _misfit(name: str, value: np.ndarray, target: torch.Tensor | None) -> str:
-    """Return what is wrong with an array, or "". Without a target, it is gamma or beta of a batch norm that has neither."""
+    """Return the problem with an array, or "". Without a target: gamma or beta of a batch norm without either."""
     if value.dtype.kind != "f":
         return f"holds {value.dtype}, not floating-point numbers"
     if target is not None and value.shape != tuple(target.shape):

@@ -129,7 +129,7 @@ def check_list(out: str | Path) -> None:
 
 
 def _is_list(path: Path) -> bool:
-    """Return whether a JSON file is from `write_classified`: entries have the columns, and classes if they were read."""
+    """Return whether a JSON file is from `write_classified`: entries have the columns, and classes if readable."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return bool(entries) and all({*entry} - {"classes"} == {*COLUMNS} for entry in entries)
