@@ -9,8 +9,8 @@ image; dense. Convolutions are 3x3 without bias.
     version 1   stem conv-BN (no ReLU); block ReLU(x' + BN(conv(ReLU(BN(conv(x)))))); x' is x, or BN(1x1 conv(x)) if the
                 number of channels changes (the paper pads with zeros).
     version 2   stem BN-conv, its BN without scale and shift; block x' + conv(ReLU(BN(conv(ReLU(BN(x)))))); x' is x, or
-            a 1x1 conv of the raw x (the paper and most code apply it after the block's first BN-ReLU);
-            BN-ReLU after the last stage.
+                a 1x1 conv of the raw x (the paper and most code apply it after the block's first BN-ReLU);
+                BN-ReLU after the last stage.
 
     parameters, 10 classes    depth 20    depth 56     depth 110
     version 1                  272,474     855,770     1,730,714

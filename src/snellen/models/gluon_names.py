@@ -49,7 +49,7 @@ def load_into(network: nn.Module, params: Mapping[str, np.ndarray], model_name: 
 
     Float16 and float64 become the network's own type. A batch norm without scale and shift may have gamma and beta in
     the file: gamma is ignored, as in MXNet; a beta other than 0, which MXNet would add, is an error.
-    Raises DataError with the numbers of missing, unexpected and unfit arrays. where: the file, for messages.
+    Raises DataError with the numbers of missing, unexpected and mismatched arrays. where: the file, for messages.
     """
     if any("." in name for name in params):
         names = gluon_names(network, model_name)

@@ -63,7 +63,10 @@ def average(
     if scores and split in unseen:
         log_gains(models, scores, split)
     else:
-        log.info("the gain of the average is unknown: no labelled images are new to all %d models", len(models))
+        log.info(
+            "the gain of the average is unknown: no labelled images are new to all %d models",
+            len(models),
+        )
     if must_fit and "valid" in unseen and valid_mean is not None:
         rule = fit_rule(valid_mean, images.select("valid").labels, metric)
     elif must_fit:

@@ -15,7 +15,7 @@ VIEWS = (1, 2, 6)  # see `mean_logits`
 
 
 def setting(default: Any, meaning: str, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
-    """Return a field with its default, its meaning with the unit, and the allowed values (`low` to `high`, inclusive)."""
+    """Return a field with its default, its meaning and unit, and the allowed values (`low` to `high`, inclusive)."""
     return field(default=default, metadata={"meaning": meaning, "low": low, "high": high, "choices": choices})
 
 
@@ -44,7 +44,8 @@ class Recipe:
         0, "images read together, for sets larger than memory on a slow disk; 0 = a full shuffle", 0, 1_000_000
     )
     sync_batchnorm: bool = setting(
-        True, "with several processes: batch-norm statistics over all of them; false = each its own, which is faster"
+        True,
+        "with several processes: batch-norm statistics over all of them; false = separate statistics, which is faster",
     )
 
     optimizer: str = setting(
@@ -74,9 +75,9 @@ class Recipe:
     lr_drops: tuple[int, ...] = setting((), "epochs after which the learning rate is multiplied by lr_drop")
     lr_drop_every: int = setting(0, "epochs between regular drops; 0 = off", 0, 100_000)
     lr_drop: float = setting(0.1, "factor of each drop", 0, 1)
-    whiten_bias_share: float = setting(1.0, "share of training during which a whitening layer's bias trains", 0, 1)
+    whiten_bias_share: float = setting(1.0, "share of training during which a whitening layer's bias is trained", 0, 1)
     first_group_share: float = setting(
-        1.0, "share of training during which the first convolutions of a whitened network train", 0, 1
+        1.0, "share of training during which the first convolutions of a whitened network are trained", 0, 1
     )
 
     label_smoothing: float = setting(0.0, "share of each target that is spread evenly over all classes", 0, 0.9)

@@ -64,7 +64,7 @@ def qwk(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = No
 
 
 def mcc(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Return Matthews' correlation of labels and answers: 1 is perfect, 0 as good as chance or one answer for all.
+    """Return Matthews' correlation of labels and answers: 1 is perfect, 0 is chance or the same answer for all images.
 
     For several classes (c N - sum t p) / sqrt((N^2 - sum p^2) (N^2 - sum t^2)) with c images right, t images with each
     label and p with each answer. Source: Gorodkin, "Comparing two K-category assignments", Comput. Biol. Chem. 28

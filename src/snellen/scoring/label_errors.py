@@ -20,9 +20,9 @@ def label_errors(guesses: np.ndarray, labels: np.ndarray) -> Suspects:
     """Find labels that a model contradicts with more confidence than usual.
 
     guesses: float (N, classes), probabilities from a model that was not trained on these images (out-of-fold or
-    validation); labels: int (N,). The likely class k of an image is the most probable class whose probability is
-    at least its mean over the images labelled k. An image is a suspect if that differs from its label. Suspects are sorted
-    by the probability of the label minus that of the most probable other class.
+    validation); labels: int (N,). The likely class of an image is the most probable of the classes k whose probability
+    is at least its mean over the images labelled k. An image is a suspect if its likely class is not its label.
+    Suspects are sorted by the probability of the label minus that of the most probable other class.
 
     Source: Northcutt, Jiang & Chuang, "Confident Learning", arXiv:1911.00068, equations 1 and 2; the suspects are the
     off-diagonal of their confident joint, ranked by their normalised margin. The weaker the model, the more of these

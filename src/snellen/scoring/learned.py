@@ -37,7 +37,7 @@ class Learned:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the model beats the class shares by more than chance explains."""
+        """Whether the model beats the class shares by more than chance."""
         return self.low > 0 or self.chance <= CHANCE
 
     @property

@@ -79,7 +79,7 @@ class Optimizer:
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = group["peak"] * share
-                if group["share"] < 1:  # its own, shorter fall to 0
+                if group["share"] < 1:  # decays to 0 on a shorter schedule
                     own_steps = group["share"] * self.total_steps
                     group["lr"] = group["peak"] * (1 - step / own_steps) if step < own_steps else 0.0
                     if group["lr"] == 0.0:
