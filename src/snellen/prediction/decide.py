@@ -43,7 +43,7 @@ def has_rule(metric: str) -> bool:
 
 
 def fit_rule(probabilities: np.ndarray, labels: np.ndarray, metric: str) -> dict[str, Any]:
-    """Return the rule for a metric that suits these images best."""
+    """Return the best rule for a metric on these images."""
     if not has_rule(metric):
         return dict(ARGMAX)
     return {"kind": "cut_points", "metric": metric, "cuts": fit_cuts(probabilities, labels).tolist()}

@@ -164,7 +164,7 @@ def choose_recipe(
     folds: int | None = None,
     **work: Any,
 ) -> Recipe:
-    """Return the recipe to train in `out`: `recipe` or the default, with a budget as many epochs as fit into `seconds`.
+    """Return the recipe to train in `out`: `recipe` or the default, or with a budget the plan that fills `seconds`.
 
     A run already started there keeps its plan; otherwise it would be a different run. folds, work: as in `plan`.
     """
