@@ -338,7 +338,7 @@ def test_folds_do_not_overwrite_what_is_there(images, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     (tmp_path / "cv").mkdir()
     (tmp_path / "cv" / "folds.json").write_text("[]")
-    with pytest.raises(RunError, match="holds no cross-validation"):
+    with pytest.raises(RunError, match="does not hold a cross-validation"):
         CrossValidation.open(tmp_path / "cv")
     with pytest.raises(DataError, match="42 labelled images cannot be divided into 43 folds"):
         cross_validate(images, SMOKE, tmp_path / "many", 43)
@@ -402,7 +402,7 @@ def test_what_the_average_gains_is_said_on_images_new_to_all_models(images, tmp_
 def test_no_gain_is_claimed_on_images_that_a_fold_trained_on(images, trained, caplog):
     caplog.set_level(logging.INFO, "snellen")
     predict(trained, images)
-    assert "what the average gains is unknown: no labelled images are new to all 3 models" in said(caplog)
+    assert "the gain of the average is unknown: no labelled images are new to all 3 models" in said(caplog)
     assert "accuracy" not in said(caplog)
     predict(trained, images, split="valid")
     assert "trained on valid images" in said(caplog)

@@ -153,7 +153,7 @@ def test_the_stem_without_scale_and_shift_is_as_in_mxnet():
     del params["features.0.gamma"], params["features.0.beta"]
     load_into(network, params, name)
     params["features.0.beta"] = np.array([0, 0.5, 0], np.float32)  # MXNet would add it
-    with pytest.raises(DataError, match=r"features.0.beta is not 0, though its layer has no shift"):
+    with pytest.raises(DataError, match=r"features.0.beta is not 0, although its layer has no shift"):
         load_into(network, params, name)
 
 

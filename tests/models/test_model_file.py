@@ -208,14 +208,14 @@ def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, value, name):
     model = model_of()
     model.state_dict()[name].reshape(-1)[-1] = value
     content = save_model(tmp_path / "new.safetensors", model).read_bytes()
-    assert f"the model's {name} holds infinite numbers" in refused(tmp_path, content).what
+    assert f"the model's {name} contains values that are infinite or not a number" in refused(tmp_path, content).what
 
 
 @pytest.mark.parametrize("size", [[1025, 16], [16, 10_000], [2048, 2048]])
 def test_a_model_of_huge_images_is_refused(whole, tmp_path, size):
     problem = refused(tmp_path, rewritten(whole[0], lambda header: header | {"size": size}))
     assert problem.what.endswith(f"images of {size[1]:,}x{size[0]:,} pixels.")
-    assert problem.expected == "1,024 pixels a side at most"
+    assert problem.expected == "at most 1,024 pixels per side"
 
 
 @pytest.mark.parametrize("name", ["\x1b[2Jcat", "a\nb", "\x9b31m", "cat\0"])

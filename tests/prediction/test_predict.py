@@ -67,7 +67,7 @@ def test_only_known_numbers_of_views_are_averaged(folder, tmp_path, views):
     ):
         with pytest.raises(DataError, match=f"{views} views cannot be averaged") as caught:
             verb()
-        assert caught.value.expected.startswith("1 (the image), 2 (mirrored too) or 6")
+        assert caught.value.expected.startswith("1 (the image), 2 (also mirrored) or 6")
         assert "leave views out" in caught.value.do
     assert not list(tmp_path.iterdir())
 
@@ -141,7 +141,7 @@ def test_a_killed_prediction_goes_on_to_the_same_bytes(folder, whole, parts_of_2
         file.write(b"half of a part")
     news = []
     predicted(folder, out, on_progress=lambda *words: news.append(words[1]))
-    assert "going on: 40 of 95 images are classified" in caplog.text
+    assert "resuming: 40 of 95 images are classified" in caplog.text
     assert news == [60, 80, 95]
     assert out.read_bytes() == whole[0]
     assert os.listdir(tmp_path) == ["p.csv"]
@@ -151,8 +151,8 @@ def test_an_average_goes_on_in_the_model_where_it_was(folder, whole, parts_of_20
     caplog.set_level("INFO", "snellen")
     stopped(folder, tmp_path / "p.csv", 95 + 40, "model0", "model1", how="SIGINT")
     predicted(folder, tmp_path / "p.csv", "model0", "model1")
-    assert "going on: 95 of 95 images are classified" in caplog.text
-    assert "going on: 20 of 95 images are classified" in caplog.text
+    assert "resuming: 95 of 95 images are classified" in caplog.text
+    assert "resuming: 20 of 95 images are classified" in caplog.text
     assert (tmp_path / "p.csv").read_bytes() == whole[1]
     assert os.listdir(tmp_path) == ["p.csv"]
 
@@ -174,7 +174,7 @@ def test_parts_of_anything_else_are_not_used(folder, whole, parts_of_20, tmp_pat
     out.unlink()
     stopped(folder, out, 60)
     predicted(folder, out, views=2)
-    assert "going on" not in caplog.text
+    assert "resuming" not in caplog.text
     assert out.read_bytes() != whole[0]
 
 

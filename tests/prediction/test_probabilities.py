@@ -43,7 +43,9 @@ def broken(images, tmp_path_factory):
 
 @pytest.mark.parametrize("verb", [evaluate, predict, report, lambda run, images: compare([run, run], images)])
 def test_one_weight_that_is_no_number_is_a_message_of_every_verb(images, broken, verb):
-    with pytest.raises(DivergedError, match=r"network\.output\.weight holds infinite numbers") as caught:
+    with pytest.raises(
+        DivergedError, match=r"network\.output\.weight contains values that are infinite or not a number"
+    ) as caught:
         verb(broken, images)
     assert caught.value.where == str(broken.model)
     assert caught.value.do == "use another model, or train again with a lower learning rate"
@@ -61,7 +63,7 @@ def test_predictions_that_are_no_numbers_are_not_written(images, broken, tmp_pat
     words = ["predict", broken.folder, images.folder, "--out", tmp_path / "predictions.csv"]
     done = subprocess.run([sys.executable, "-m", "snellen", *words], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "snellen: the model's network.output.weight holds infinite numbers" in done.stderr
+    assert "snellen: the model's network.output.weight contains values that are infinite or not a number" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "predictions.csv").exists()
 

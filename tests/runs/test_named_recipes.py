@@ -43,11 +43,11 @@ def test_what_a_path_holds_instead_is_named(tmp_path):
 
 @pytest.mark.parametrize(("given", "kind"), [({"epochs": 2}, "dict"), (7, "int")])
 def test_what_is_no_recipe_is_refused_with_what_is(tmp_path, given, kind):
-    with pytest.raises(RecipeError, match=f"a recipe is expected, not a {kind}") as caught:
+    with pytest.raises(RecipeError, match=f"a {kind} is not a recipe") as caught:
         find_recipe(given)
     assert "name, recipe.json, run or study" in caught.value.expected
     assert caught.value.do == 'snellen.PRESETS["fast"], a name, or snellen.Recipe(...)'
-    with pytest.raises(RecipeError, match="a recipe is expected"):
+    with pytest.raises(RecipeError, match="is not a recipe"):
         compete(tmp_path / "nowhere", tmp_path / "out", recipe=given)
     assert not (tmp_path / "out").exists()
 

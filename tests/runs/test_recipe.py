@@ -235,9 +235,9 @@ def test_set_takes_the_last_of_two_and_leaves_the_recipe_alone():
     [
         ("epochs", ['"epochs" is not a setting', "field=value"]),
         ("", ["is not a setting"]),
-        ("epoch=3", ['no setting "epoch"', 'did you mean "epochs"?']),
-        (" epochs=3", ["no setting", 'did you mean "epochs"?']),
-        ("=3", ['no setting ""', "check the spelling"]),
+        ("epoch=3", ['unknown setting "epoch"', 'did you mean "epochs"?']),
+        (" epochs=3", ["unknown setting", 'did you mean "epochs"?']),
+        ("=3", ['unknown setting ""', "check the spelling"]),
         ("batch_size=", ['"" is not a value for batch_size', "a whole number", "--set batch_size=128"]),
         ("batch_size=3.5", ['"3.5" is not a value for batch_size', "a whole number"]),
         ("batch_size=" + "9" * 5000, ["is not a value for batch_size"]),
@@ -272,7 +272,7 @@ def test_an_unknown_name_in_a_file_is_refused_with_the_near_one(tmp_path):
     path.write_text('{"epohcs": 3}')
     with pytest.raises(RecipeError) as caught:
         Recipe.open(path)
-    assert 'no setting "epohcs"' in caught.value.what
+    assert 'unknown setting "epohcs"' in caught.value.what
     assert caught.value.where == str(path)
     assert caught.value.do == 'did you mean "epochs"?'
 

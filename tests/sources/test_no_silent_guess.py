@@ -278,7 +278,7 @@ def test_a_form_that_contradicts_the_sample_is_refused(raw):
     with_sample(raw, "id,cat,dog", (0.5, 0.5))
     refusal(raw, "--form is label, but sample_submission.csv has one column per class", form="label")
     refusal(raw, 'there is no form "colums"', form="colums")
-    refusal(raw, 'there is no metric "acuracy"', metric="acuracy")
+    refusal(raw, 'unknown metric "acuracy"', metric="acuracy")
 
 
 # Several labels per image.

@@ -143,10 +143,10 @@ def test_without_a_recipe_a_measured_one_is_chosen_and_the_plan_says_what_to_exp
 
 
 def test_a_budget_for_less_than_one_step_is_refused(images, tmp_path):
-    with pytest.raises(RunError, match="weight update"):
+    with pytest.raises(RunError, match="training step"):
         train(images, SMALL, tmp_path / "run", budget=0.01)
     assert not (tmp_path / "run").exists()
-    with pytest.raises(RunError, match="weight update"):  # the same if the recipe is to be chosen
+    with pytest.raises(RunError, match="training step"):  # the same if the recipe is to be chosen
         plan(images, 0.01)
 
 

@@ -321,7 +321,7 @@ def test_blocks_of_images_that_lie_by_class_are_warned_of(tmp_path, caplog):
         batches(images, PLAIN, shuffle_block=block)
     assert not caplog.text
     batches(by_class, PLAIN, shuffle_block=8)
-    assert "with shuffle_block=8 each batch has images of a few classes only" in caplog.text
+    assert "with shuffle_block=8 each batch has images of only a few classes" in caplog.text
 
 
 LITTLE_MEMORY = """

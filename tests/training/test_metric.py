@@ -90,10 +90,10 @@ def test_the_best_epoch_goes_by_the_direction_of_the_metric():
 
 
 def test_a_wrong_metric_is_refused_before_anything_is_written(graded, tmp_path):
-    with pytest.raises(SnellenError, match='there is no metric "kappa"'):
+    with pytest.raises(SnellenError, match='unknown metric "kappa"'):
         train(graded, SMOKE, tmp_path / "run", metric="kappa")
     animals = make_images(tmp_path / "animals", noise(6), ["cat", "dog"] * 3, ["train"] * 4 + ["valid"] * 2)
-    with pytest.raises(DataError, match="qwk needs classes in order"):
+    with pytest.raises(DataError, match="qwk needs ordered classes"):
         train(animals, SMOKE, tmp_path / "run", metric="qwk")
     assert not (tmp_path / "run").exists()
 

@@ -57,7 +57,7 @@ def test_features_are_computed_once_and_may_be_deleted(images, tmp_path, caplog)
     assert cached.read_bytes() == content
     cached.write_bytes(content[:100])
     train(images, "probe", tmp_path / "c")
-    assert "is damaged: its features are computed again" in caplog.text
+    assert "is damaged; its features are recomputed" in caplog.text
     shutil.rmtree(images.folder / "features")
     train(images, "probe", tmp_path / "d")
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in "abcd"]
@@ -73,7 +73,7 @@ def test_a_refit_on_all_labels_takes_the_calibration_over(images, tmp_path):
 
 
 def test_lbfgs_without_a_network_to_start_from_is_refused(images, tmp_path):
-    with pytest.raises(RecipeError, match="trained already"):
+    with pytest.raises(RecipeError, match="of a trained network"):
         train(images, Recipe(model="efficientnet_lite0", optimizer="lbfgs"), tmp_path / "run")
 
 

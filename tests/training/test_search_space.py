@@ -61,8 +61,8 @@ def test_spaces_are_written_as_set_takes_them():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("peek_lr=1..2", ['no setting "peek_lr"', 'did you mean "peak_lr"?']),
-        ("peek_lr=1,2", ['no setting "peek_lr"', 'did you mean "peak_lr"?']),
+        ("peek_lr=1..2", ['unknown setting "peek_lr"', 'did you mean "peak_lr"?']),
+        ("peek_lr=1,2", ['unknown setting "peek_lr"', 'did you mean "peak_lr"?']),
         ("peak_lr=a..2", ['"a" is not a value for peak_lr', "a number"]),
         ("peak_lr=..2", ['"" is not a value']),
         ("peak_lr=2..1", ["2..1 is not a range", "--set peak_lr=1..2"]),
@@ -70,7 +70,7 @@ def test_spaces_are_written_as_set_takes_them():
         ("momentum=0..1", ["momentum=1:", "from 0 to 0.9999"]),
         ("momentum=nan..1", ["momentum"]),
         ("batch_size=1.5..3", ['"1.5" is not a value for batch_size', "a whole number"]),
-        ("flip=off..random", ["flip cannot have a range", "by commas"]),
+        ("flip=off..random", ["flip cannot have a range", "with commas"]),
         ("flip=off,rndom", ["flip=rndom", 'did you mean "random"?']),
         ("epochs", ["is not a setting"]),
         ("epochs=0", ["epochs=0"]),

@@ -288,7 +288,7 @@ def test_damaged_checkpoint_is_named(images, tmp_path):
 @pytest.mark.parametrize("verb", [train, cross_validate])
 def test_a_model_that_cannot_be_built_is_refused_before_anything_is_written(images, tmp_path, verb):
     out = tmp_path / "run"
-    with pytest.raises(RecipeError, match=r'no model "resnet19"[\s\S]*did you mean "resnet18"'):
+    with pytest.raises(RecipeError, match=r'unknown model "resnet19"[\s\S]*did you mean "resnet18"'):
         verb(images, SMOKE.with_settings(["model=resnet19"]), out)
     assert not out.exists()
     tiny = prepare(write_world(tmp_path / "world").folder, tmp_path / "tiny")

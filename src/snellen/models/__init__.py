@@ -1,1 +1,1 @@
-"""Networks, the Classifier around them, and the model file."""
+"""Networks, the Classifier that wraps them, and the model file."""

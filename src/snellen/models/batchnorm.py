@@ -1,4 +1,4 @@
-"""Batch norm over the images of all processes. Torch's SyncBatchNorm needs GPUs; this one runs anywhere."""
+"""Batch norm over the images of all processes. Unlike torch's SyncBatchNorm, it does not need GPUs."""
 
 import torch
 import torch.distributed as dist
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def share_statistics(model: nn.Module) -> None:
-    """Make every batch norm of `model` use mean and variance over the images of all processes in training."""
+    """Make every batch norm in `model` use the mean and variance over all processes during training."""
     for layer in model.modules():
         if type(layer) is nn.BatchNorm2d:
             layer.__class__ = SharedBatchNorm2d  # same weights, same names; only `forward` differs
@@ -16,8 +16,8 @@ def share_statistics(model: nn.Module) -> None:
 class SharedBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm2d in a group of processes that each hold at least one image of the batch.
 
-    If the loss of each process is that of its share of the batch, the gradients are those of the whole batch. In
-    evaluation mode it is BatchNorm2d.
+    If each process computes the loss of its share of the batch, the gradients are those of the whole batch. In
+    evaluation mode it behaves as BatchNorm2d.
     """
 
     momentum: float
@@ -32,12 +32,12 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * (num / (num - 1)), self.momentum)  # the running one is unbiased
+            self.running_var.lerp_(var * (num / (num - 1)), self.momentum)  # the running variance is unbiased
         return normalised
 
 
 class _Normalise(torch.autograd.Function):
-    """x (B, C, H, W) -> (x normalised, mean (C,), biased variance (C,), values per channel in all processes ())."""
+    """Maps x (B, C, H, W) to (normalised x, mean (C,), biased variance (C,), values per channel in all processes)."""
 
     @staticmethod
     def forward(context, x, weight, bias, eps):
@@ -51,7 +51,7 @@ class _Normalise(torch.autograd.Function):
         nums, means, variances = torch.stack(all_of_them).split([1, len(mean), len(mean)], dim=1)
         num = nums.sum()
         mean = (nums * means).sum(0) / num
-        # The variance within each process, and between their means: no difference of large squares.
+        # Add the variance within each process and between their means, to avoid a difference of large squares.
         var = (nums * (variances + (means - mean) ** 2)).sum(0) / num
         context.save_for_backward(x, weight, mean, var, num)
         context.eps = eps
@@ -61,14 +61,14 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def backward(context, grad, *_):
         x, weight, mean, var, num = context.saved_tensors
-        # In evaluation mode the gradients of weight and bias are the two sums over my images that the rest needs.
+        # The gradients of weight and bias in evaluation mode are the two sums over this process's images needed below.
         _, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             grad, x, torch.ones_like(mean), mean, var, None, None, False, context.eps, [False, True, True]
         )
         sums = torch.stack([grad_weight, grad_bias])
         dist.all_reduce(sums)
-        # d/dx of the whole: w / std * (grad - mean(grad) - normalised * mean(grad * normalised)), here as a line in
-        # grad and x per channel. Ioffe and Szegedy, arXiv:1502.03167, section 3.
+        # The gradient by x is w / std * (grad - mean(grad) - normalised * mean(grad * normalised)), written here as a
+        # linear function of grad and x per channel. Ioffe and Szegedy, arXiv:1502.03167, section 3.
         invstd = torch.rsqrt(var + context.eps)
         scale = invstd if weight is None else invstd * weight
         slope = -scale * invstd * sums[0] / num

@@ -6,17 +6,17 @@ in Deep Residual Networks", arXiv:1603.05027 (version 2). Structure: gluoncv/mod
 Three stages of n = (depth - 2) / 6 blocks with 16, 32 and 64 channels, the last two halving the image; mean over the
 image; dense. Convolutions are 3x3 without bias.
 
-    version 1   stem conv-BN (no ReLU); block ReLU(x' + BN(conv(ReLU(BN(conv(x)))))); x' is x, or where the channels
-                change BN(1x1 conv(x)), while the paper pads with zeros there.
+    version 1   stem conv-BN (no ReLU); block ReLU(x' + BN(conv(ReLU(BN(conv(x)))))); x' is x, or BN(1x1 conv(x)) if the
+                number of channels changes (the paper pads with zeros).
     version 2   stem BN-conv, its BN without scale and shift; block x' + conv(ReLU(BN(conv(ReLU(BN(x)))))); x' is x, or
-                a 1x1 conv of the raw x, where the paper and most code take it after the block's first BN-ReLU;
+                a 1x1 conv of the raw x (the paper and most code apply it after the block's first BN-ReLU);
                 BN-ReLU after the last stage.
 
     parameters, 10 classes    depth 20    depth 56     depth 110
     version 1                  272,474     855,770     1,730,714
     version 2                  272,282     855,578     1,730,522
 
-The submodules are named as GluonCV names them, so that its files can be read (see gluon_names.py).
+The submodules have the same names as in GluonCV, so that its files can be read (see gluon_names.py).
 """
 
 from collections import OrderedDict
@@ -32,9 +32,9 @@ DEEPEST = 1202  # layers, of the paper's deepest network for CIFAR; a limit for 
 
 
 def cifar_resnet(version: int, depth: int, num_classes: int) -> nn.Sequential:
-    """Build one: normalised (B, 3, H, W) to logits (B, K), H and W 16 or more.
+    """Build a network from normalised (B, 3, H, W) to logits (B, K), with H and W 16 or more.
 
-    Raises RecipeError for a version other than 1 and 2, and for a depth that is not 6n+2.
+    Raises RecipeError if the version is not 1 or 2, or the depth is not 6n+2.
     """
     name = f"cifar_resnet{depth}_v{version}"
     num_blocks = blocks_per_stage(name, depth, 6, 2)
@@ -59,7 +59,7 @@ def cifar_resnet(version: int, depth: int, num_classes: int) -> nn.Sequential:
 
 
 class BlockV1(nn.Module):
-    """(B, in_channels, H, W) to (B, channels, H / stride, W / stride); the sum passes through a ReLU."""
+    """A block from (B, in_channels, H, W) to (B, channels, H / stride, W / stride), with a ReLU after the sum."""
 
     def __init__(self, in_channels: int, channels: int, stride: int):
         super().__init__()
@@ -81,7 +81,7 @@ class BlockV1(nn.Module):
 
 
 class BlockV2(nn.Module):
-    """(B, in_channels, H, W) to (B, channels, H / stride, W / stride); nothing follows the sum."""
+    """A block from (B, in_channels, H, W) to (B, channels, H / stride, W / stride), with nothing after the sum."""
 
     def __init__(self, in_channels: int, channels: int, stride: int):
         super().__init__()
@@ -101,7 +101,7 @@ class BlockV2(nn.Module):
 def blocks_per_stage(name: str, depth: int, per_block: int, outside: int) -> int:
     """Return the blocks in each of three stages, for a network of `depth` = per_block * n + outside layers.
 
-    name: of the model, for the message. Raises RecipeError for any other depth, and beyond 1202.
+    name: the model, for the message. Raises RecipeError for any other depth, or a depth above 1202.
     """
     if depth <= outside or (depth - outside) % per_block or depth > DEEPEST:
         whole = max(1, round((min(depth, DEEPEST) - outside) / per_block))
@@ -119,7 +119,7 @@ def blocks_per_stage(name: str, depth: int, per_block: int, outside: int) -> int
 def stage(
     block: Callable[[int, int, int], nn.Module], num_blocks: int, in_channels: int, channels: int, stride: int
 ) -> nn.Sequential:
-    """Chain blocks, made by block(in_channels, channels, stride); only the first changes channels and size."""
+    """Chain blocks made by block(in_channels, channels, stride); only the first changes the channels and the size."""
     first = block(in_channels, channels, stride)
     return nn.Sequential(first, *(block(channels, channels, 1) for _ in range(num_blocks - 1)))
 

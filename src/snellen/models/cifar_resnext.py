@@ -6,12 +6,12 @@ gluoncv/model_zoo/cifarresnext.py.
 Stem conv-BN-ReLU with 64 channels; three stages of n = (depth - 2) / 9 bottlenecks around C = 64, 128 and 256 channels,
 the last two halving the image; mean over the image; dense. No convolution has a bias.
 A bottleneck is ReLU(x' + BN(1x1(ReLU(BN(grouped 3x3(ReLU(BN(1x1(x))))))))): inwards to g = cardinality * floor(C *
-width / 64) channels, outwards to 4C. x' is x, or in the first block of every stage, even the first, BN(1x1 conv(x)).
+width / 64) channels, outwards to 4C. x' is x, or BN(1x1 conv(x)) in the first block of every stage.
 
     cardinality x width           16x64d        32x4d
     parameters, depth 29      68,155,210    4,775,754     (10 classes)
 
-The submodules are named as GluonCV names them, so that its files can be read (see gluon_names.py).
+The submodules have the same names as in GluonCV, so that its files can be read (see gluon_names.py).
 """
 
 from collections import OrderedDict
@@ -25,16 +25,16 @@ from snellen.models.xavier import xavier_
 
 
 def cifar_resnext(depth: int, cardinality: int, bottleneck_width: int, num_classes: int) -> nn.Sequential:
-    """Build one: normalised (B, 3, H, W) to logits (B, K), H and W 16 or more.
+    """Build a network from normalised (B, 3, H, W) to logits (B, K), with H and W 16 or more.
 
     cardinality: groups of the 3x3 convolutions. bottleneck_width: channels of each group in the first stage.
-    Raises RecipeError for a depth that is not 9n+2, and for a cardinality or width below 1.
+    Raises RecipeError if the depth is not 9n+2, or the cardinality or width is below 1.
     """
     name = f"cifar_resnext{depth}_{cardinality}x{bottleneck_width}d"
     num_blocks = blocks_per_stage(name, depth, 9, 2)
     if cardinality < 1 or bottleneck_width < 1:
         raise RecipeError(
-            f"{cardinality} groups of {bottleneck_width} channels make no convolution.",
+            f"a convolution cannot have {cardinality} groups of {bottleneck_width} channels.",
             where=name,
             expected="1 or more of both",
             do="use 32x4d or 16x64d",
@@ -59,7 +59,7 @@ def cifar_resnext(depth: int, cardinality: int, bottleneck_width: int, num_class
 
 
 class Bottleneck(nn.Module):
-    """(B, in_channels, H, W) to (B, channels, H / stride, W / stride), through `inner` channels in groups."""
+    """A block from (B, in_channels, H, W) to (B, channels, H / stride, W / stride), with `inner` channels in groups."""
 
     def __init__(self, in_channels: int, inner: int, channels: int, stride: int, cardinality: int, *, projects: bool):
         super().__init__()

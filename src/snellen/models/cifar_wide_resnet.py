@@ -5,14 +5,14 @@ gluoncv/model_zoo/cifarwideresnet.py.
 
 Stem BN (without scale and shift) - conv - BN; three stages of n = (depth - 4) / 6 blocks with 16w, 32w and 64w
 channels, the last two halving the image; BN-ReLU; mean over the image; dense. Convolutions are 3x3 without bias.
-A block is x' + conv(dropout(ReLU(BN(conv(r))))) with r = ReLU(BN(x)); x' is x, or where the channels change a 1x1
-conv of r: the shortcut shares the activation, unlike version 2 in cifar_resnet.py, whose shortcut takes the raw x.
+A block is x' + conv(dropout(ReLU(BN(conv(r))))) with r = ReLU(BN(x)); x' is x, or a 1x1 conv of r if the number of
+channels changes. So the shortcut shares the activation, unlike version 2 in cifar_resnet.py, which uses the raw x.
 The paper has neither the first nor the last BN of the stem.
 
     depth, width                 16, 10        28, 10        40, 8
     parameters, 10 classes   17,116,666    36,479,226    35,748,346
 
-The submodules are named as GluonCV names them, so that its files can be read (see gluon_names.py).
+The submodules have the same names as in GluonCV, so that its files can be read (see gluon_names.py).
 """
 
 from collections import OrderedDict
@@ -26,10 +26,10 @@ from snellen.models.xavier import xavier_
 
 
 def cifar_wide_resnet(depth: int, width: int, num_classes: int, dropout: float = 0.0) -> nn.Sequential:
-    """Build one: normalised (B, 3, H, W) to logits (B, K), H and W 16 or more.
+    """Build a network from normalised (B, 3, H, W) to logits (B, K), with H and W 16 or more.
 
     width: factor on the channels of a ResNet. dropout: share of a block's inner activations set to 0 in training.
-    Raises RecipeError for a depth that is not 6n+4 and for a width below 1.
+    Raises RecipeError if the depth is not 6n+4 or the width is below 1.
     """
     name = f"cifar_wideresnet{depth}_{width}"
     num_blocks = blocks_per_stage(name, depth, 6, 4)
@@ -59,7 +59,7 @@ def cifar_wide_resnet(depth: int, width: int, num_classes: int, dropout: float =
 
 
 class WideBlock(nn.Module):
-    """(B, in_channels, H, W) to (B, channels, H / stride, W / stride)."""
+    """A block from (B, in_channels, H, W) to (B, channels, H / stride, W / stride)."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, dropout: float):
         super().__init__()

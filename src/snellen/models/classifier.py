@@ -43,14 +43,14 @@ MODELS: dict[str, Callable[..., nn.Sequential]] = {
     "cifar_resnext29_16x64d": partial(cifar_resnext, 29, 16, 64),
     "cifar_resnext29_32x4d": partial(cifar_resnext, 29, 32, 4),
 }
-# name -> where it comes from, and an accuracy: published by others (on the original images), or measured here
+# name -> its source, and an accuracy: published by others (on the original images), or measured here
 SOURCES: dict[str, str] = {
     "whitened_cnn": "arXiv:2404.00498, Muon variant; recipes fast and record",
     "whitened_resnet": "arXiv:2404.00498, section 5; recipes strong and best",
     "efficientnet_lite0": "arXiv:1905.11946, lite variant; for photographs, with ImageNet weights in the package",
     "resnet18": "Dive into Deep Learning, PyTorch tab",
     "resnet18_mxnet": "Dive into Deep Learning, MXNet tab",
-    "resnet18_bn_shortcut": "arXiv:1512.03385, as most PyTorch code for CIFAR has it",
+    "resnet18_bn_shortcut": "arXiv:1512.03385, as in most PyTorch code for CIFAR",
     "cifar_resnet20_v1": "GluonCV, published 92.1%",
     "cifar_resnet56_v1": "GluonCV, published 93.6%",
     "cifar_resnet110_v1": "GluonCV, published 93.0%",
@@ -72,7 +72,7 @@ FAMILIES: dict[str, Callable[..., nn.Sequential]] = {
 
 
 def as_input(pixels: np.ndarray, device: torch.device) -> Tensor:
-    """Return uint8 (B, H, W, 3) as the input of a Classifier: float32 (B, 3, H, W) in [0, 1], on the device."""
+    """Convert uint8 (B, H, W, 3) to the input of a Classifier: float32 (B, 3, H, W) in [0, 1], on the device."""
     return torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(255)
 
 
@@ -107,7 +107,7 @@ class Classifier(nn.Module):
         self.register_buffer("familiar", torch.zeros(2))
 
     def to_device(self, device: torch.device, dtype: torch.dtype = torch.float32) -> "Classifier":
-        """Move the model to a device, with channels-last filters, which were measured to be faster on CPUs."""
+        """Move the model to a device, with channels-last filters, which are faster on CPUs."""
         return self.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def train(self, mode: bool = True) -> "Classifier":
@@ -128,14 +128,14 @@ class Classifier(nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """Number of trainable parameters."""
+        """The number of trainable parameters."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
 def build_network(name: str, num_classes: int, dropout: float = 0.0) -> nn.Sequential:
-    """Build a network by name; its weights are drawn from torch's random numbers.
+    """Build a network by name, with weights from torch's random number generator.
 
-    Raises RecipeError for an unknown name, an impossible depth, and dropout for a network without dropout.
+    Raises RecipeError for an unknown name, an invalid depth, or dropout if the network has none.
     """
     builder = MODELS.get(name)
     for pattern, family in FAMILIES.items():
@@ -143,8 +143,8 @@ def build_network(name: str, num_classes: int, dropout: float = 0.0) -> nn.Seque
             builder = partial(family, *(int(number) for number in match.groups()))
     if builder is None:
         raise RecipeError(
-            f'there is no model "{name}".',
-            expected="one of the names that `snellen list models` prints, or one of their families at another depth",
+            f'unknown model "{name}".',
+            expected="a name from `snellen list models`, or one of their families at another depth",
             do=did_you_mean(name, MODELS, "check the spelling"),
         )
     if not dropout:
@@ -160,7 +160,7 @@ def build_network(name: str, num_classes: int, dropout: float = 0.0) -> nn.Seque
 
 
 def check_model(recipe: Recipe, images: ImageSet) -> None:
-    """Raise the errors that `build_model` would raise, without its time and memory."""
+    """Raise the errors of `build_model`, without its cost in time and memory."""
     _check_size(images)
     with torch.device("meta"):
         build_network(recipe.model, len(images.classes), recipe.dropout)
@@ -184,7 +184,7 @@ def _check_size(images: ImageSet) -> None:
 
 
 def freeze(model: Classifier, recipe: Recipe) -> None:
-    """Keep what the recipe freezes from training: batch norm, and the first blocks with all depthwise filters."""
+    """Freeze what the recipe freezes: batch norm, and the first blocks with all depthwise filters."""
     if recipe.frozen_norm:
         model.has_frozen_norm = True
         for layer in model.modules():
@@ -202,10 +202,12 @@ def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
     model = Classifier(recipe.model, network, images.classes, images.size)
     model.task = images.task
     for buffer, values in ((model.mean, images.about["mean"]), (model.std, images.about["std"])):
-        # A constant channel, all black for example, has a std of 0.
+        # A constant channel, for example all black, has a std of 0.
         buffer.copy_(torch.tensor(values).clamp(min=1e-3 if buffer is model.std else 0.0)[:, None, None])
     for whitening in (layer for layer in network.modules() if isinstance(layer, Whitening)):
-        most = max(100, 5000 * 32 * 32 // (images.size[0] * images.size[1]))  # they are all in memory as floats
+        most = max(
+            100, 5000 * 32 * 32 // (images.size[0] * images.size[1])
+        )  # because all of them are in memory as floats
         num = min(len(images), most, 5000)
         chosen = randomness.random(recipe.seed, randomness.WHITENING_SAMPLE).choice(len(images), num, replace=False)
         pixels = torch.from_numpy(images.take(np.sort(chosen)).pixels()).permute(0, 3, 1, 2)

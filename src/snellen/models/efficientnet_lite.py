@@ -9,12 +9,12 @@ over the image; dense. Batch norm and ReLU6 follow every convolution but the las
 `expand` times the channels (left out in the first stage, where expand is 1); depthwise convolution; conv1x1 to the
 stage's channels; plus its input if it keeps size and channels.
 
-What "lite" leaves out of B0: squeeze-and-excitation, and swish (here ReLU6), because both are slow or inexact on
-integer hardware. Not built here: dropout and stochastic depth, which only train from scratch on ImageNet needs.
+Unlike B0, "lite" has no squeeze-and-excitation, and ReLU6 instead of swish, because both are slow or inexact on
+integer hardware. Dropout and stochastic depth are omitted here: only training on ImageNet from scratch needs them.
 
 4,652,008 trainable parameters for 1,000 classes; 3,371,008 without the dense layer. 0.4 GMAC at 224x224.
-Padding is TensorFlow's "same": at stride 2 an even image gets one row less on its upper side than on its lower, so that
-published weights give their published answers.
+Padding is TensorFlow's "same", as for the published weights: at stride 2 an even image gets one row less at the top
+than at the bottom.
 Measured by the recipes `probe` and `photo`.
 """
 
@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01  # of the published training
+NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01  # as in the published training
 NUM_FEATURES = 1280
 STEM = 32  # channels
 # (blocks, kernel, stride of the first block, expand, channels) of each stage
@@ -41,7 +41,7 @@ STAGES = (
 
 
 def efficientnet_lite0(num_classes: int) -> nn.Sequential:
-    """Build one: normalised (B, 3, H, W) to logits (B, K), H and W 16 or more. Fresh weights are torch's own."""
+    """Build a network from normalised (B, 3, H, W) to logits (B, K), H and W 16 or more, with torch's own weights."""
     layers: list[nn.Module] = [ConvNorm(3, STEM, 3, stride=2)]
     channels = STEM
     for num_blocks, kernel, stride, expand, out_channels in STAGES:
@@ -54,7 +54,7 @@ def efficientnet_lite0(num_classes: int) -> nn.Sequential:
 
 
 def freeze(network: nn.Sequential, num_blocks: int) -> None:
-    """Keep the stem, the first blocks and all depthwise filters from training.
+    """Freeze the stem, the first blocks and all depthwise filters.
 
     The first two blocks and the depthwise filters take two thirds of the backward pass, and hold 4% of the weights.
     """
@@ -66,7 +66,7 @@ def freeze(network: nn.Sequential, num_blocks: int) -> None:
 
 
 class Block(nn.Module):
-    """Inverted bottleneck: (B, in_channels, H, W) to (B, channels, H / stride, W / stride)."""
+    """An inverted bottleneck from (B, in_channels, H, W) to (B, channels, H / stride, W / stride)."""
 
     def __init__(self, in_channels: int, channels: int, kernel: int, stride: int, expand: int):
         super().__init__()
@@ -82,7 +82,7 @@ class Block(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """Convolution with "same" padding, batch norm, and ReLU6 unless it is linear."""
+    """A convolution with "same" padding, batch norm, and ReLU6 unless it is linear."""
 
     def __init__(
         self, in_channels: int, channels: int, kernel: int, *, stride: int = 1, groups: int = 1, is_linear: bool = False
@@ -95,7 +95,7 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.norm.training:
             x = self.norm(self._convolve(x, self.conv.weight, None))
-        else:  # batch norm is a scale and a shift: folded into the convolution, 1.2 times as fast
+        else:  # fold batch norm, a scale and a shift, into the convolution: 1.2 times as fast
             mean, variance = self.norm.running_mean, self.norm.running_var
             assert mean is not None
             assert variance is not None
@@ -108,8 +108,8 @@ class ConvNorm(nn.Module):
         conv, (height, width), half = self.conv, x.shape[2:], self.conv.kernel_size[0] // 2
         padding, first = (half, half), (0, 0)
         if conv.stride != (1, 1):
-            # Even sizes want one pixel less above and on the left. Padding by one more on all sides and leaving out the
-            # first row and column computes that without a padded copy of x.
+            # Even sizes need one pixel less at the top and on the left. Padding by one more on all sides and dropping
+            # the first row and column does this without a padded copy of x.
             first = (1 - height % 2, 1 - width % 2)
             padding = (half + first[0], half + first[1])
         if conv.groups > 1 and torch.is_grad_enabled() and x.device.type == "cpu":
@@ -120,11 +120,11 @@ class ConvNorm(nn.Module):
 
 
 class _Depthwise(torch.autograd.Function):
-    """Depthwise convolution on a processor, whose backward pass in bfloat16 is up to 100 times as fast as torch's.
+    """A depthwise convolution for CPUs whose backward pass in bfloat16 is up to 100 times as fast as torch's.
 
-    There the gradient of 5x5 filters, and that of the input at stride 2, take 60 to 140 times as long as the forward
-    pass (torch 2.13, lab notes 2026-11-24). In float32 they do not, and at stride 1 the gradient of the input is a
-    depthwise convolution itself, with the filters turned by half a turn.
+    In torch, the gradients of 5x5 filters, and of the input at stride 2, take 60 to 140 times as long as the forward
+    pass (torch 2.13, lab notes 2026-11-24), but not in float32. At stride 1 the gradient of the input is itself a
+    depthwise convolution, with the filters rotated by 180 degrees.
     """
 
     @staticmethod

@@ -3,11 +3,11 @@
     u64 0x112, u64 reserved, u64 N, N arrays, u64 M, M names (u64 length, bytes); everything little-endian
     array V2, V3   u32 magic, i32 storage, i32 n, n x i64 sizes, i32 device, i32 device number, i32 type, values
           V1       the same without storage
-          older    u32 n in place of a magic, n x u32 sizes, then as above
+          older    u32 n instead of a magic, n x u32 sizes, then as above
 
 MXNet 2 writes a zip of .npy members under the same extension instead.
 
-Files may come from strangers: every length is checked against the file first, and nothing is unpickled.
+Files may be malicious: every length is first checked against the file, and nothing is unpickled.
 Source of the layout: apache/mxnet v1.9.1, src/ndarray/ndarray.cc and include/mxnet/tuple.h.
 """
 
@@ -33,15 +33,17 @@ DTYPES = ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8", "bool", "<i2", "<u2", "
 MOST_DIMENSIONS = 32  # numpy's limit before version 2; a convolution has 4
 LARGEST_FILE = 2**31  # bytes, eight times the largest network of the zoo
 LARGEST_HEADER = 4096  # bytes before the values of a .npy member; numpy writes 128
-MOST_INFLATION = 100  # unpacked over packed bytes of a zip; trained weights hardly compress, so more is an attack
+MOST_INFLATION = (
+    100  # ratio of unpacked to packed bytes in a zip; trained weights hardly compress, so a higher one is an attack
+)
 
 
 def read_params(path: str | Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a parameter file by name, in file order; "arg:" and "aux:" before a name are dropped.
+    """Return the arrays of a parameter file by name, in file order, without the prefixes "arg:" and "aux:".
 
-    Reads V1, V2, V3, the form before V1, and .npz. Arrays are read-only; bfloat16 becomes float32 with equal values.
-    Raises DataError, with the position, for a file of another format, a damaged one, and one that contradicts its own
-    length; and for arrays that are sparse, empty, unnamed, or share a name.
+    Reads V1, V2, V3, the format before V1, and .npz. Arrays are read-only; bfloat16 becomes float32 with equal values.
+    Raises DataError, with the position, if the file has another format, is damaged or has the wrong length, or if
+    arrays are sparse, empty or unnamed, or share a name.
     """
     path = Path(path)
     try:
@@ -75,7 +77,7 @@ def read_params(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def write_params(path: str | Path, params: Mapping[str, np.ndarray]) -> Path:
-    """Write arrays of one dimension or more as a V2 file; `read_params` returns the same bits."""
+    """Write arrays of one dimension or more as a V2 file. `read_params` restores them exactly."""
     with files.replacing(Path(path)) as file:
         file.write(params_bytes(params))
     return Path(path)
@@ -100,13 +102,13 @@ def _damaged(what: str, where: str) -> DataError:
     return DataError(
         f"the parameter file is damaged or malicious: {what}.",
         where=where,
-        expected="a file as MXNet Gluon's save_parameters writes it",
+        expected="a file written by MXNet Gluon's save_parameters",
         do="copy or download it again, or ask its author",
     )
 
 
 class _Reader:
-    """A position in the bytes of a file; reading past the end is an error that names the position."""
+    """A reader of the bytes of a file. Reading past the end raises an error with the position."""
 
     def __init__(self, data: bytes, path: Path):
         self.data, self.path, self.at = data, path, 0
@@ -118,7 +120,7 @@ class _Reader:
         """Skip `count` bytes and return the position at which they start."""
         start, left = self.at, len(self.data) - self.at
         if count > left:
-            self.fail(f"{what} should take {count:,} bytes and {left:,} are left", start)
+            self.fail(f"{what} should take {count:,} bytes, but only {left:,} are left", start)
         self.at += count
         return start
 
@@ -130,7 +132,7 @@ class _Reader:
         start = self.at
         (count,) = self.numbers("Q", f"the number of {what}")
         if count * least > len(self.data) - self.at:
-            self.fail(f"it claims {count:,} {what} and has {len(self.data) - self.at:,} more bytes", start)
+            self.fail(f"it claims {count:,} {what} but has only {len(self.data) - self.at:,} bytes left", start)
         return count
 
 
@@ -141,7 +143,7 @@ def _read_list(data: bytes, path: Path) -> Iterator[tuple[str, np.ndarray]]:
             f"this is not a Gluon parameter file; it begins with the bytes {data[:8].hex(' ') or '(none)'}.",
             where=str(path),
             expected="12 01 00 00 00 00 00 00, or a zip of .npy files",
-            do="check the path; files of `torch.save` or safetensors are other formats",
+            do="check the path; `torch.save` and safetensors files have other formats",
         )
     reader.numbers("QQ", "the first two numbers")
     arrays = [_read_array(reader) for _ in range(reader.count(8, "arrays"))]
@@ -155,12 +157,12 @@ def _read_list(data: bytes, path: Path) -> Iterator[tuple[str, np.ndarray]]:
         except UnicodeDecodeError:
             reader.fail("a name is not UTF-8", at)
     if len(names) != len(arrays):
-        reader.fail(f"it holds {len(arrays):,} arrays and {len(names):,} names", start)
+        reader.fail(f"it holds {len(arrays):,} arrays but {len(names):,} names", start)
     if reader.at < len(data):
         reader.fail(f"{len(data) - reader.at:,} bytes follow its end", reader.at)
     for name, value in zip(names, arrays, strict=True):
         if value is None:
-            raise _damaged(f"{name[:80]!a} holds no values; its network was never used", str(path))
+            raise _damaged(f"{name[:80]!a} holds no values, because its network was never used", str(path))
         yield name, value
 
 
@@ -190,7 +192,7 @@ def _read_array(reader: _Reader) -> np.ndarray | None:
     _, _, code = reader.numbers("iii", "device and type of an array")
     if not 0 <= code < len(DTYPES):
         reader.fail(f"an array has the unknown number type {code}", start)
-    # Read as bits first: numpy has no bfloat16, and a bool other than 0 and 1 must not pass silently.
+    # Read as bits first: numpy has no bfloat16, and a bool other than 0 or 1 must not pass silently.
     bits = np.dtype({"bfloat16": "<u2", "bool": "u1"}.get(DTYPES[code], DTYPES[code]))
     count = math.prod(shape)
     at = reader.skip(count * bits.itemsize, f"an array of shape {shape}")
@@ -209,9 +211,9 @@ def _read_zip(data: bytes, path: Path) -> Iterator[tuple[str, np.ndarray]]:
             members = archive.infolist()
             if any(member.filename.endswith("data.pkl") for member in members):
                 raise DataError(
-                    "this is a file of `torch.save`, not of Gluon.",
+                    "this is a `torch.save` file, not a Gluon file.",
                     where=str(path),
-                    expected="a file as MXNet Gluon's save_parameters writes it",
+                    expected="a file written by MXNet Gluon's save_parameters",
                     do="if you trust it, open it with torch and save its tensors with safetensors",
                 )
             if (total := sum(member.file_size for member in members)) > min(LARGEST_FILE, MOST_INFLATION * len(data)):
@@ -223,15 +225,15 @@ def _read_zip(data: bytes, path: Path) -> Iterator[tuple[str, np.ndarray]]:
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise _damaged("a member of its zip is packed by a method that Gluon does not use", where)
                 with archive.open(member) as file:
-                    # The size limits what is unpacked; read() alone would trust the packed data.
+                    # The size limits what is unpacked. Plain read() would trust the packed data.
                     yield member.filename.removesuffix(".npy"), _read_npy(file.read(member.file_size), where)
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError, struct.error) as problem:
-        # RuntimeError: encrypted
+        # RuntimeError: the zip is encrypted
         raise _damaged(f"its zip cannot be unpacked ({problem})", str(path)) from None
 
 
 def _read_npy(data: bytes, where: str) -> np.ndarray:
-    """Return one .npy member, read-only. Its header is a Python expression, which is matched, not evaluated."""
+    """Return one .npy member, read-only. Its header is a Python expression, matched but never evaluated."""
     if data[:6] != b"\x93NUMPY" or len(data) < 12:
         raise _damaged("a member of its zip is not a .npy file", where)
     start = 10 if data[6] == 1 else 12
@@ -245,7 +247,7 @@ def _read_npy(data: bytes, where: str) -> np.ndarray:
     shape = tuple(int(size) for size in re.findall(r"\d{1,18}", sizes[1]))
     bits = np.dtype("u1" if dtype[1].endswith("b1") else dtype[1])
     if len(shape) > MOST_DIMENSIONS or 0 in shape or values + math.prod(shape) * bits.itemsize != len(data):
-        raise _damaged(f"an array claims the shape ({sizes[1][:80]}) and has {len(data) - values:,} bytes", where)
+        raise _damaged(f"an array claims the shape ({sizes[1][:80]}) but has {len(data) - values:,} bytes", where)
     flat = np.frombuffer(data, bits, offset=values)
     value = flat.reshape(shape) if order[1] == "False" else flat.reshape(shape[::-1]).T
     value = value != 0 if dtype[1].endswith("b1") else value.astype(bits.newbyteorder("="), copy=False)

@@ -1,9 +1,9 @@
-"""What the names in a Gluon parameter file mean: parameters of the zoo's networks, in both directions.
+"""The names in a Gluon parameter file, mapped to and from the parameters of the zoo's networks.
 
-Two manners of naming are read. `save_parameters` writes the path through the network, "features.2.0.conv1.weight".
-`save_params` of before MXNet 1.3 and exported networks number their blocks, "stage1_conv0_weight", perhaps behind the
-network's own name, "cifarresnetv10_stage1_conv0_weight". The zoo's submodules have Gluon's paths, so that only words
-differ: torch says weight and bias of a batch norm where Gluon says gamma and beta.
+Two naming schemes are supported. `save_parameters` writes the path through the network, "features.2.0.conv1.weight".
+`save_params` before MXNet 1.3, and exported networks, number their blocks, "stage1_conv0_weight", sometimes prefixed by
+the network's own name, "cifarresnetv10_stage1_conv0_weight". The zoo's submodules have Gluon's paths, so only the last
+words differ: a batch norm's weight and bias in torch are gamma and beta in Gluon.
 Source: apache/mxnet v1.9.1, python/mxnet/gluon/block.py.
 """
 
@@ -21,22 +21,22 @@ from snellen.errors import DataError, first_few
 log = logging.getLogger("snellen")
 
 LAST_LAYER = r"output\.weight|8\.weight|(\w+_)?dense0_weight"
-MOST_CLASSES = 100_000  # so that a hostile file cannot ask for a last layer far larger than itself
-# The book's network is one sequence without names: "0.weight" where GluonCV's say "features.0.weight".
+MOST_CLASSES = 100_000  # so that a malicious file cannot cause a last layer far larger than itself
+# The book's network is a plain sequence without names: "0.weight", not "features.0.weight" as in GluonCV.
 UNNAMED = ("resnet18", "resnet18_mxnet")
 
 
 def num_classes(params: Mapping[str, np.ndarray], *, where: str = "") -> int:
-    """Return how many classes the last layer tells apart. where: the file, for messages.
+    """Return the number of classes of the last layer. where: the file, for messages.
 
-    Raises DataError where no array, or more than one, is the weight of a last layer.
+    Raises DataError unless exactly one array is the weight of a last layer.
     """
     last = [name for name in params if re.fullmatch(LAST_LAYER, name)]
     shape = params[last[0]].shape if len(last) == 1 else ()
     if len(shape) != 2 or shape[0] > MOST_CLASSES:
         found = f"{last[0]} has the shape {shape}" if len(last) == 1 else f"its names are {first_few(params)}"
         raise DataError(
-            f"the number of classes cannot be seen: {found}.",
+            f"the number of classes is unknown: {found}.",
             where=where,
             expected="one output.weight, 8.weight or dense0_weight of the shape (classes, features)",
             do="check that the file comes from GluonCV's CIFAR models or the book's ResNet-18",
@@ -45,11 +45,11 @@ def num_classes(params: Mapping[str, np.ndarray], *, where: str = "") -> int:
 
 
 def load_into(network: nn.Module, params: Mapping[str, np.ndarray], model_name: str, *, where: str = "") -> None:
-    """Copy `params` into `network`, which the zoo calls `model_name`: all of them or, on an error, none.
+    """Copy `params` into `network`, called `model_name` in the zoo: all of them or, on an error, none.
 
     Float16 and float64 become the network's own type. A batch norm without scale and shift may have gamma and beta in
-    the file: gamma is ignored, as in MXNet; a beta other than 0, which MXNet would add, is refused.
-    Raises DataError that counts the missing, unexpected and ill-fitting arrays. where: the file, for messages.
+    the file: gamma is ignored, as in MXNet; a beta other than 0, which MXNet would add, is an error.
+    Raises DataError with the numbers of missing, unexpected and mismatched arrays. where: the file, for messages.
     """
     if any("." in name for name in params):
         names = gluon_names(network, model_name)
@@ -72,19 +72,21 @@ def load_into(network: nn.Module, params: Mapping[str, np.ndarray], model_name: 
             f"the parameters are not those of {model_name}: {', '.join(problems)}.",
             where=where,
             expected=f"the {len(names)} arrays of {model_name}",
-            do="name the model that the file was made with",
+            do="name the model that the file was saved from",
         )
     for name, key in names.items():
         if key in state:
-            state[key].copy_(torch.from_numpy(params[name].copy()))  # a copy of ours is writable and aligned, for torch
+            state[key].copy_(
+                torch.from_numpy(params[name].copy())
+            )  # copied because torch needs writable, aligned memory
     log.info("read %d arrays into %s", len(params), model_name)
 
 
 def to_gluon(network: nn.Module, model_name: str) -> dict[str, np.ndarray]:
-    """Return the network's arrays under the names and in the order that Gluon's `save_parameters` writes.
+    """Return the network's arrays, with names and order as written by Gluon's `save_parameters`.
 
     A batch norm without scale and shift has gamma 1 and beta 0 there. Bfloat16 becomes float32, with equal values.
-    Raises DataError for a network with parameters that no convolution, batch norm or dense layer holds.
+    Raises DataError if the network has parameters outside convolutions, batch norms and dense layers.
     """
     names = gluon_names(network, model_name)
     state = network.state_dict()
@@ -107,9 +109,9 @@ def to_gluon(network: nn.Module, model_name: str) -> dict[str, np.ndarray]:
 
 
 def gluon_names(network: nn.Module, model_name: str) -> dict[str, str]:
-    """Return our state_dict key for each name that `save_parameters` writes, in its order.
+    """Return the state_dict key for each name written by `save_parameters`, in its order.
 
-    Gamma and beta of a batch norm without scale and shift have keys here that the state_dict lacks.
+    Gamma and beta of a batch norm without scale and shift have keys here that are not in the state_dict.
     """
 
     def gluon_path(path: str) -> str:
@@ -125,7 +127,7 @@ def gluon_names(network: nn.Module, model_name: str) -> dict[str, str]:
 
 
 def _numbered_names(network: nn.Module, model_name: str) -> dict[str, str]:
-    """The same for `save_params`, which counts each kind of layer; in GluonCV's networks afresh in every stage."""
+    """Return the same for `save_params`, which counts each kind of layer, and in GluonCV's networks per stage."""
     stages: dict[str, int] = {}
     counts: Counter[str] = Counter()
     names: dict[str, str] = {}
@@ -140,7 +142,7 @@ def _numbered_names(network: nn.Module, model_name: str) -> dict[str, str]:
 
 
 def _without_network_name(params: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """Drop what stands before the last layer's name, if it stands before all."""
+    """Remove the prefix of the last layer's name, if all names have it."""
     before = next((name.removesuffix("dense0_weight") for name in params if re.fullmatch(LAST_LAYER, name)), "")
     if all(name.startswith(before) for name in params):
         return {name.removeprefix(before): value for name, value in params.items()}
@@ -148,25 +150,25 @@ def _without_network_name(params: Mapping[str, np.ndarray]) -> Mapping[str, np.n
 
 
 def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Paths and layers that own arrays, in the order of construction, which is Gluon's as well."""
+    """Return the paths and layers that own arrays, in the order of construction, which is the same in Gluon."""
     for path, module in network.named_modules():
         if isinstance(module, nn.BatchNorm2d | nn.Conv2d | nn.Linear):
             yield path, module
 
 
 def _words(layer: nn.Module) -> dict[str, str]:
-    """Gluon's word for each array of a layer, and torch's."""
+    """Return the Gluon and torch words for each array of a layer."""
     if isinstance(layer, nn.BatchNorm2d):
         return {"gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var"}
     return {"weight": "weight"} if layer.bias is None else {"weight": "weight", "bias": "bias"}
 
 
 def _misfit(name: str, value: np.ndarray, target: torch.Tensor | None) -> str:
-    """What is wrong with an array; nothing, mostly. No target: gamma or beta of a batch norm that has neither."""
+    """Return the problem with an array, or "". Without a target: gamma or beta of a batch norm without either."""
     if value.dtype.kind != "f":
         return f"holds {value.dtype}, not floating-point numbers"
     if target is not None and value.shape != tuple(target.shape):
         return f"has the shape {value.shape}, not {tuple(target.shape)}"
     if target is None and name.endswith("beta") and value.any():
-        return "is not 0, though its layer has no shift"
+        return "is not 0, although its layer has no shift"
     return ""

@@ -1,4 +1,4 @@
-"""A Gluon .params file -> a model file of snellen."""
+"""Gluon .params file -> snellen model file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,16 +13,16 @@ from snellen.models.model_file import read_header, save_model
 from snellen.system.targets import check_file
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-# What GluonCV's scripts and the book divide by. The std is the mean of the images' own, not that of all pixels.
+# The normalisation of GluonCV's scripts and the book. Std is the mean of the images' stds, not that of all pixels.
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 
 def import_gluon(file: str | Path, out: str | Path, *, model: str, classes: Sequence[str] = (), size: int = 32) -> Path:
-    """Read `file` as the weights of `model` and write a model.safetensors at `out`.
+    """Read `file` as the weights of `model`, and write a model.safetensors to `out`.
 
-    The format holds neither classes nor preprocessing: classes are CIFAR-10's for a network with ten unless given
-    (numbers for other networks), normalisation is that of GluonCV's scripts, size is in pixels.
-    Raises DataError for a damaged file or one that does not fit, RecipeError for an unknown model.
+    The format holds neither classes nor preprocessing. By default the classes are those of CIFAR-10 for a network with
+    ten, and numbers for other networks. Normalisation is that of GluonCV's scripts. size: in pixels.
+    Raises DataError if the file is damaged or does not fit, RecipeError for an unknown model.
     """
     check_file(out, "a model that `snellen import-gluon` wrote", _is_imported)
     params = read_params(file)
@@ -30,7 +30,7 @@ def import_gluon(file: str | Path, out: str | Path, *, model: str, classes: Sequ
     names = tuple(classes) or (CIFAR10 if count == len(CIFAR10) else tuple(str(label) for label in range(count)))
     if len(names) != count or len(set(names)) != count:
         raise DataError(
-            f"{len(set(names))} different classes are named, the file's last layer tells {count} apart.",
+            f"{len(set(names))} different classes are named, but the file's last layer has {count}.",
             where=str(file),
             expected=f"{count} names, each once, in the order of training",
             do="name them all: --classes airplane,automobile,...",

@@ -1,4 +1,4 @@
-"""model.safetensors: weights, and in its header all that using them takes. Loading runs no code from the file."""
+"""model.safetensors: the weights, with everything needed to use them in the header. Loading never runs code."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ MAX_CLASSES = 1_000_000
 def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
     """Write weights and header. `about` adds to the header: recipe, data fingerprint, scores, ... (JSON values).
 
-    The same model and `about` give the same bytes. Weights are float32, also of a training in float64.
+    The same model and `about` give the same bytes. Weights are float32, even after training in float64.
     """
     path = Path(path)
     header = {
@@ -37,16 +37,16 @@ def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
         "normalisation": {"mean": model.mean.flatten().tolist(), "std": model.std.flatten().tolist()},
         **about,
     }
-    json.dumps(header, allow_nan=False)  # raises ValueError: other programs cannot read NaN
+    json.dumps(header, allow_nan=False)  # raises ValueError for NaN, which other programs cannot read
     write_tensors(path, _tensors(model), header)
     return path
 
 
 def identity(given: Run | Classifier | str | Path, model: Classifier) -> dict[str, str]:
-    """Return which model this is, for the about.json of what is made with it.
+    """Return the identity of a model, for the about.json of its results.
 
-    given: how it was named; model: the same, opened. In the result: model, its architecture; from, its path, "" if it
-    has none; sha256, of all its values.
+    given: how the caller named it; model: the opened model. In the result: model, its architecture; from, its path or
+    ""; sha256, the digest of all its values.
     """
     place = "" if isinstance(given, Classifier) else str(given.folder if isinstance(given, Run) else given)
     return {"model": model.name, "from": place, "sha256": digest(_tensors(model))}
@@ -58,7 +58,7 @@ def _tensors(model: Classifier) -> dict[str, torch.Tensor]:
 
 
 def model_path(name: str | Path) -> Path:
-    """Return the model file of a run, a folder, a file or a packaged model's name. Raises RunError if there is none."""
+    """Return the model file of a run, a folder, a file or a packaged model's name. Raises RunError if it is missing."""
     found = check_holds(name, Contents.MODEL, Contents.RUN, Contents.PACKAGED, error=RunError)
     if found is Contents.PACKAGED:
         return PACKAGED / f"{name}.safetensors"
@@ -66,7 +66,7 @@ def model_path(name: str | Path) -> Path:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """Return the header of a model file alone. Raises RunError if it has none."""
+    """Return only the header of a model file. Raises RunError if it is damaged."""
     try:
         with open_tensors(path) as file:
             return file.header
@@ -77,29 +77,29 @@ def read_header(path: Path) -> dict[str, Any]:
 def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Classifier:
     """Return a Classifier in evaluation mode, from a run, a model.safetensors file, or a packaged model's name.
 
-    Its header is the attribute `about`. The weights are read into memory, so the file may be replaced meanwhile.
-    Raises RunError for anything but an intact model file of sane sizes, names and weights.
+    Its header is the attribute `about`. The weights are read into memory, so the file can be replaced while in use.
+    Raises RunError unless it is an intact model file with valid sizes, names and weights.
     """
     path = model_path(name.folder if isinstance(name, Run) else name)
     do = "check the path, or train again"
     if (path.parent / "recipe.json").exists():
-        do = "remove the folder and train again"  # left there, the run counts as finished
+        do = "remove the folder and train again"  # otherwise the run would count as finished
     try:
         with open_tensors(path) as file:
             model = _described(file.header, path)
-            # Nothing is read, and no memory spent, before names and shapes are those of the model.
+            # Check names and shapes before reading any weights into memory.
             expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
             if differing := sorted(name for name, _ in file.shapes.items() ^ expected.items()):
-                raise ValueError(f"it has other weights than a {model.name}, first {first_few(differing)}")
+                raise ValueError(f"its weights are not those of {model.name}, first {first_few(differing)}")
             tensors = file.read()
         for name, value in model.state_dict().items():
             if (tensors[name].dtype, value.dtype) == (torch.float16, torch.float32):
-                tensors[name] = tensors[name].float()  # stored in half precision, as the packaged ImageNet weights are
+                tensors[name] = tensors[name].float()  # stored in half precision, like the packaged ImageNet weights
             if tensors[name].dtype != value.dtype:
                 raise ValueError(f"{name} is {tensors[name].dtype}, not {value.dtype}")
             if value.is_floating_point() and not bool(tensors[name].isfinite().all()):
                 raise DivergedError(
-                    f"the model's {name} holds infinite numbers, or values that are not numbers.",
+                    f"the model's {name} contains values that are infinite or not a number.",
                     where=str(path),
                     expected="finite weights",
                     do="use another model, or train again with a lower learning rate",
@@ -110,7 +110,7 @@ def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Cl
             f"the model file cannot be used: {problem.what}", where=str(path), expected=problem.expected, do=do
         ) from None
     except KeyError as problem:
-        raise RunError(f"this file is not a model of snellen: it lacks {problem}.", where=str(path), do=do) from None
+        raise RunError(f"this file is not a snellen model: it lacks {problem}.", where=str(path), do=do) from None
     except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise RunError(f"the model file is damaged: {reason}", where=str(path), do=do) from None
@@ -118,7 +118,7 @@ def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Cl
 
 
 def _described(header: dict[str, Any], path: Path) -> Classifier:
-    """Return the model that a header describes, without memory for its weights. Raises RunError, or ValueError."""
+    """Return the model described by a header, without allocating its weights. Raises RunError or ValueError."""
     if header["format"] != FORMAT:
         raise RunError(
             f"the model file has format {header['format']}.",
@@ -128,25 +128,25 @@ def _described(header: dict[str, Any], path: Path) -> Classifier:
         )
     classes, size = tuple(map(str, header["classes"])), tuple(map(int, header["size"]))
     if len(size) != 2 or not 1 <= len(classes) <= MAX_CLASSES or min(size) < 1:
-        raise ValueError("its header has impossible classes or sizes")
+        raise ValueError("its header has invalid classes or sizes")
     if max(size) > LARGEST:
         raise RunError(
             f"the model takes images of {size[1]:,}x{size[0]:,} pixels.",
             where=str(path),
-            expected=f"{LARGEST:,} pixels a side at most",
+            expected=f"at most {LARGEST:,} pixels per side",
             do="do not use this file; get one from a source you trust",
         )
     if odd := [name for name in classes if CONTROL.search(name)]:
         raise RunError(
             f"{len(odd)} class names contain control characters, first {first_few(odd)}.",
             where=str(path),
-            expected="names that a terminal can show",
+            expected="names without control characters",
             do="do not use this file; get one from a source you trust",
         )
     with torch.device("meta"):
         model = Classifier(header["model"], build_network(header["model"], len(classes)), classes, size)
     model.task = Task.from_dict(classes, header.get("task"))
     recipe = header.get("recipe", {})
-    Recipe(**{name: recipe[name] for name in recipe.keys() & {"precision", "views"}})  # what prediction goes by
+    Recipe(**{name: recipe[name] for name in recipe.keys() & {"precision", "views"}})  # the settings used in prediction
     model.about = header
     return model

@@ -1,4 +1,4 @@
-"""ResNet-18 for small images, in the three dialects that go by this name.
+"""ResNet-18 for small images, in three variants known by this name.
 
 Paper: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385. All three replace the stem made for
 224-pixel images (7x7 at stride 2, max pooling) by one 3x3 convolution at stride 1.
@@ -7,14 +7,14 @@ Order: conv-BN-ReLU; four stages of two blocks with 64, 128, 256 and 512 channel
 mean over the image; dense. A block is ReLU(x' + BN(conv(ReLU(BN(conv(x)))))), where x' is x, or a 1x1 convolution of x
 in the first block of the last three stages.
 
-    dialect                convolutions  x'           first weights                     parameters, 10 classes
+    variant                convolutions  x'           first weights                     parameters, 10 classes
     resnet18               with bias     conv         torch's own                       11,176,970
     resnet18_mxnet         with bias     conv         Xavier uniform, biases 0          11,176,970
     resnet18_bn_shortcut   no bias       BN of conv   torch's own                       11,173,962
 
 The first two are the PyTorch and the MXNet tab of "Dive into Deep Learning", section "Image Classification (CIFAR-10)
-on Kaggle": one graph, begun with different weights. The third follows the paper (its option B) and is what most
-PyTorch code for CIFAR means by ResNet-18.
+on Kaggle": the same graph with different first weights. The third follows the paper (option B) and is what most
+PyTorch code for CIFAR calls ResNet-18.
 """
 
 from collections import OrderedDict
@@ -26,7 +26,7 @@ from snellen.models.xavier import xavier_
 
 
 def resnet18(num_classes: int) -> nn.Sequential:
-    """Build the PyTorch tab's network: normalised (B, 3, H, W) to logits (B, K), H and W 16 or more."""
+    """Build the PyTorch tab's network, from normalised (B, 3, H, W) to logits (B, K), with H and W 16 or more."""
     return _build(num_classes, bias=True, norm_shortcut=False)
 
 
@@ -38,12 +38,12 @@ def resnet18_mxnet(num_classes: int) -> nn.Sequential:
 
 
 def resnet18_bn_shortcut(num_classes: int) -> nn.Sequential:
-    """Build the form without biases and with batch norm on its shortcuts."""
+    """Build the variant without biases, with batch norm on the shortcuts."""
     return _build(num_classes, bias=False, norm_shortcut=True)
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions and a shortcut: (B, in_channels, H, W) to (B, channels, H / stride, W / stride)."""
+    """Two 3x3 convolutions and a shortcut, from (B, in_channels, H, W) to (B, channels, H / stride, W / stride)."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, *, bias: bool, norm_shortcut: bool):
         super().__init__()

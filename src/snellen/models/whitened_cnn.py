@@ -1,11 +1,11 @@
-"""Networks made for speed: fixed whitening filters, then three groups of two or three convolutions.
+"""Networks for fast training: fixed whitening filters, then three groups of two or three convolutions.
 
 Paper: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv:2404.00498; `whitened_cnn` is the net of its
 later Muon variant, 1,971,352 trainable parameters for 10 classes. `whitened_resnet` is the paper's larger one (section
 5: wider, a third convolution in each group and a shortcut over the last two), 9,915,416.
 Order: whitening 2x2 convolution - GELU - three times (conv3x3 - max-pool 2 - batch norm - GELU - conv3x3 - batch norm
 - GELU) - global max-pool - linear / 256.
-What differs from the paper: the last pooling takes the maximum over the whole map, not over 3x3 (the same at 32
+Differences from the paper: the last pooling takes the maximum over the whole map, not over 3x3 (the same at 32
 pixels), so that other image sizes work; batch norm's eps is 1e-2, not 1e-12. Measured by the recipes `record`, `fast`
 and `strong`.
 """
@@ -17,18 +17,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SMALL, LARGE = (64, 256, 256), (128, 384, 512)  # channels of the groups
-WHITENING_EPS = 5e-4  # added to each variance, so that directions that are all noise are not blown up
-# Added to each variance by batch norm. The paper's code has 1e-12, which blows up channels that hardly vary, as many do
-# on grey drawings with a black background: their filters grow until the channel's mean is 200 times its deviation, and
-# the running mean is always far behind. 1e-2 keeps such channels quiet (docs/lab-notes.md, 2026-11-24).
+WHITENING_EPS = 5e-4  # added to each variance, so that pure noise is not amplified
+# Added to each variance by batch norm. The paper's code has 1e-12, which amplifies channels that hardly vary, common in
+# grey drawings with a black background: their filters grow until the channel's mean is 200 times its deviation, and the
+# running mean lags far behind. 1e-2 prevents this (docs/lab-notes.md, 2026-11-24).
 NORM_EPS = 1e-2
 
 
 class Whitening(nn.Conv2d):
-    """2x2 convolution that makes the patches of natural images uncorrelated; its weights are computed, not trained.
+    """A 2x2 convolution that decorrelates the patches of natural images. Its weights are computed, not trained.
 
     24 filters: the 12 eigenvectors of the covariance of 2x2 RGB patches, each divided by sqrt(variance + eps), and
-    their negatives. Only the bias trains.
+    their negatives. Only the bias is trained.
     """
 
     bias: nn.Parameter
@@ -43,7 +43,7 @@ class Whitening(nn.Conv2d):
         """Set the weights from normalised images, float (N, 3, H, W)."""
         products, num_patches = torch.zeros(12, 12, dtype=torch.float64), 0
         at_once = max(1, 250 * 32 * 32 // max(32 * 32, x.shape[2] * x.shape[3]))
-        for piece in x.split(at_once):  # all patches at once would be 24 times the images
+        for piece in x.split(at_once):  # all patches at once would take 24 times the memory of the images
             patches = piece.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12).double()
             products += patches.T @ patches
             num_patches += len(patches)
@@ -53,12 +53,12 @@ class Whitening(nn.Conv2d):
 
 
 def whitened_cnn(num_classes: int) -> nn.Sequential:
-    """Build it: normalised float (B, 3, H, W), H and W at least 16, to logits (B, num_classes)."""
+    """Build a network from normalised float (B, 3, H, W), with H and W 16 or more, to logits (B, num_classes)."""
     return _network(Group, SMALL, num_classes)
 
 
 def whitened_resnet(num_classes: int) -> nn.Sequential:
-    """Build the larger one, of the same form."""
+    """Build the larger network, with the same input and output."""
     return _network(ResidualGroup, LARGE, num_classes)
 
 
@@ -69,11 +69,13 @@ def _network(group: type["Group"], widths: tuple[int, ...], num_classes: int) ->
 
 
 class Head(nn.Linear):
-    """Linear without bias, divided by 256: large weights that move slowly, small logits at the start."""
+    """A linear layer without bias, divided by 256: large weights that move slowly, and small logits at the start."""
 
     def __init__(self, num_in: int, num_classes: int):
         super().__init__(num_in, num_classes, bias=False)
-        if not self.weight.is_meta:  # without values; and its std would import a second's worth of torch
+        if (
+            not self.weight.is_meta
+        ):  # meta weights have no values, and their std would spend a second importing parts of torch
             with torch.no_grad():
                 self.weight /= self.weight.std()
 
@@ -95,7 +97,7 @@ class Group(nn.Module):
 
 
 class ResidualGroup(Group):
-    """Three convolutions, the first of which halves the image; the last two learn what to add."""
+    """Three convolutions, the first of which halves the image; the last two are residual."""
 
     def __init__(self, num_in: int, num_out: int):
         super().__init__(num_in, num_out)

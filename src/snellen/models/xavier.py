@@ -1,4 +1,4 @@
-"""First weights as MXNet's `initialize(mx.init.Xavier())` draws them."""
+"""First weights, drawn as in MXNet's `initialize(mx.init.Xavier())`."""
 
 from torch import nn
 
@@ -6,8 +6,8 @@ from torch import nn
 def xavier_(network: nn.Module) -> None:
     """Draw every convolution and dense weight from U(-a, a), a = sqrt(6 / (fan_in + fan_out)); set biases to 0.
 
-    A fan is the channels on that side of the weight's own shape times the kernel area: for a grouped convolution that
-    is (channels / groups) inwards but all channels outwards, in MXNet and in torch alike.
+    A fan is the number of channels on that side of the weight's shape times the kernel area. For a grouped convolution
+    that is channels / groups for the input but all channels for the output, in both MXNet and torch.
     Batch norm keeps its defaults: scale 1, shift 0.
     Source: Glorot & Bengio, AISTATS 2010; mxnet v1.9.1 python/mxnet/initializer.py (uniform, average of both fans).
     """

@@ -1,1 +1,1 @@
-"""Model + images -> probabilities, and every score that comes from them."""
+"""Model + images -> probabilities, and all scores computed from them."""

@@ -1,16 +1,16 @@
-"""What makes a model's statements honest: probabilities that agree with how often it is right, and a limit beyond which
-a picture is unlike anything it was trained on. Both are fitted on validation images."""
+"""Calibration: probabilities that match how often the model is right, and a limit beyond which a picture is unlike the
+training images. Both are fitted on validation images."""
 
 import numpy as np
 
-PRIOR = 20  # images that a temperature of 1 is worth
+PRIOR = 20  # weight of a temperature of 1, in images
 TYPICAL, LIMIT = 0.5, 0.05  # quantiles of the validation images' familiarity: strangeness 0 and strangeness 1
 
 
 def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """float32 (N, classes): exp(logits / temperature), each row scaled to sum to 1; computed in float64."""
+    """Return exp(logits / temperature), float32 (N, classes), each row scaled to sum to 1; computed in float64."""
     found = np.empty(logits.shape, dtype=np.float32)
-    at_once = max(1, 2**20 // logits.shape[1])  # of millions of rows only some stand in memory as float64
+    at_once = max(1, 2**20 // logits.shape[1])  # so that float64 copies of millions of rows need little memory
     for start in range(0, len(logits), at_once):
         part = slice(start, start + at_once)
         scaled = logits[part].astype(np.float64) / temperature
@@ -20,20 +20,20 @@ def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The best temperature t of these N images, but for few of them nearer to 1: t^(N / (N + PRIOR)).
+    """Return t^(N / (N + PRIOR)), with t the best temperature of these N images: nearer to 1 if they are few.
 
-    logits: float (N, classes); labels: int (N,). Few images say little: 3 of a well calibrated model can treble its
-    loss on others, and with the exponent add 2% to it (lab-notes 2026-11-20).
+    logits: float (N, classes); labels: int (N,). A few images are weak evidence: fitted on 3 images, t can triple the
+    loss of a well-calibrated model on other images; the exponent limits the increase to 2% (lab-notes 2026-11-20).
     """
     return best_temperature(logits, labels) ** (len(labels) / (len(labels) + PRIOR))
 
 
 def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature in [0.05, 20] at which `softmax` has the least mean -ln(probability of the label).
+    """Return the temperature in [0.05, 20] at which `softmax` has the lowest mean -ln(probability of the label).
 
-    logits: float (N, classes); labels: int (N,). Accuracy is not changed by it.
+    logits: float (N, classes); labels: int (N,). The temperature does not change the accuracy.
     Source: Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599, section 4.2. The loss is convex in
-    1/temperature, so a golden-section search finds its least value.
+    1/temperature, so a golden-section search finds its minimum.
     """
     logits = logits.astype(np.float64)
     right = logits[np.arange(len(labels)), labels]
@@ -52,7 +52,7 @@ def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def fit_directions(features: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """(mean (D,), directions (classes, D)) of training images: from the mean of all features to that of each class.
+    """Return the mean feature (D,) of the training images, and the directions (classes, D) from it to the class means.
 
     features: float (N, D). Directions have length 1, or 0 for a class without images.
     """
@@ -65,19 +65,19 @@ def fit_directions(features: np.ndarray, labels: np.ndarray, num_classes: int) -
 
 
 def fit_familiar(familiarity: np.ndarray) -> tuple[float, float]:
-    """(typical, limit) of images that the model knows: the median, and the value that 5% of them fall below."""
+    """Return (typical, limit) of the validation images' familiarity: the median, and the value that 5% fall below."""
     typical, limit = np.quantile(familiarity, [TYPICAL, LIMIT])
     return float(typical), float(limit)
 
 
 def strangeness(familiarity: np.ndarray, typical: float, limit: float) -> np.ndarray:
-    """float (N,): 0 for an image as familiar as the median validation image, above 1 beyond 95% of them.
+    """Return float (N,): 0 for an image as familiar as the median validation image, above 1 if 95% are more familiar.
 
     Familiarity is the cosine between an image's features, seen from the mean of all, and the nearest class direction:
     features of images like those trained on gather around their class (Papyan et al., "Prevalence of neural collapse",
-    arXiv:2008.08186), others point elsewhere. Chosen in the lab notes over the energy score of Liu et al.,
-    arXiv:2010.03759, which takes noise for the most familiar of all.
-    Where nothing was fitted (typical = limit) it is nan: unknown.
+    arXiv:2008.08186), others point elsewhere. The lab notes prefer it to the energy score of Liu et al.,
+    arXiv:2010.03759, which rates noise as the most familiar.
+    If nothing was fitted (typical = limit), the result is nan: unknown.
     """
     return (typical - familiarity) / (typical - limit) if typical > limit else np.full(len(familiarity), np.nan)
 

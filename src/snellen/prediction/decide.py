@@ -14,15 +14,15 @@ from snellen.errors import RunError
 
 Rule = Mapping[str, Any]
 ARGMAX: Rule = {"kind": "argmax"}
-NUM_PARTS = 5  # of the images, for a cross-fitted decision
-NUM_RESAMPLES = 25  # whose cuts are averaged
-PRIOR = 20  # images that the cuts halfway between the classes are worth
+NUM_PARTS = 5  # the number of parts for cross-fitting
+NUM_RESAMPLES = 25  # bootstrap samples whose cuts are averaged
+PRIOR = 20  # weight of the cuts halfway between the classes, in images
 
 
 def decide(probabilities: np.ndarray, rule: Rule | None = None) -> np.ndarray:
-    """Return int64 (N,): the label that a rule decides on for each row of probabilities (N, K).
+    """Return the label that a rule decides on for each row of probabilities (N, K), int64 (N,).
 
-    Without a rule it is the most probable class. Raises RunError for a rule that does not fit.
+    Without a rule, the label is the most probable class. Raises RunError for a rule that does not fit.
     """
     kind = "argmax" if rule is None else rule.get("kind")
     if kind == "argmax":
@@ -38,34 +38,34 @@ def decide(probabilities: np.ndarray, rule: Rule | None = None) -> np.ndarray:
 
 
 def has_rule(metric: str) -> bool:
-    """Return whether a metric has a rule to fit; the others have argmax."""
+    """Return whether a metric has a rule to fit. All others use argmax."""
     return metric == "qwk"
 
 
 def fit_rule(probabilities: np.ndarray, labels: np.ndarray, metric: str) -> dict[str, Any]:
-    """Return the rule for a metric that suits these images best."""
+    """Return the best rule for a metric on these images."""
     if not has_rule(metric):
         return dict(ARGMAX)
     return {"kind": "cut_points", "metric": metric, "cuts": fit_cuts(probabilities, labels).tolist()}
 
 
 def mean_rule(rules: Sequence[Rule]) -> Rule:
-    """Return the rule for the mean of several models' probabilities if none can be fitted: the mean of their cuts."""
+    """Return the rule for an average of models when none can be fitted: the mean of their cuts."""
     if not all(rule["kind"] == "cut_points" for rule in rules):
         return ARGMAX
     return {**rules[0], "cuts": np.mean([rule["cuts"] for rule in rules], axis=0).tolist()}
 
 
 def cross_fitted(probabilities: np.ndarray, labels: np.ndarray, metric: str) -> np.ndarray:
-    """Return int64 (N,): decisions for the images that a rule is fitted on, none by a rule that knows its label.
+    """Return cross-fitted decisions, int64 (N,), for the images that a rule is fitted on.
 
-    Each of five parts is decided by the rule fitted on the other four. The score of these decisions is what to expect
-    of the rule on new images; the score of a rule on the images it was fitted on is too high.
+    Each of five parts is decided by the rule fitted on the other four, so no label affects its own decision. The score
+    estimates that on new images; the score of a rule on the images it was fitted on is too high.
     """
     if not has_rule(metric):
         return decide(probabilities)
     decided = np.empty(len(labels), dtype=np.int64)
-    # Dealt out class by class, so that each part has its share of every class.
+    # Split class by class, so that each part gets its share of every class.
     shuffled = np.random.default_rng(0).permutation(len(labels))
     part = np.empty(len(labels), dtype=np.int64)
     part[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % NUM_PARTS
@@ -79,9 +79,9 @@ def cross_fitted(probabilities: np.ndarray, labels: np.ndarray, metric: str) -> 
 def decide_fairly(
     probabilities: np.ndarray, labels: np.ndarray, about: Mapping[str, Any], fingerprint: str, split: str
 ) -> np.ndarray:
-    """Return int64 (N,): the decisions by which a model (its `about`) is scored on a split of images.
+    """Return the decisions, int64 (N,), by which a model (its `about`) is scored on a split of images.
 
-    They follow the model's rule. If it was fitted on these very images, the decisions are cross-fitted.
+    They follow the model's rule. If the rule was fitted on the same images, the decisions are cross-fitted.
     """
     rule = about.get("rule", ARGMAX)
     is_fitted_here = split == "valid" and about.get("on") == "train" and about.get("fingerprint") == fingerprint
@@ -91,9 +91,9 @@ def decide_fairly(
 
 
 def expected_class(probabilities: np.ndarray) -> np.ndarray:
-    """Return float64 (N,): sum of k p_k, the mean class, from 0 to K - 1."""
+    """Return the expected class, sum of k p_k, from 0 to K - 1, float64 (N,)."""
     expected, classes = np.empty(len(probabilities)), np.arange(probabilities.shape[1], dtype=np.float64)
-    at_once = max(1, 2**20 // len(classes))  # of millions of rows only some are in memory as float64
+    at_once = max(1, 2**20 // len(classes))  # so that float64 copies of millions of rows need little memory
     for start in range(0, len(probabilities), at_once):
         part = slice(start, start + at_once)
         expected[part] = probabilities[part].astype(np.float64) @ classes
@@ -101,10 +101,10 @@ def expected_class(probabilities: np.ndarray) -> np.ndarray:
 
 
 def fit_cuts(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return float64 (K - 1,): ascending cut points of the expected class with the highest quadratic weighted kappa.
+    """Return ascending cut points, float64 (K - 1,), of the expected class for the highest quadratic weighted kappa.
 
-    They are the mean of the best cuts of 25 bootstrap samples; the fewer the images, the closer to halfway between the
-    classes. Both serve new images better than the best cuts of these images (lab notes 2026-11-24).
+    They are the mean of the best cuts of 25 bootstrap samples, moved towards the points halfway between the classes if
+    there are few images. Both improve the score on new images (lab notes 2026-11-24).
     """
     num, halfway = len(labels), np.arange(probabilities.shape[1] - 1) + 0.5
     if num == 0:
@@ -120,15 +120,15 @@ def best_cuts(expected: np.ndarray, labels: np.ndarray, start: np.ndarray) -> np
     """Return the ascending cuts of the expected class (N,) with the highest kappa for labels (N,), starting from cuts.
 
     With y the labels, d the decisions and m the mean label, kappa = 2 sum(d (y - m)) / sum(y^2 + d^2 - 2 m d). Both
-    sums are sums over the cuts: of the images above cut j (from 1), d grows by 1 and d^2 by 2 j - 1. A ratio of sums
-    is raised by maximising numerator - kappa * denominator until kappa no longer grows; here each cut is then chosen by
-    itself, and the chosen cuts ascend. Source of the method: Dinkelbach, "On nonlinear fractional programming",
+    sums are sums over the cuts: for the images above cut j (from 1), d grows by 1 and d^2 by 2 j - 1. The ratio is
+    raised by maximising numerator - kappa * denominator until kappa stops growing. This chooses each cut independently,
+    and the chosen cuts ascend. Source of the method: Dinkelbach, "On nonlinear fractional programming",
     Management Science 13 (1967).
     """
     order = np.argsort(expected, kind="stable")
     values, y = expected[order], labels[order].astype(np.float64)
     num, mean, squares = len(y), y.mean(), float(y @ y)
-    # A cut lies before position p of the sorted images: all from p on are above it. Equal values are not cut apart.
+    # A cut lies before position p of the sorted images: all from p on are above it. Equal values are not separated.
     positions = np.flatnonzero(np.r_[True, values[1:] > values[:-1], True])
     num_above = num - positions
     gains = np.r_[0, np.cumsum((y - mean)[::-1])][::-1][positions]  # sum of (y - m) above each position

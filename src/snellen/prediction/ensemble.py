@@ -1,4 +1,4 @@
-"""Several models as one: the mean of their probabilities, its decision rule, and what it gains over each."""
+"""Ensembles: the mean of several models' probabilities, its decision rule, and its gain over each model."""
 
 import logging
 import math
@@ -24,7 +24,7 @@ from snellen.system.units import percent, points
 
 log = logging.getLogger("snellen")
 
-Named = tuple[str, Classifier]  # the name is for people
+Named = tuple[str, Classifier]  # the name is for display
 
 
 def average(
@@ -41,9 +41,9 @@ def average(
 ) -> tuple[np.ndarray, Rule]:
     """Return the mean of the models' calibrated probabilities, float32 (N, classes), and its decision rule.
 
-    Logs what the mean gains over each model: on this split if it has labels that no model was trained on, otherwise on
-    such valid images. rule: the decision rule, if it is known; otherwise it is fitted on valid images that no model was
-    trained on, and without any it is the mean of the models' rules. parts: a folder for each model's probabilities; see
+    Logs the gain of the mean over each model: on this split if it has labels and no model was trained on it, otherwise
+    on valid images that no model was trained on. rule: the decision rule, if known; otherwise it is fitted on those
+    valid images or, without any, is the mean of the models' rules. parts: a folder for each model's probabilities; see
     `in_parts`.
     """
     mean, scores = mean_and_scores(models, images.select(split), views, device, precision, parts, on_progress)
@@ -63,7 +63,10 @@ def average(
     if scores and split in unseen:
         log_gains(models, scores, split)
     else:
-        log.info("what the average gains is unknown: no labelled images are new to all %d models", len(models))
+        log.info(
+            "the gain of the average is unknown: no labelled images are new to all %d models",
+            len(models),
+        )
     if must_fit and "valid" in unseen and valid_mean is not None:
         rule = fit_rule(valid_mean, images.select("valid").labels, metric)
     elif must_fit:
@@ -73,7 +76,7 @@ def average(
 
 
 def fold_rule(model: object) -> Rule | None:
-    """Return the rule that a cross-validation fitted on its out-of-fold predictions; None for anything else."""
+    """Return the rule that a cross-validation fitted on its out-of-fold predictions, or None for other models."""
     if isinstance(model, str | Path) and (Path(model) / FOLDS).exists():
         model = CrossValidation.open(model)
     return model.about.get("rule") if isinstance(model, CrossValidation) else None
@@ -88,7 +91,7 @@ def mean_and_scores(
     parts: Path | None,
     on_progress: Progress | None,
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Return the mean, and if there are labels the scores of each model and, last, of the mean."""
+    """Return the mean and, if there are labels, the scores of each model followed by those of the mean."""
     labelled = bool((chosen.labels != UNLABELLED).all())
     total, scores, why = np.zeros((len(chosen), len(models[0][1].classes)), dtype=np.float32), [], ""
     for number, (_, model) in enumerate(models):
@@ -112,7 +115,7 @@ def mean_and_scores(
 
 
 def log_gains(models: Sequence[Named], scores: Sequence[dict[str, Any]], split: str) -> None:
-    """Log the scores of each model and of their mean, which come last."""
+    """Log the scores of each model and of their mean, which is last."""
     mean = scores[-1]
     for (name, _), one in zip(models, scores, strict=False):
         log.info(
@@ -142,7 +145,7 @@ def classify_by_all(
     precision: str | None = None,
     on_progress: Progress | None = None,
 ) -> list[Classified]:
-    """Classify named pictures by several models: means of probabilities and of strangeness; see `classify`."""
+    """Classify named pictures with several models, averaging probabilities and strangeness; see `classify`."""
     by_model = [
         classify(model, pictures, runtime_of(model, device, precision), views=views, on_progress=on_progress)
         for _, model in models
@@ -154,7 +157,7 @@ def classify_by_all(
 
 
 def mean_of(answers: Sequence[Classified], rule: Rule) -> Classified:
-    """Return the mean of several models' answers for one picture, decided by a rule."""
+    """Return the mean of several models' predictions for one picture, decided by a rule."""
     if answers[0].problem:
         return answers[0]
     mean = np.stack([one.probabilities for one in answers if one.probabilities is not None]).mean(axis=0)

@@ -34,12 +34,12 @@ def evaluate(
     precision: str | None = None,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Return the scores of a model on the labelled images of a split, as `score` does, with the split's name.
+    """Return the scores of a model on the labelled images of a split, as in `score`, and the name of the split.
 
     metric: a name of `snellen.scoring.metrics.METRICS`, or a callable (labels, probabilities) -> float; by default the
     metric of the images' Task. The valid and train images of a fold's model are those of its fold.
-    seen: "yes" or "perhaps" if the model was, or may have been, trained on these images, with a warning.
-    Raises DataError if the split has no labels, or the model or the metric does not fit the images.
+    seen: "yes" or "perhaps" if the model was, or may have been, trained on these images; this also logs a warning.
+    Raises DataError if the split has no labels, or if the model or the metric does not fit the images.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     chosen_metric = metric_of(images.task.metric if metric is None else metric)
@@ -68,7 +68,7 @@ def evaluate(
 
 
 def describe_accuracy(scores: dict[str, Any]) -> str:
-    """Return one line: the accuracy with its interval and the number of images."""
+    """Return one line with the accuracy, its interval and the number of images."""
     return (
         f"{scores['split']} accuracy {percent(scores['accuracy'])} on {scores['images']:,} images "
         f"(95% interval {percents(scores['low'], scores['high'])})"
@@ -76,7 +76,7 @@ def describe_accuracy(scores: dict[str, Any]) -> str:
 
 
 def describe_metric(scores: dict[str, Any]) -> str:
-    """Return one line: the metric of the competition with its interval; "" if it is the accuracy."""
+    """Return one line with the competition's metric and its interval, or "" if the metric is the accuracy."""
     name = scores.get("metric", "accuracy")
     if name == "accuracy":
         return ""

@@ -1,4 +1,4 @@
-"""Which models a caller means, opened, and whether they fit the images."""
+"""Opening of the models that a caller names, and checks that they fit the images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,17 +18,17 @@ MODELS = {Contents.RUN, Contents.UNFINISHED_RUN, Contents.FOLDS, Contents.MODEL,
 
 
 def is_model(name: str) -> bool:
-    """Return whether a word of the command line means a model, finished or not."""
+    """Return whether a command-line argument refers to a model, finished or not."""
     return contents_of(name) in MODELS
 
 
 def opened(model: Model) -> Classifier:
-    """Return the one model that is meant. Raises RunError for a cross-validation, which has several."""
+    """Open a single model. Raises RunError for a cross-validation, which has several."""
     if isinstance(model, Classifier):
         return model
     if isinstance(model, CrossValidation):
         raise RunError(
-            f"the cross-validation has {len(model.folders)} models, and one is needed.",
+            f"a cross-validation has {len(model.folders)} models, but a single one is needed.",
             where=str(model.folder),
             do=f"name one of its runs, such as {model.folders[0]}",
         )
@@ -36,9 +36,9 @@ def opened(model: Model) -> Classifier:
 
 
 def members(model: Model | Sequence[Model]) -> list[tuple[str, Classifier]]:
-    """Return the models that are meant, each with a name for people: one, several, or those of all folds.
+    """Open one or several models, or those of all folds, and return each with a name for display.
 
-    Raises DataError if there are none, or if their classes or sizes differ.
+    Raises DataError if there are no models, or if their classes or sizes differ.
     """
     found: list[tuple[str, Classifier]] = []
     for one in [model] if isinstance(model, Model) else model:
@@ -65,7 +65,7 @@ def members(model: Model | Sequence[Model]) -> list[tuple[str, Classifier]]:
 
 
 def folders_of(model: Model | Sequence[Model]) -> list[Path]:
-    """Return the folders of the runs and cross-validations that are meant; results about them may be written there."""
+    """Return the folders of the named runs and cross-validations. Results on them can be written there."""
     paths = [_path_of(one) for one in ([model] if isinstance(model, Model) else model)]
     return [path if path.is_dir() else path.parent for path in paths if path]
 
@@ -77,9 +77,9 @@ def _path_of(model: Model) -> Path | None:
 
 
 def runtime_of(model: Classifier, device: str | None, precision: str | None = None) -> Runtime:
-    """Return what a model computes with: in this precision, or by default in that of its recipe.
+    """Return the runtime for a model, in this precision or, by default, that of its recipe.
 
-    Raises RecipeError for a precision that recipes do not know.
+    Raises RecipeError for an unknown precision.
     """
     if precision is None:
         precision = model.about.get("recipe", {}).get("precision", "auto")
@@ -87,7 +87,7 @@ def runtime_of(model: Classifier, device: str | None, precision: str | None = No
 
 
 def check_fit(model: Classifier, images: ImageSet) -> None:
-    """Raise DataError if this model cannot have been made for these images."""
+    """Raise DataError if this model does not fit these images."""
     if model.size != images.size:
         raise DataError(
             f"the images have {images.size[1]}x{images.size[0]} pixels, the model {model.size[1]}x{model.size[0]}.",

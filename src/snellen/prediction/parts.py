@@ -1,4 +1,4 @@
-"""Probabilities of many images, kept part by part, so that a stopped command resumes and memory is bounded."""
+"""Probabilities of many images, stored part by part, so that a stopped command can resume and memory is bounded."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from snellen.system.progress import Progress
 
 log = logging.getLogger("snellen")
 
-PART = 100_000  # images whose probabilities are written at once, where there are more
+PART = 100_000  # images whose probabilities are written at a time
 
 
 def in_parts(
@@ -31,10 +31,10 @@ def in_parts(
     views: int | None = None,
     on_progress: Progress | None = None,
 ) -> np.ndarray:
-    """As `probabilities`, but kept in a file in `folder` part by part, and read-only memory-mapped from there.
+    """Return what `probabilities` does, but stored part by part in a file in `folder` and memory-mapped read-only.
 
-    Parts that are there already are taken if they are of the same model, images, views and kind of arithmetic. Without
-    a folder there are no parts.
+    Existing parts are reused if the model, images, views and arithmetic are the same. Without a folder nothing is
+    stored.
     """
     if folder is None:
         return probabilities(model, images, runtime, views=views, on_progress=on_progress)
@@ -44,9 +44,9 @@ def in_parts(
     is_begun = note.exists() and values.exists()
     done = files.read_json(note, error=DataError, do=f"remove {folder}")["images"] if is_begun else 0
     if done:
-        log.info("going on: %d of %d images are classified", done, num)
+        log.info("resuming: %d of %d images are classified", done, num)
     with files.disk_errors(values), open(values, "ab") as file:
-        file.truncate(done * stride)  # what a kill left of a part
+        file.truncate(done * stride)  # drop an incomplete part
         for start in range(done, num, PART):
             part = images.take(np.arange(start, min(start + PART, num)))
 
@@ -62,7 +62,7 @@ def in_parts(
 
 
 def _key(model: Classifier, images: ImageSet, runtime: Runtime, views: int | None) -> str:
-    """What decides every bit of the probabilities, as far as it can be known."""
+    """Return everything known to affect the bits of the probabilities."""
     facts = [__version__, model.about, images.fingerprint, views, PART, runtime.why]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     digest.update(images.rows.tobytes())

@@ -1,4 +1,4 @@
-"""Model + pictures of any size and format -> classes, and whether a picture looks like anything the model knows."""
+"""Model + pictures of any size and format -> classes, and whether a picture is unlike the training images."""
 
 import csv
 import io
@@ -26,12 +26,12 @@ from snellen.system.progress import Progress
 from snellen.system.targets import check_file
 
 COLUMNS = ("name", "label", "probability", "strangeness", "problem")
-CHUNK = 1024  # pictures decoded before they are classified: what bounds the memory
+CHUNK = 1024  # pictures decoded at a time, to bound memory
 
 
 @dataclass(frozen=True, eq=False)
 class Classified:
-    """What a model says of one picture. `problem` is why it could not be read, or ""; then there is nothing else."""
+    """The prediction for one picture. If it could not be read, `problem` is the reason and all else is empty."""
 
     name: str
     problem: str = ""
@@ -41,11 +41,11 @@ class Classified:
 
     @property
     def is_strange(self) -> bool:
-        """Whether it is less like the training images than all but a few of those are (see calibrate.py)."""
+        """Whether the picture is less familiar than almost all validation images (see calibrate.py)."""
         return self.strangeness > 1
 
     def top(self, classes: Sequence[str], most: int) -> list[tuple[str, float]]:
-        """Return the class decided on and then the most probable others, with their probabilities."""
+        """Return the class decided on, followed by the most probable others, with their probabilities."""
         assert self.probabilities is not None, "an unreadable picture has no classes"
         order = np.argsort(-self.probabilities, kind="stable")
         first = order[0] if self.decided is None else self.decided
@@ -61,9 +61,9 @@ def classify(
     views: int | None = None,
     on_progress: Progress | None = None,
 ) -> list[Classified]:
-    """Classify named pictures: orientation honoured, shorter side scaled to the model's size, central square.
+    """Classify named pictures: apply the orientation, scale the shorter side to the model's size, crop the centre.
 
-    One that cannot be read is an entry with its `problem`, in its runtime.
+    A picture that cannot be read becomes an entry with a `problem`.
     """
     found: list[Classified] = []
     for start in range(0, len(pictures), CHUNK):
@@ -94,9 +94,9 @@ def classify(
 
 
 def find_pictures(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
-    """Return the picture files among `paths` and in folders among them, each once, in natural order, with its name.
+    """Return the picture files in `paths`, and in any folders there, once each, in natural order, with their names.
 
-    Raises DataError for a path that does not exist and for a folder without pictures.
+    Raises DataError if a path does not exist or a folder has no pictures.
     """
     found: list[tuple[str, Path]] = []
     for path in map(Path, paths):
@@ -129,7 +129,7 @@ def check_list(out: str | Path) -> None:
 
 
 def _is_list(path: Path) -> bool:
-    """Whether a file is JSON that `write_classified` wrote: each entry has the columns, and classes if it was read."""
+    """Return whether a JSON file is from `write_classified`: entries have the columns, and classes if readable."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         return bool(entries) and all({*entry} - {"classes"} == {*COLUMNS} for entry in entries)
@@ -138,7 +138,7 @@ def _is_list(path: Path) -> bool:
 
 
 def write_classified(found: Sequence[Classified], classes: Sequence[str], out: str | Path) -> Path:
-    """Write what `classify` found as CSV, or as JSON if `out` ends in .json."""
+    """Write the results of `classify` as CSV, or as JSON if `out` ends in .json."""
     check_list(out)
     out = Path(out)
     entries = []

@@ -33,16 +33,16 @@ def predict(
     precision: str | None = None,
     on_progress: Progress | None = None,
 ) -> Predictions:
-    """Classify the images of a split; with `out`, write them as CSV too (id, label, one probability per class).
+    """Classify the images of a split; with `out`, also write a CSV (id, label, one probability per class).
 
     model: a Run, a Classifier, or the path of either. The probabilities of several, and of the folds of a
-    cross-validation, are averaged, and the gain is logged. The labels follow the model's decision rule; several models
-    have one of their own, see `average`. views: 1, 2 or 6; precision: auto, float32, bfloat16 or
-    float64; both are by default the recipe's. In float32 an exported model gives the same. The valid and train images
-    of a fold's model are those of its fold.
-    With `out` and more than 100,000 images, what is computed is kept in parts beside it: after a stop the same call
-    goes on with them to the same bytes, and memory is bounded by a part; the result is memory-mapped.
-    Raises DataError where models and images do not fit, or the split is empty; RunError where another one writes `out`.
+    cross-validation, are averaged, and the gain is logged. The labels follow the model's decision rule; an average of
+    models has its own, see `average`. views: 1, 2 or 6; precision: auto, float32, bfloat16 or float64; both default to
+    the recipe's. In float32 an exported model gives the same results. The valid and train images of a fold's model are
+    those of its fold.
+    With `out` and more than 100,000 images, results are stored in parts beside it. After a stop, the same call resumes
+    and writes identical bytes. Memory is bounded by one part, and the result is memory-mapped.
+    Raises DataError if models and images do not fit or the split is empty, RunError if another process writes `out`.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     models = members(model)
@@ -79,5 +79,5 @@ def predict(
             if out is not None:
                 processes.once(guesses.save, out)
         if folder:
-            shutil.rmtree(folder, ignore_errors=True)  # Windows keeps what is mapped; elsewhere only the name goes
+            shutil.rmtree(folder, ignore_errors=True)  # Windows keeps mapped files; other systems remove only the name
     return guesses

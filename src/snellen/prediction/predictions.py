@@ -17,9 +17,9 @@ PREFIX = "p_"  # a class may be called "id" or "label"; its probability column i
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """A model's answers for some images, by id."""
+    """A model's predictions by image id."""
 
-    ids: np.ndarray  # str (N,), each once
+    ids: np.ndarray  # str (N,), unique
     probabilities: np.ndarray  # float32 (N, classes); each row sums to 1
     classes: tuple[str, ...]
     decided: np.ndarray | None = None  # int64 (N,): the labels decided on (see decide.py); None: the most probable ones
@@ -29,7 +29,7 @@ class Predictions:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """int64 (N,): the label decided on for each image."""
+        """The label decided on for each image, int64 (N,)."""
         return self.probabilities.argmax(axis=1) if self.decided is None else self.decided
 
     @cached_property
@@ -41,7 +41,7 @@ class Predictions:
         return self.classes[self.labels[self._row_of[id]]]
 
     def save(self, path: str | Path) -> Path:
-        """Write a CSV: id, the label decided on, one probability per class (9 digits: float32 is read back exactly)."""
+        """Write a CSV: id, label decided on, one probability per class (9 digits, to restore float32 exactly)."""
         path = Path(path)
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
@@ -59,7 +59,7 @@ class Predictions:
 
     @classmethod
     def open(cls, path: str | Path) -> "Predictions":
-        """Read a file of `save`. Raises DataError that names the line."""
+        """Read a file written by `save`. Raises DataError, with the line, if it is damaged."""
         path = Path(path)
         again = "write it again: snellen predict RUN DATA --out predictions.csv"
         try:

@@ -1,4 +1,4 @@
-"""Model + images -> probabilities. Every score, report and submission comes out of `probabilities` below."""
+"""Model + images -> probabilities. Every score, report and submission uses `probabilities` below."""
 
 import contextlib
 import math
@@ -28,9 +28,9 @@ def probabilities(
     views: int | None = None,
     on_progress: Progress | None = None,
 ) -> np.ndarray:
-    """Return float32 (N, K), rows in the order of `images`; each sums to 1. Calibrated by the model's temperature.
+    """Return calibrated probabilities, float32 (N, K), in the order of `images`; each row sums to 1.
 
-    Raises DivergedError for a model whose weights or temperature give infinite numbers or none.
+    Raises DivergedError if the model's weights or temperature give numbers that are not finite.
     """
     temperature = float(model.temperature)
     if not 0 < temperature < math.inf:
@@ -47,9 +47,9 @@ def logits(
     views: int | None = None,
     on_progress: Progress | None = None,
 ) -> np.ndarray:
-    """Return float32 (N, K), rows in the order of `images`: an ImageSet, or pixels as uint8 (N, H, W, 3).
+    """Return the logits, float32 (N, K), in the order of `images`: an ImageSet, or pixels as uint8 (N, H, W, 3).
 
-    Leaves the model in the mode it was in. Of several processes each computes its part, and all get all rows.
+    The model's mode is restored. Each of several processes computes a part, and all get all rows.
     Raises DivergedError if a number is infinite or not a number.
     """
     views = views_of(model, views)
@@ -78,7 +78,7 @@ def _not_finite(model: Classifier, what: str) -> DivergedError:
 
 @torch.no_grad()
 def features(model: Classifier, images: ImageSet | np.ndarray, runtime: Runtime) -> np.ndarray:
-    """Return float32 (N, D): the input of the last layer for each image, without views."""
+    """Return the input of the last layer for each image, float32 (N, D), without averaging views."""
     found = np.zeros((len(images), len(model.feature_mean)), dtype=np.float32)
     with evaluating(model, runtime):
         for start, stop, x in _pieces(images, runtime):
@@ -88,7 +88,7 @@ def features(model: Classifier, images: ImageSet | np.ndarray, runtime: Runtime)
 
 
 def familiarity(model: Classifier, seen: np.ndarray) -> np.ndarray:
-    """Return float64 (N,) in [-1, 1]: the largest cosine of features (N, D) and a class direction, see calibrate.py."""
+    """Return the largest cosine of features (N, D) with a class direction, float64 (N,); see calibrate.py."""
     centred = seen.astype(np.float64) - model.feature_mean.cpu().numpy()
     lengths = np.maximum(np.linalg.norm(centred, axis=1), 1e-12)
     return (centred @ model.directions.cpu().numpy().T.astype(np.float64)).max(axis=1) / lengths
@@ -96,7 +96,7 @@ def familiarity(model: Classifier, seen: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def evaluating(model: Classifier, runtime: Runtime) -> Iterator[None]:
-    """Put the model on its device, and for the block in evaluation mode."""
+    """Move the model to the device, and put it in evaluation mode for the block."""
     was_training = model.training
     model.to_device(runtime.device, runtime.weights).eval()
     try:
@@ -106,7 +106,7 @@ def evaluating(model: Classifier, runtime: Runtime) -> Iterator[None]:
 
 
 def _pieces(images: ImageSet | np.ndarray, runtime: Runtime) -> Iterator[tuple[int, int, Tensor]]:
-    """Yield (start, stop, float (stop - start, 3, H, W) in [0, 1] on the device) of the rows of this process.
+    """Yield (start, stop, float (stop - start, 3, H, W) in [0, 1] on the device) for the rows of this process.
 
     Only one piece is in memory at a time.
     """
@@ -120,10 +120,10 @@ def _pieces(images: ImageSet | np.ndarray, runtime: Runtime) -> Iterator[tuple[i
 
 
 def mean_logits(model: Classifier, x: Tensor, views: int) -> Tensor:
-    """Return logits averaged over views of float (B, 3, H, W).
+    """Return the logits of float (B, 3, H, W), averaged over views.
 
-    1: the image. 2: also mirrored. 6: those two with weight 1/2, and the image moved by one pixel up-left and
-    down-right with reflected border, each plain and mirrored, with weight 1/2 together (arXiv:2404.00498, section 3.7).
+    1: the image. 2: also mirrored. 6: those two with a total weight of 1/2, and the image shifted by one pixel up-left
+    and down-right with a reflected border, plain and mirrored, also with 1/2 in total (arXiv:2404.00498, section 3.7).
     """
     if views == 1:
         return model(x)
@@ -137,11 +137,11 @@ def mean_logits(model: Classifier, x: Tensor, views: int) -> Tensor:
 
 
 def views_of(model: Classifier, views: int | None) -> int:
-    """Return how many views to average: `views`, or those of the model's recipe. Raises DataError for others."""
+    """Return the number of views to average: `views`, or that of the recipe. Raises DataError if it is invalid."""
     if views is not None and views not in VIEWS:
         raise DataError(
             f"{views} views cannot be averaged.",
-            expected="1 (the image), 2 (mirrored too) or 6 (moved by a pixel too)",
+            expected="1 (the image), 2 (also mirrored) or 6 (also shifted by a pixel)",
             do="leave views out to use those of the model's recipe",
         )
     return views or model.about.get("recipe", {}).get("views", 1)

@@ -1,1 +1,1 @@
-"""Recipe and Run: the settings of a training, and what it left behind."""
+"""Recipe and Run: the settings of a training run, and its results."""

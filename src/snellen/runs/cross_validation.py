@@ -1,8 +1,8 @@
 """CrossValidation: the runs of all folds and their scores, read from their folder. cross_validate.py writes it.
 
-folds.json        how many folds of which images; when finished, the scores over all of them
+folds.json        number of folds and the images; when finished, the scores over all of them
 fold-1/, ...      one run each
-out_of_fold.csv   when finished: predictions for every labelled image by the model that did not train on it
+out_of_fold.csv   when finished: predictions for each labelled image by the model that was not trained on it
 """
 
 import statistics
@@ -32,13 +32,14 @@ class CrossValidation:
 
     @classmethod
     def open(cls, folder: str | Path) -> "CrossValidation":
-        """Open a cross-validation, finished or not. Raises RunError if the folder holds none."""
+        """Open a cross-validation, finished or not. Raises RunError if the folder does not hold one."""
         folder = Path(folder)
         about = files.read_json(folder / FOLDS, error=RunError, do="train the folds into another folder")
         types = {"fingerprint": str, "folds": int, "seed": int}
         if not isinstance(about, dict) or not all(type(about.get(name)) is kind for name, kind in types.items()):
             raise RunError(
-                f'"{folder}" holds no cross-validation.', expected="a folder written by `snellen train DATA --folds K`"
+                f'"{folder}" does not hold a cross-validation.',
+                expected="a folder written by `snellen train DATA --folds K`",
             )
         return cls(folder, about)
 
@@ -59,7 +60,7 @@ class CrossValidation:
 
     @property
     def scores(self) -> dict[str, Any] | None:
-        """Out-of-fold scores of all labelled images, and by fold; None while unfinished."""
+        """The out-of-fold scores of all labelled images, and by fold; None while unfinished."""
         return self.about.get("scores")
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Names, files and folders that stand for a recipe; the same words on the command line and in Python."""
+"""Names, files and folders that stand for a recipe, on the command line and in Python."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from snellen.system.contents import Contents, contents_of
 
 
 def find_recipe(named: Recipe | str | Path) -> Recipe:
-    """Return a recipe itself, or that of a preset's name, a recipe.json file, a run, or the best trial of a study.
+    """Return the recipe of a preset's name, a recipe.json file, a run, or a study's best trial, or a Recipe itself.
 
-    Raises RecipeError for anything else, and for a study without a complete trial.
+    Raises RecipeError for anything else, or a study without a complete trial.
     """
     if isinstance(named, Recipe):
         return named
     if not isinstance(named, str | Path):
         raise RecipeError(
-            f"a recipe is expected, not a {type(named).__name__}.",
+            f"a {type(named).__name__} is not a recipe.",
             expected="a recipe, or the name, recipe.json, run or study that stands for one",
             do='snellen.PRESETS["fast"], a name, or snellen.Recipe(...)',
         )

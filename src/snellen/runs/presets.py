@@ -1,4 +1,4 @@
-"""Named recipes; data only."""
+"""The named recipes, as plain data."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ RECORD = Recipe(
     optimizer="muon",
     muon_lr=0.24,
     muon_momentum=0.6,
-    # The original's 0.053 and 0.67 multiply the gradient of the batch's sum; of its mean that is 2,000 times as much.
+    # The original's 0.053 and 0.67 are for a loss summed over the batch; for a mean they are 2,000 times as large.
     peak_lr=0.053 * 2000,
     head_lr=0.67 * 2000,
     momentum=0.85,
@@ -33,10 +33,10 @@ D2L = Recipe(
     model="resnet18",
     epochs=20,
     batch_size=32,
-    # The chapter's 2e-4 multiplies the gradient of the batch's sum; of its mean that is 32 times as much.
+    # The chapter's 2e-4 is for a loss summed over the batch; for a mean it is 32 times as large.
     peak_lr=2e-4 * 32,
     momentum=0.9,
-    # Likewise its 5e-4 meets a summed gradient: beside a mean gradient it counts 1/32.
+    # Likewise its 5e-4 is added to a summed gradient; for a mean gradient it is 1/32 of that.
     weight_decay=5e-4 / 32,
     decay_all=True,
     lr_drop_every=4,
@@ -131,7 +131,7 @@ PHOTO = Recipe(
 )
 
 PRESETS = {
-    # Seconds on any machine. For tests and a first look; the accuracy means nothing.
+    # Takes seconds on any machine. For tests and a first look; the accuracy is meaningless.
     "smoke": Recipe(model="whitened_cnn", epochs=1, batch_size=16, peak_lr=20, head_lr=20, weight_decay=0, flip="off"),
     # The default: 89.55 +- 0.21% valid accuracy on CIFAR-10 (JPEG form) with two views, 3 seeds; lab-notes 2026-11-20.
     "fast": FAST,
@@ -141,16 +141,16 @@ PRESETS = {
     # Photographs in seconds: a logistic regression on features of a network trained on ImageNet. 87% on TrashNet;
     # lab-notes 2026-11-24.
     "probe": PROBE,
-    # Photographs in minutes: the same network trained from there. 74.0% after 68.0% on 450 flowers, one seed; lab-notes
-    # 2026-11-24.
+    # Photographs in minutes: the same network, trained further. 74.0%, up from 68.0%, on 450 flowers, one seed;
+    # lab-notes 2026-11-24.
     "photo": PHOTO,
-    # What about an hour on two cores buys: 92.00% with two views, 92.24% with six, one seed; lab-notes 2026-11-20.
+    # About an hour on two cores: 92.00% with two views, 92.24% with six, one seed; lab-notes 2026-11-20.
     "strong": STRONG,
-    # The same at the length of the paper's 96% recipe (arXiv:2404.00498, section 5), for a GPU: whole images, more of
-    # them, larger cutout. Not run to its end here, where it would take 2.2 hours.
+    # The same, as long as the paper's 96% recipe (arXiv:2404.00498, section 5), for a GPU: whole images, more of them,
+    # and a larger cutout. Not measured here: it would take 2.2 hours.
     "best": replace(STRONG, epochs=40, cutout=12, small_size=0, small_share=0.0, views=6),
-    # GluonCV's first model in a fifth of the time; made the packaged cifar10-resnet20: 89.60% valid accuracy with two
-    # views (one seed; docs/models/cifar10-resnet20.md).
+    # GluonCV's first model in a fifth of the time. The packaged cifar10-resnet20 was trained with it: 89.60% valid
+    # accuracy with two views (one seed; docs/models/cifar10-resnet20.md).
     "resnet20": replace(
         GLUONCV,
         epochs=50,
@@ -165,7 +165,7 @@ PRESETS = {
     # The chapter "Image Classification (CIFAR-10) on Kaggle", PyTorch tab.
     "d2l": D2L,
     "d2l_plain": replace(D2L, flip="off", enlarge=1.0, crop_area=1.0),
-    # Its MXNet tab: there the gradient is a mean already, so lr and weight decay stand as printed.
+    # Its MXNet tab, where the gradient is already a mean, so lr and weight decay are as printed.
     "d2l_mxnet": replace(D2L, model="resnet18_mxnet", peak_lr=0.02, weight_decay=5e-4),
     # Its exercise. As printed (lr 0.1 on a summed gradient, 12.8 on its mean) the PyTorch tab diverges.
     "d2l_exercise": D2L_EXERCISE,

@@ -1,4 +1,4 @@
-"""Recipe: every setting that decides a training result, apart from the images."""
+"""Recipe: every setting that affects a training result, apart from the images."""
 
 import dataclasses
 import json
@@ -15,13 +15,13 @@ VIEWS = (1, 2, 6)  # see `mean_logits`
 
 
 def setting(default: Any, meaning: str, low: float = -math.inf, high: float = math.inf, choices: tuple = ()) -> Any:
-    """Return one field: its default, its meaning with the unit, and the allowed values (`low` and `high` included)."""
+    """Return a field with its default, its meaning and unit, and the allowed values (`low` to `high`, inclusive)."""
     return field(default=default, metadata={"meaning": meaning, "low": low, "high": high, "choices": choices})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Plain data, checked when it is created. A zero amount means off.
+    """The settings of a training run: plain data, validated on creation. A zero amount means off.
 
     Raises one RecipeError that lists all invalid settings.
     """
@@ -31,7 +31,7 @@ class Recipe:
     fitted_head: bool = setting(False, "the last layer starts as a logistic regression on the first weights' features")
     frozen_norm: bool = setting(False, "batch norm keeps the statistics and scales that it starts with")
     frozen_blocks: int = setting(
-        0, "first blocks of efficientnet_lite0 that keep their weights, and then so do its depthwise filters", 0, 16
+        0, "number of first blocks of efficientnet_lite0 to freeze; above 0 also freezes all depthwise filters", 0, 16
     )
     dropout: float = setting(0.0, "share of activations dropped, for wide ResNets", 0, 0.95)
     epochs: float = setting(20.0, "passes over the training images; fractions are allowed", 0.001, 100_000)
@@ -44,7 +44,8 @@ class Recipe:
         0, "images read together, for sets larger than memory on a slow disk; 0 = a full shuffle", 0, 1_000_000
     )
     sync_batchnorm: bool = setting(
-        True, "with several processes: batch-norm statistics over all of them; false = each its own, which is faster"
+        True,
+        "with several processes: batch-norm statistics over all of them; false = separate statistics, which is faster",
     )
 
     optimizer: str = setting(
@@ -74,9 +75,9 @@ class Recipe:
     lr_drops: tuple[int, ...] = setting((), "epochs after which the learning rate is multiplied by lr_drop")
     lr_drop_every: int = setting(0, "epochs between regular drops; 0 = off", 0, 100_000)
     lr_drop: float = setting(0.1, "factor of each drop", 0, 1)
-    whiten_bias_share: float = setting(1.0, "share of training during which a whitening layer's bias trains", 0, 1)
+    whiten_bias_share: float = setting(1.0, "share of training during which a whitening layer's bias is trained", 0, 1)
     first_group_share: float = setting(
-        1.0, "share of training during which the first convolutions of a whitened network train", 0, 1
+        1.0, "share of training during which the first convolutions of a whitened network are trained", 0, 1
     )
 
     label_smoothing: float = setting(0.0, "share of each target that is spread evenly over all classes", 0, 0.9)
@@ -124,7 +125,7 @@ class Recipe:
                 do="change it; `snellen show RECIPE` prints every setting with its meaning",
             )
         for f in fields(self):
-            if type(f.default) is float:  # 1 may stand for 1.0; equal recipes then write equal files
+            if type(f.default) is float:  # turn 1 into 1.0, so that equal recipes write equal files
                 object.__setattr__(self, f.name, float(getattr(self, f.name)))
 
     def _contradictions(self):
@@ -143,7 +144,7 @@ class Recipe:
         if self.nesterov and not self.momentum:
             yield "nesterov=true needs momentum above 0"
         if 0 < self.small_size < SMALLEST:
-            yield f"small_size={self.small_size}: no model takes images under {SMALLEST} pixels"
+            yield f"small_size={self.small_size}: no model accepts images under {SMALLEST} pixels"
         if bool(self.small_size) != bool(self.small_share):
             yield "small_size and small_share: set both or neither"
         if (self.mixup or self.cutmix) and self.mix_off_epochs >= self.epochs:
@@ -151,11 +152,11 @@ class Recipe:
 
     @property
     def num_epochs(self) -> int:
-        """Number of epochs, counting a last one that `epochs` cuts short."""
+        """The number of epochs, including a last one cut short by `epochs`."""
         return math.ceil(self.epochs)
 
     def lasting(self, epochs: float) -> "Recipe":
-        """Return the recipe for another number of epochs; settings counted in epochs keep their share of them."""
+        """Return the recipe for another number of epochs; settings counted in epochs scale with it."""
         ratio, num = epochs / self.epochs, math.ceil(epochs)
         return dataclasses.replace(
             self,
@@ -176,7 +177,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "") -> "Recipe":
-        """Return the recipe of a dict made by `to_dict`. Raises RecipeError for unknown names."""
+        """Return the recipe from a dict made by `to_dict`. Raises RecipeError for unknown names."""
         known = {f.name for f in fields(cls)}
         if unknown := sorted(values.keys() - known):
             raise _unknown_setting(unknown[0], where)
@@ -194,7 +195,7 @@ class Recipe:
         """Read a recipe file (JSON: setting to value; missing settings take their defaults)."""
         path = Path(path)
         values = files.read_json(
-            path, error=RecipeError, do="fix the file, or use a recipe that `snellen list recipes` prints"
+            path, error=RecipeError, do="fix the file, or use a recipe from `snellen list recipes`"
         )
         if not isinstance(values, dict):
             raise RecipeError(
@@ -206,7 +207,7 @@ class Recipe:
         return cls.from_dict(values, where=str(path))
 
     def with_settings(self, assignments: str | list[str] | tuple[str, ...]) -> "Recipe":
-        """Return a copy with one or more "field=value" strings applied, as `--set` takes them."""
+        """Return a copy with one or more "field=value" strings applied, as in `--set`."""
         types = {f.name: type(f.default) for f in fields(self)}
         changes = {}
         for text in [assignments] if isinstance(assignments, str) else assignments:
@@ -237,9 +238,9 @@ class Recipe:
 
 
 def parse_setting(name: str, text: str) -> Any:
-    """Return the value of `--set name=text`, checked on its own, not against other settings.
+    """Return the value of `--set name=text`, validated on its own, not against other settings.
 
-    Raises RecipeError for an unknown name and an invalid or out-of-range value.
+    Raises RecipeError for an unknown name or an invalid or out-of-range value.
     """
     known = {f.name: f for f in fields(Recipe)}
     if name not in known:
@@ -251,7 +252,7 @@ def parse_setting(name: str, text: str) -> Any:
 
 
 def show_value(value: Any) -> str:
-    """Return a setting's value in the form that `--set` takes."""
+    """Return a setting's value in the format of `--set`."""
     if isinstance(value, tuple):
         return ",".join(str(item) for item in value) or "none"
     return json.dumps(value).strip('"').removesuffix(".0")
@@ -308,8 +309,8 @@ def _parse(name: str, text: str, wanted: type) -> Any:
 
 def _unknown_setting(name: str, where: str) -> RecipeError:
     return RecipeError(
-        f'a recipe has no setting "{name}".',
+        f'unknown setting "{name}".',
         where=where,
-        expected="one of the names that `snellen show fast` prints",
+        expected="a name from `snellen show fast`",
         do=did_you_mean(name, [f.name for f in fields(Recipe)], "check the spelling"),
     )

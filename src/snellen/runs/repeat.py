@@ -1,4 +1,4 @@
-"""How to repeat a run: the nearest named recipe, and the command lines."""
+"""Repeating a run: the nearest named recipe, and the command lines."""
 
 import shlex
 
@@ -8,12 +8,12 @@ from snellen.runs.run import Run
 
 
 def nearest_preset(recipe: Recipe) -> str:
-    """Return the name of the preset from which the fewest settings differ."""
+    """Return the name of the preset with the fewest different settings."""
     return min(PRESETS, key=lambda name: len(recipe.differences(PRESETS[name])))
 
 
 def first_weights(run: Run) -> str:
-    """Return what the training started from: "random", or the model and where it was."""
+    """Return the source of the first weights: "random", or the model and its path."""
     init = run.about.get("init")
     return f"{init['model']} {init['from']}".strip() if init else "random"
 
@@ -21,8 +21,8 @@ def first_weights(run: Run) -> str:
 def commands(run: Run) -> list[str]:
     """Return the command lines that repeat the run, from its recipe.json and about.json alone.
 
-    The first prepares the images, if their source is known. With the versions, processor and precision of about.json
-    the model has the same bytes.
+    The first prepares the images, if their source is known. With the same versions, processor and precision as in
+    about.json the model has the same bytes.
     """
     about = run.about
     data = about.get("data", "data")

@@ -1,7 +1,7 @@
-"""Run: what one training left behind, read from its folder. training/record.py writes it.
+"""Run: the results of a training run, read from its folder. training/record.py writes them.
 
 recipe.json             every setting
-about.json              data and splits, versions, machine, device and why
+about.json              data and splits, versions, machine, device and the reason for it
 metrics.jsonl           one line per finished epoch
 history.png             the same as a chart
 checkpoint.safetensors  while unfinished: everything needed to resume
@@ -44,7 +44,7 @@ def best_row(rows: Sequence[Epoch], metric: Metric) -> Epoch | None:
 
 @dataclass(frozen=True)
 class Run:
-    """One training: its folder, its recipe, and what about.json records."""
+    """One training run: its folder, its recipe, and the content of about.json."""
 
     folder: Path
     recipe: Recipe
@@ -52,7 +52,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
-        """Open a run, finished or not. Raises RunError if the folder holds none."""
+        """Open a run, finished or not. Raises RunError if the folder does not hold one."""
         folder = Path(folder)
         check_holds(folder, Contents.RUN, Contents.UNFINISHED_RUN, error=RunError)
         about = files.read_json(folder / "about.json", error=RunError, do="train again into another folder")
@@ -65,13 +65,13 @@ class Run:
 
     @property
     def metrics(self) -> list[Epoch]:
-        """Return one row per finished epoch. Raises RunError for a damaged file."""
+        """Return one row per finished epoch. Raises RunError if the file is damaged."""
         try:
             lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
             rows = [json.loads(line) for line in lines]
             for row in rows:
                 for value in row.values():
-                    value + float(value)  # only a number can do that
+                    value + float(value)  # raises TypeError unless it is a number
             return rows
         except FileNotFoundError:
             return []
@@ -79,7 +79,7 @@ class Run:
             raise RunError(
                 f"the metrics are damaged: {problem}.",
                 where=str(self.folder / "metrics.jsonl"),
-                do="put back a copy of it, or train again into another folder"
+                do="restore it from a copy, or train again into another folder"
                 if self.finished
                 else "delete the file and run the same command again: it is rewritten from the checkpoint",
             ) from None
@@ -99,7 +99,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the last epoch is done and the model written."""
+        """Whether the last epoch is done and the model has been written."""
         return self.model.exists() and not self.checkpoint.exists()
 
     def check_finished(self) -> None:
@@ -108,7 +108,7 @@ class Run:
             raise RunError(
                 f"the run is not finished: {len(self.metrics)} of {self.recipe.num_epochs} epochs are done.",
                 where=str(self.folder),
-                do="repeat the command that started it, to resume",
+                do="run the same command again to resume it",
             )
 
     def __str__(self) -> str:

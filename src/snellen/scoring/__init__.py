@@ -1,1 +1,1 @@
-"""How good predictions are: arrays in, numbers out."""
+"""Scores of predictions: arrays in, numbers out."""

@@ -1,4 +1,4 @@
-"""Where a model errs: by class, by pair of classes, by how sure it was."""
+"""A model's mistakes: by class, by pair of classes, and by confidence."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ NUM_BINS = 15  # of confidence, as in `calibration_error`
 
 
 def confusion_table(labels: np.ndarray, guesses: np.ndarray, num_classes: int) -> np.ndarray:
-    """int64 (K, K): images by label (rows) and by the class they are taken for (columns); both int (N,)."""
+    """Return the number of images by label (rows) and predicted class (columns), int64 (K, K). Inputs: int (N,)."""
     return np.bincount(labels * num_classes + guesses, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
@@ -19,8 +19,10 @@ class ClassRow:
     name: str
     images: int  # with this label
     right: int
-    taken: int  # images taken for this class, rightly or not
-    mistaken_for: str  # the class that its images are most often taken for, with their number; "" where none is
+    taken: int  # images predicted as this class, correctly or not
+    mistaken_for: (
+        str  # the class that its images are most often mistaken for, with their number; "" if there are no mistakes
+    )
 
     @property
     def accuracy(self) -> float:
@@ -28,12 +30,12 @@ class ClassRow:
 
     @property
     def precision(self) -> float | None:
-        """None where no image was taken for this class."""
+        """The share of images predicted as this class that belong to it; None if there are none."""
         return self.right / self.taken if self.taken else None
 
 
 def class_rows(table: np.ndarray, names: tuple[str, ...]) -> list[ClassRow]:
-    """Figures of each class that has images. table: see `confusion_table`."""
+    """Return the figures of each class that has images. table: see `confusion_table`."""
     rows = []
     for k, name in enumerate(names):
         others = table[k].copy()
@@ -53,7 +55,7 @@ class ConfusedPair:
 
 
 def worst_pairs(table: np.ndarray, names: tuple[str, ...], most: int = 12) -> list[ConfusedPair]:
-    """The most frequent mistakes, first those with most images."""
+    """Return the most frequent mistakes, in descending order of images."""
     wrong = table.copy()
     np.fill_diagonal(wrong, 0)
     totals = table.sum(axis=1)
@@ -63,19 +65,19 @@ def worst_pairs(table: np.ndarray, names: tuple[str, ...], most: int = 12) -> li
 
 
 def shades(table: np.ndarray) -> np.ndarray:
-    """float (K, K): how strongly to colour each cell, from 0 to 0.85."""
+    """Return the intensity of the colour of each cell, from 0 to 0.85, float (K, K)."""
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    # Mistakes are rare beside hits: the square root lets a few per cent be seen.
+    # Mistakes are much rarer than hits: the square root makes a few per cent visible.
     return np.where(np.eye(len(table), dtype=bool), shares * 0.6, np.sqrt(shares) * 0.85).round(2)
 
 
 def bin_of(confidence: np.ndarray, num_bins: int = NUM_BINS) -> np.ndarray:
-    """int64 (N,): which of the equal bins from 0 to 1 each confidence lies in; 1 itself in the last."""
+    """Return the bin of each confidence, int64 (N,): equal bins from 0 to 1, with 1 itself in the last."""
     return np.minimum((confidence.astype(np.float64) * num_bins).astype(np.int64), num_bins - 1)
 
 
 def bins(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """By bin of confidence: the number of images, and the share of them that is right (0 where there are none)."""
+    """Return the number of images in each confidence bin, and the share that is correct (0 if the bin is empty)."""
     place = bin_of(confidence)
     counts = np.bincount(place, minlength=NUM_BINS)
     return counts, np.bincount(place, weights=right, minlength=NUM_BINS) / np.maximum(counts, 1)

@@ -1,9 +1,9 @@
-"""The formulas of the metrics that competitions score by: labels and answers in, one number out.
+"""The formulas of common competition metrics: labels and predictions in, one number out.
 
 Shapes: labels int (N,), from 0 to K - 1; decided int (N,), the labels decided on; probabilities float (N, K), rows that
-sum to 1; weights (N,), how often each image counts, by default once.
+sum to 1; weights (N,), how many times each image counts, by default once.
 
-A metric is undefined (nan) if the images hold nothing to compute it from, for example the AUC of a single class.
+A metric is undefined (nan) if it cannot be computed from the images, for example the AUC of a single class.
 scikit-learn is the reference: the tests compare every metric with it.
 """
 
@@ -23,10 +23,10 @@ def accuracy(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None
 
 
 def balanced_accuracy(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Return the mean, over the classes with images, of the share of their images that is right.
+    """Return the mean recall of the classes that have images.
 
     Source: Brodersen et al., "The balanced accuracy and its posterior distribution", ICPR 2010; for several classes as
-    in scikit-learn's balanced_accuracy_score, not adjusted for chance.
+    in scikit-learn's balanced_accuracy_score, without adjustment for chance.
     """
     hits, totals, _ = _class_sums(labels, decided, weights)
     return float((hits[totals > 0] / totals[totals > 0]).mean())
@@ -44,15 +44,16 @@ def f1_macro(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None
 
 
 def f1_micro(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Return 2 hits / (labels + answers) over all classes together: with one label per image this is the accuracy."""
+    """Return 2 hits / (labels + answers) over all classes: with one label per image this is the accuracy."""
     return accuracy(labels, decided, weights)
 
 
 def qwk(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = None) -> float:
     """Return the quadratic weighted kappa of ordered classes: 1 is perfect, 0 as good as chance.
 
-    1 - sum(w O) / sum(w E): O counts the images by label i and answer j, E is what independent labels and answers would
-    give, w = (i - j)^2. The sums are moments: sum(w O) = sum of (y - d)^2, sum(w E) = the same over all pairs / N.
+    1 - sum(w O) / sum(w E), with O the number of images with label i and answer j, E the number expected if they were
+    independent, and w = (i - j)^2. The sums are moments: sum(w O) = sum of (y - d)^2, sum(w E) = the same over all
+    pairs / N.
     Undefined if all labels and answers are one class. Source: Cohen, "Weighted kappa", Psychol. Bull. 70 (1968).
     """
     y, d = labels.astype(np.float64), decided.astype(np.float64)
@@ -63,7 +64,7 @@ def qwk(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = No
 
 
 def mcc(labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Return Matthews' correlation of labels and answers: 1 is perfect, 0 as good as chance or one answer for all.
+    """Return Matthews' correlation of labels and answers: 1 is perfect, 0 is chance or the same answer for all images.
 
     For several classes (c N - sum t p) / sqrt((N^2 - sum p^2) (N^2 - sum t^2)) with c images right, t images with each
     label and p with each answer. Source: Gorodkin, "Comparing two K-category assignments", Comput. Biol. Chem. 28
@@ -89,7 +90,7 @@ def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
 def precisions_at_5(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Return float64 (N,): 1 / the rank of the label among the classes, best first, or 0 below the fifth.
 
-    Of equally probable classes the first comes first, as in the submission's five labels.
+    Equally probable classes are in class order, as in the submission's five labels.
     """
     own = probabilities[np.arange(len(labels)), labels][:, None]
     is_before = (probabilities > own) | ((probabilities == own) & (np.arange(probabilities.shape[1]) < labels[:, None]))
@@ -109,8 +110,8 @@ def map_at_5(labels: np.ndarray, probabilities: np.ndarray) -> float:
 def auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the area under the ROC curve; for more than two classes the mean of each class against the others.
 
-    The area is the chance that an image of the class gets a higher probability of it than another image does; ties
-    count half. Classes that no image or every image has are left out. Source: Hanley & McNeil, Radiology 143 (1982);
+    The area is the chance that an image of the class gets a higher probability for it than another image; ties count
+    half. Classes with no images or all images are left out. Source: Hanley & McNeil, Radiology 143 (1982);
     Hand & Till, Machine Learning 45 (2001), section 2, for one against the others.
     """
     areas = [area for area, _, _ in _areas(labels, probabilities)]
@@ -120,8 +121,8 @@ def auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
 def auc_interval(labels: np.ndarray, probabilities: np.ndarray) -> Interval:
     """Return the 95% interval of `auc`: DeLong's variance, on the scale of ln(area / (1 - area)).
 
-    Each image moves the area by its placement, see `_areas`. The variance of the mean area is that of the sum of an
-    image's moves over the classes.
+    Each image affects the area by its placement, see `_areas`. The variance of the mean area is that of an image's
+    summed effects over the classes.
     Source: DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988); Sun & Xu, IEEE Signal Process. Lett. 21 (2014).
     """
     areas, moves = [], np.zeros(len(labels))
@@ -140,10 +141,10 @@ def auc_interval(labels: np.ndarray, probabilities: np.ndarray) -> Interval:
 
 
 def _areas(labels: np.ndarray, probabilities: np.ndarray) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
-    """Yield, for each class that some images have and some have not, (area, placements, is_class), float and bool (N,).
+    """Yield (area, placements, is_class), float and bool (N,), for each class that some but not all images have.
 
     A placement is the share of the other side's images that an image beats, if it has the class, or that beat it; ties
-    count half. The mean over either side is the area. Of two classes the second decides: the first is its mirror image.
+    count half. The mean over either side is the area. With two classes only the second is used; the first mirrors it.
     """
     num, num_classes = probabilities.shape
     for k in range(num_classes) if num_classes > 2 else [num_classes - 1]:
@@ -159,14 +160,14 @@ def _areas(labels: np.ndarray, probabilities: np.ndarray) -> Iterator[tuple[floa
 
 
 def _num_below(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return float64: how many of the sorted numbers lie below each value; equal ones count half."""
+    """Return the number of sorted numbers below each value, as float64; equal ones count half."""
     return (ordered.searchsorted(values, "left") + ordered.searchsorted(values, "right")) / 2
 
 
 def _class_sums(
     labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return, by class: images that are right, images with this label, images with this answer."""
+    """Return the numbers of correct images, images with this label and images with this answer, by class."""
     num_classes = int(max(labels.max(), decided.max())) + 1
     right = labels == decided
     if weights is None:

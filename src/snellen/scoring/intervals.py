@@ -1,7 +1,7 @@
-"""95% intervals: how far a score may be off because the scored images are a sample.
+"""95% intervals: the uncertainty of a score because the scored images are a sample.
 
-Shares have Wilson's interval. Other scores are computed anew on 1,000 bootstrap samples: as many images as there are,
-drawn with replacement. The draws come from a fixed seed, so the same images give the same interval.
+Shares have Wilson's interval. Other scores are recomputed on 1,000 bootstrap samples of the same number of images,
+drawn with replacement. The seed is fixed, so the same images give the same interval.
 """
 
 import math
@@ -21,7 +21,7 @@ def wilson_interval(right: int, num: int, z: float = Z) -> Interval:
     share, weight = right / num, z * z / num
     centre = (share + weight / 2) / (1 + weight)
     half = z * math.sqrt(share * (1 - share) / num + weight / num / 4) / (1 + weight)
-    # At none or all right the interval touches 0 or 1; rounding must not push it off.
+    # If no or all images are correct, the interval touches 0 or 1; rounding must not move it away.
     return (0.0 if right == 0 else centre - half), (1.0 if right == num else centre + half)
 
 
@@ -30,14 +30,14 @@ def bootstrap_interval(
 ) -> Interval:
     """Return the bias-corrected percentile interval of a score.
 
-    score_of: float from int (M,), how often each of M entries occurs in a bootstrap sample. counts: int (M,), how often
-    it occurs in the images; an entry is an image, or a group of images that are equal to the score.
+    score_of: computes the score, a float, from int (M,), the count of each of M entries in a bootstrap sample. counts:
+    int (M,), the count of each entry in the images. An entry is an image, or a group of images that score alike.
     Source: Efron, "Better bootstrap confidence intervals", J. Am. Stat. Assoc. 82 (1987), the BC interval (his BC_a
     with a = 0). The correction matters for scores with rare classes, whose resampled values lie lower than the score.
     """
     draw, num, resampled = np.random.default_rng(0), int(counts.sum()), np.empty(num_resamples)
     shares = counts / num
-    is_grouped = 20 * len(counts) < num  # one binomial draw for each entry is then faster than a draw for each image
+    is_grouped = 20 * len(counts) < num  # then one binomial draw per entry is faster than one draw per image
     owner = None if is_grouped or len(counts) == num else np.repeat(np.arange(len(counts)), counts)
     for n in range(num_resamples):
         if is_grouped:

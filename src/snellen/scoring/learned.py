@@ -1,7 +1,7 @@
-"""Did a training learn anything? Warnings for one that did not, from the figures of validation.
+"""Warnings if a model has learned nothing, based on its validation scores.
 
-The yardstick is the log-loss of the class shares: what answering with the share of each class among the training images
-costs. A model that learned something does better on images it has not seen.
+The baseline is the log-loss of the class shares: of always predicting the share of each class in the training images.
+A model that has learned something does better on unseen images.
 """
 
 from dataclasses import dataclass
@@ -13,36 +13,36 @@ from snellen.scoring.intervals import bootstrap_mean
 from snellen.system.units import percent
 
 NUM_SHUFFLES = 999
-CHANCE = 0.002  # a gain that shuffled labels reach more often than this is not a clear one
+CHANCE = 0.002  # a gain is clear if shuffled labels reach it no more often than this
 GOOD_TRAINING, COLLAPSED = 0.3, 0.05  # see `collapse_warning`
 
 
 def class_shares(counts: np.ndarray) -> np.ndarray:
-    """Return float64 (K,): the share of each class, from image counts; an absent class counts as half an image."""
+    """Return the share of each class, float64 (K,), from image counts; an absent class counts as half an image."""
     counts = np.maximum(counts.astype(np.float64), 0.5)
     return counts / counts.sum()
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What a model's predictions of validation images are worth beside the class shares."""
+    """A comparison of a model's validation predictions with the class shares."""
 
     log_loss: float  # in nats, of the model's probabilities
     shares_log_loss: float  # in nats, of the class shares
     gain: float  # nats that the best mixture of model and class shares saves over the class shares alone; 0 or more
     low: float  # of its 95% interval
     high: float
-    chance: float  # how often shuffled labels give as large a gain
+    chance: float  # share of label shuffles with at least this gain
     images: int
 
     @property
     def is_clear(self) -> bool:
-        """Whether the model beats the class shares by more than chance explains."""
+        """Whether the model beats the class shares by more than chance."""
         return self.low > 0 or self.chance <= CHANCE
 
     @property
     def warning(self) -> str:
-        """The warning for people; "" if the model clearly learned something."""
+        """The warning to display; "" if the model has clearly learned something."""
         if self.is_clear:
             return ""
         figures = (
@@ -55,12 +55,12 @@ class Learned:
 
 
 def judge(probabilities: np.ndarray, labels: np.ndarray, shares: np.ndarray) -> Learned:
-    """Return what probabilities (N, K) of validation images with labels (N,) are worth beside class shares (K,).
+    """Compare probabilities (N, K) of validation images with labels (N,) with the class shares (K,).
 
-    The model is mixed with the shares, w p + (1 - w) s, by the weight w with the least log-loss: a model that is too
-    sure of itself then does not hide what it learned. The gain is clear if its bootstrap interval lies above 0, or if
-    shuffled labels hardly ever reach it (a permutation test). The second matters for rare classes: two rare images of
-    100, both found, leave no doubt, and yet one bootstrap sample in seven holds neither.
+    The model is mixed with the shares, w p + (1 - w) s, with the weight w of the lowest log-loss, so overconfidence
+    does not hide what the model has learned. The gain is clear if its bootstrap interval lies above 0, or if shuffled
+    labels hardly ever reach it (a permutation test). The test matters for rare classes: with two rare images in 100,
+    both recognised, the gain is clear, yet one bootstrap sample in seven contains neither.
     """
     num = len(labels)
     ratios = probabilities.astype(np.float64) / shares
@@ -74,15 +74,15 @@ def judge(probabilities: np.ndarray, labels: np.ndarray, shares: np.ndarray) -> 
 
 
 def shares_log_loss(labels: np.ndarray, shares: np.ndarray) -> float:
-    """Return the log-loss, in nats, of always answering with the class shares."""
+    """Return the log-loss, in nats, of always predicting the class shares."""
     return float(-np.log(shares[labels]).mean())
 
 
 def _chance_of(gain: float, saved: np.ndarray, labels: np.ndarray) -> float:
-    """Return how often shuffled labels save as much. saved: float (N, K)."""
+    """Return the share of label shuffles with at least the same gain. saved: float (N, K)."""
     draw, rows = np.random.default_rng(0), np.arange(len(labels))
     shuffled = np.array([saved[rows, draw.permutation(labels)].mean() for _ in range(NUM_SHUFFLES)])
-    return (1 + int((shuffled >= gain - 1e-9).sum())) / (1 + NUM_SHUFFLES)  # 1e-9: sums in another order differ
+    return (1 + int((shuffled >= gain - 1e-9).sum())) / (1 + NUM_SHUFFLES)  # 1e-9: sums differ with their order
 
 
 def _best_weight(ratios: np.ndarray) -> float:
@@ -98,10 +98,10 @@ def _best_weight(ratios: np.ndarray) -> float:
 
 
 def collapse_warning(probabilities: np.ndarray, labels: np.ndarray, shares: np.ndarray, train_accuracy: float) -> str:
-    """Return a warning if an epoch's validation is at chance although training is good; "" otherwise.
+    """Return a warning if an epoch's validation is at chance level although training is good; "" otherwise.
 
-    Good: training is right for at least 30% of the images that the most frequent class leaves wrong. At chance: the
-    gain of `judge` is below 5% of the shares' log-loss.
+    Good: the training accuracy closes at least 30% of the gap between always predicting the most frequent class and
+    100%. At chance: the gain of `judge` is below 5% of the shares' log-loss.
     """
     frequent = float(shares.max())
     if not train_accuracy >= frequent + GOOD_TRAINING * (1 - frequent):

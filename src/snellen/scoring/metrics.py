@@ -1,4 +1,4 @@
-"""The metrics by name: what each takes, which way is better, and how sure its value is."""
+"""The metrics by name, each with its inputs, its direction and its interval."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -38,15 +38,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric: what it takes, which way is better, and how sure its value is."""
+    """A metric with its inputs, its direction and its interval."""
 
-    name: str  # as --metric takes it
+    name: str  # the value of --metric
     function: Callable[..., float]  # (labels, answers) -> value
     interval: Callable[..., Interval]  # (labels, answers) -> 95% interval
-    needs: str = "labels"  # what a submission holds: "labels", "probabilities" or a "ranking" of five labels
+    needs: str = "labels"  # what a submission contains: "labels", "probabilities" or a "ranking" of five labels
     greater_is_better: bool = True
-    bounds: tuple[float, float] = (0.0, 1.0)  # the least and the greatest value
-    unit: str = ""  # for people: "%", "nats", or "" for a plain number
+    bounds: tuple[float, float] = (0.0, 1.0)  # the lowest and the highest value
+    unit: str = ""  # for display: "%", "nats", or "" for a plain number
     is_ordinal: bool = False  # the classes must be numbers in ascending order
 
     def value(self, labels: np.ndarray, probabilities: np.ndarray, decided: np.ndarray) -> float:
@@ -60,19 +60,19 @@ class Metric:
         low, high = self.interval(labels, answers)
         least, greatest = self.bounds
         if low == high and math.isfinite(greatest - least):
-            # A bootstrap of images that are all alike sees no doubt. Wilson's interval of N right of N does.
+            # A bootstrap of identical images gives an interval of width 0. Wilson's interval for N of N does not.
             doubt = 1 - wilson_interval(len(labels), len(labels))[0]
             low, high = max(value - doubt, least), min(value + doubt, greatest)
         return Measured(value, low, high)
 
     def is_better(self, value: float, other: float) -> bool:
-        """Return whether a value is better than another one; an undefined one never is, and any other beats it."""
+        """Return whether a value is better than another. Any value beats an undefined one."""
         if math.isnan(value) or math.isnan(other):
             return math.isnan(other) and not math.isnan(value)
         return value > other if self.greater_is_better else value < other
 
     def show(self, value: float) -> str:
-        """Return a value for people: "89.55%", "0.3456 nats", "0.8123"."""
+        """Return a value for display: "89.55%", "0.3456 nats", "0.8123"."""
         if math.isnan(value):
             return "undefined"
         return percent(value) if self.unit == "%" else f"{value:.4f} {self.unit}".rstrip()
@@ -83,13 +83,13 @@ def _share_interval(labels: np.ndarray, decided: np.ndarray) -> Interval:
 
 
 def _label_interval(function: Callable[..., float], labels: np.ndarray, decided: np.ndarray) -> Interval:
-    """Bootstrap a metric of decided labels: images with the same label and answer are one entry."""
+    """Bootstrap a metric of decided labels, with one entry for all images with the same label and answer."""
     cells, counts = np.unique(np.stack([labels, decided]), axis=1, return_counts=True)
     return bootstrap_interval(lambda sample: function(cells[0], cells[1], sample), counts)
 
 
 def _rows_interval(function: Callable[..., float], labels: np.ndarray, probabilities: np.ndarray) -> Interval:
-    """Bootstrap a function that takes no weights, on fewer samples: it may be slow."""
+    """Bootstrap a function without weights, on fewer samples because it may be slow."""
 
     def score_of(sample: np.ndarray) -> float:
         rows = np.repeat(np.arange(len(labels)), sample)
@@ -134,10 +134,10 @@ MetricLike = str | Metric | Callable[[np.ndarray, np.ndarray], float]
 
 
 def metric_of(metric: MetricLike) -> Metric:
-    """Return the Metric that a name means.
+    """Return the Metric for a name, a callable or a Metric.
 
-    A callable (labels, probabilities) -> float is a metric whose greater values are better; for the opposite, or to
-    score decided labels, pass a Metric. Raises SnellenError for an unknown name.
+    For a callable (labels, probabilities) -> float, higher values are better; for the opposite, or to score decided
+    labels, pass a Metric. Raises SnellenError for an unknown name.
     """
     if isinstance(metric, Metric):
         return metric
@@ -147,7 +147,7 @@ def metric_of(metric: MetricLike) -> Metric:
         return Metric(name, metric, partial(_rows_interval, metric), needs="probabilities", bounds=bounds)
     if metric not in METRICS:
         raise SnellenError(
-            f'there is no metric "{metric}".',
+            f'unknown metric "{metric}".',
             where=f"--metric {metric}",
             expected=", ".join(METRICS),
             do=did_you_mean(metric, METRICS, "choose one of these"),
@@ -156,7 +156,7 @@ def metric_of(metric: MetricLike) -> Metric:
 
 
 def check_metric(metric: Metric, classes: Sequence[str]) -> None:
-    """Raise DataError if the metric needs ordered classes and these are not evenly spaced ascending numbers."""
+    """Raise DataError if the metric needs ordered classes and these are not ascending, evenly spaced numbers."""
     if not metric.is_ordinal:
         return
     try:
@@ -165,7 +165,7 @@ def check_metric(metric: Metric, classes: Sequence[str]) -> None:
         steps = np.array([])
     if not len(steps) or steps[0] <= 0 or not np.allclose(steps, steps[0]):
         raise DataError(
-            f"{metric.name} needs classes in order; these are {first_few(classes)}.",
+            f"{metric.name} needs ordered classes; these are {first_few(classes)}.",
             where=f"--metric {metric.name}",
             expected="numbers in ascending order and evenly spaced, such as 0, 1, 2, 3, 4",
             do="label the images with numbers, or choose another metric",

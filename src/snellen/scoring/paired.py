@@ -11,7 +11,7 @@ NOISE = 0.05  # differences with a p-value of this or more count as noise
 
 @dataclass(frozen=True)
 class Difference:
-    """How a model compares with the first one on the same images."""
+    """A model compared with the first one on the same images."""
 
     accuracy: float  # difference in accuracy; negative if fewer images are right
     low: float
@@ -40,10 +40,10 @@ def differences(first: np.ndarray, others: list[np.ndarray]) -> list[Difference]
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Return the probability that two equally good models differ at least this much.
+    """Return the probability that two equally good models differ by at least this much.
 
-    gained, lost: images that only one of the two gets right. Exact and two-sided: twice the tail of a binomial
-    distribution with n = gained + lost and 1/2, at most 1.
+    gained, lost: images that only one of the two models gets right. Exact and two-sided: twice the tail of a binomial
+    distribution with n = gained + lost and p = 1/2, at most 1.
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions", Psychometrika 12
     (1947), in its exact form.
     """

@@ -1,4 +1,4 @@
-"""The figures that describe a set of predictions, whatever its metric is."""
+"""The scores of a set of predictions, independent of the task's metric."""
 
 import math
 from typing import Any

@@ -1,1 +1,1 @@
-"""ImageSet + Recipe -> Run: the loop and its parts."""
+"""ImageSet + Recipe -> Run: the training loop and its parts."""

@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 def shift_and_flip(x: Tensor, down: Tensor, right: Tensor, flip: Tensor, *, reflect: bool) -> Tensor:
-    """Move each image by whole pixels, then mirror some left-right: padding, cropping and flipping in one.
+    """Shift each image by whole pixels, then mirror some of them: padding, cropping and flipping in one step.
 
     x: any dtype. down, right: int64 (B,), pixels, up to H-1 and W-1 either way. flip: bool (B,), whether to mirror.
-    reflect: the border is the mirror image of the inside, without repeating the edge pixel (numpy's mode "reflect");
-    otherwise it is zero.
+    reflect: fill the border with the mirror image of the inside, without repeating the edge pixel (numpy's mode
+    "reflect"); otherwise fill it with zeros.
     """
     num, _, height, width = x.shape
     rows = torch.arange(height, device=x.device) - down[:, None]
@@ -39,10 +39,10 @@ def _outside(index: Tensor, length: int) -> Tensor:
 
 
 def crop_and_resize(x: Tensor, top: Tensor, left: Tensor, side: Tensor, enlarged: int) -> Tensor:
-    """Enlarge to `enlarged` pixels, cut a square of `side` pixels at (top, left) out of each, and scale it back.
+    """Enlarge each image to `enlarged` pixels, crop a square of `side` pixels at (top, left), and scale it back.
 
     x: float (B, 3, S, S). top, left, side: int64 (B,), in pixels of the enlarged image.
-    Both resizings are linear maps of rows and of columns, so each image takes two small matrix products with its own
+    Both resizings are linear in the rows and in the columns, so each image takes two small matrix products with its own
     (S, S) matrices. The filter is bilinear with antialiasing, as in torch's interpolate(mode="bilinear",
     antialias=True) and in Pillow.
     """
@@ -54,9 +54,9 @@ def crop_and_resize(x: Tensor, top: Tensor, left: Tensor, side: Tensor, enlarged
 
 
 def _resize_matrix(start: Tensor, length: Tensor, num_out: int, num_in: int) -> Tensor:
-    """Return float32 (B, num_out, num_in), which resample `length` of num_in pixels, from `start`, to num_out pixels.
+    """Return the matrices, float32 (B, num_out, num_in), that resample `length` input pixels from `start` on.
 
-    A triangle filter, as wide as the coarser of the two grids, cut off at the window's edge and normalised.
+    The filter is a triangle as wide as the coarser of the two grids, cut off at the window's edge and normalised.
     """
     start, length = start.float()[:, None, None], length.float()[:, None, None]
     scale = length / num_out
@@ -71,7 +71,7 @@ def _resize_matrix(start: Tensor, length: Tensor, num_out: int, num_in: int) -> 
 def cutout(x: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
     """Blank one square of `side` pixels per image with mid-grey.
 
-    top, left: int64 (B,), may be negative or beyond the edge, which cuts the square off: the blanked area varies.
+    top, left: int64 (B,). They may be negative or beyond the edge: the square is then clipped, so its area varies.
     Source: DeVries & Taylor, arXiv:1708.04552. They blank normalised images with 0; we blank with 0.5.
     """
     rows = torch.arange(x.shape[2], device=x.device)
@@ -84,16 +84,16 @@ def cutout(x: Tensor, top: Tensor, left: Tensor, side: int) -> Tensor:
 def mixup(x: Tensor, target: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """Return share * image + (1 - share) * partner, and targets likewise; partners are the batch in reverse order.
 
-    target: float (B, K). Source: Zhang et al., arXiv:1710.09412; one share per batch, and the reversed batch as
-    partners, are from GluonCV.
+    target: float (B, K). Source: Zhang et al., arXiv:1710.09412. Using one share per batch, and the reversed batch as
+    partners, comes from GluonCV.
     """
     return torch.lerp(x.flip(0), x, share), torch.lerp(target.flip(0), target, share)
 
 
 def cutmix(x: Tensor, target: Tensor, share: float, centre: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Paste a rectangle of (1 - share) of the area from the partner (the batch reversed); targets by true area.
+    """Paste a rectangle with (1 - share) of the area from the partner (the batch reversed); mix targets by true area.
 
-    centre: of the rectangle, each in [0, 1); target: float (B, K).
+    centre: the centre of the rectangle, both coordinates in [0, 1). target: float (B, K).
     Source: Yun et al., arXiv:1905.04899, section 3.1. They draw the partner at random.
     """
     height, width = x.shape[2:]
@@ -107,7 +107,7 @@ def cutmix(x: Tensor, target: Tensor, share: float, centre: tuple[float, float])
 
 
 def resize(x: Tensor, size: int) -> Tensor:
-    """Scale float (B, 3, H, W) to size x size with antialiasing; do nothing if it has that size."""
+    """Resize float (B, 3, H, W) to size x size with antialiasing, unless it already has that size."""
     if x.shape[-2:] == (size, size):
         return x
     return F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)

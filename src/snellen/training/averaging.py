@@ -1,7 +1,7 @@
-"""The average of a training's weights: over its steps (`ema`), or at the end of its last epochs (`average_last`).
+"""The average of the weights: over all steps (`ema`), or over the ends of the last epochs (`average_last`).
 
-Each function does nothing if the recipe does not ask for its average. In a group of processes all call it, and get the
-same.
+A function does nothing if the recipe does not use its average. In a group of processes, all processes must call it and
+get the same result.
 """
 
 import copy
@@ -16,21 +16,21 @@ from snellen.runs.recipe import Recipe
 from snellen.system import processes
 from snellen.system.device import Runtime
 
-MOST_IMAGES = 10_000  # to compute statistics from
-PIECE = 500  # images normalised together, about
+MOST_IMAGES = 10_000  # that batch-norm statistics are computed from
+PIECE = 500  # images normalised together, approximately
 
 
 def begin(model: Classifier, recipe: Recipe) -> Classifier:
-    """Return the model that will hold the average: a copy, or `model` itself if the recipe averages nothing."""
+    """Return the model to hold the average: a copy, or `model` itself if the recipe does not average."""
     return copy.deepcopy(model) if recipe.ema or recipe.average_last else model
 
 
 @torch.no_grad()
 def after_step(average: nn.Module, model: nn.Module, recipe: Recipe, step: int) -> None:
-    """Move the averaged weights and batch-norm statistics towards the model's, in runtime.
+    """Move the averaged weights and batch-norm statistics towards the model's.
 
-    A share of recipe.ema of the average stays, but at most (1 + step) / (10 + step), so that the first weights are soon
-    forgotten. step: the one that has ended, counted from 0.
+    The average keeps a share of recipe.ema, but at most (1 + step) / (10 + step), so that the first weights are soon
+    forgotten. step: the step that has just ended, counted from 0.
     """
     if not recipe.ema:
         return
@@ -46,17 +46,17 @@ def after_step(average: nn.Module, model: nn.Module, recipe: Recipe, step: int) 
 def after_epoch(
     average: Classifier, model: Classifier, recipe: Recipe, epoch: int, images: ImageSet, runtime: Runtime
 ) -> None:
-    """Make `average` the mean of the models at the end of the last epochs so far; before those, a copy of the model.
+    """Set `average` to the mean of the models after the last epochs so far; before those, to a copy of the model.
 
-    epoch: the one that has ended, counted from 1. images: the training images.
+    epoch: the epoch that has just ended, counted from 1. images: the training images.
     Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", arXiv:1803.05407. As
-    there, batch-norm statistics are computed anew: values vary less in an average network than in those it is made of,
-    so the average of their statistics would be wrong for it. Unlike there, this is done on images that are not
-    augmented, as in prediction, and on a part of them if there are many.
+    there, batch-norm statistics are recomputed: activations vary less in the averaged network than in its members, so
+    the average of their statistics would be wrong. Unlike there, the images are not augmented, as in prediction, and
+    large sets are sampled.
     """
     if not recipe.average_last:
         return
-    number = max(1, epoch - recipe.num_epochs + recipe.average_last)  # of the models averaged
+    number = max(1, epoch - recipe.num_epochs + recipe.average_last)  # of models averaged
     for old, new in zip(average.parameters(), model.parameters(), strict=True):
         old.lerp_(new, 1 / number)
     for old_buffer, buffer in zip(average.buffers(), model.buffers(), strict=True):
@@ -74,8 +74,8 @@ def _compute_statistics(model: Classifier, recipe: Recipe, images: ImageSet, run
     for number, piece in enumerate(pieces, start=1):
         for norm in norms:
             norm.train()
-            norm.momentum = 1 / number  # the mean over the pieces
-        # Without sync_batchnorm each process computes all of them.
+            norm.momentum = 1 / number  # gives the mean over the pieces
+        # Without sync_batchnorm each process computes all pieces.
         first, stop = processes.part_of(len(piece)) if recipe.sync_batchnorm else (0, len(piece))
         with runtime.autocast():
             model(as_input(sample.pixels(piece[0] + first, piece[0] + stop), runtime.device))

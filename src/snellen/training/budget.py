@@ -1,4 +1,4 @@
-"""A time budget -> a Recipe whose training takes that long on this machine."""
+"""Time budget -> a Recipe that takes that long to train on this machine."""
 
 import itertools
 import logging
@@ -32,17 +32,17 @@ from snellen.training.state import State
 log = logging.getLogger("snellen")
 
 MEASURE_SECONDS = 2.0  # of training steps, for each phase of each recipe
-MEASURE_SHARE = 0.02  # of the budget, at most, if that is less
+MEASURE_SHARE = 0.02  # at most this share of the budget
 PREDICTED = 500  # images classified to measure prediction
-MOST_EPOCHS = 200  # more never raised a measured accuracy
-SPARE = 0.02  # share of the budget that is not planned: machines slow down more often than they speed up
+MOST_EPOCHS = 200  # longer training never raised a measured accuracy
+SPARE = 0.02  # share of the budget held in reserve: machines slow down more often than they speed up
 
 Clock = Callable[[], float]  # seconds since any fixed moment
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a machine works through a recipe's images."""
+    """The speed of a machine with a recipe."""
 
     train_seconds: float  # per image trained on, averaged over the recipe's phases
     predict_seconds: float  # per image classified, with the recipe's views
@@ -53,9 +53,9 @@ class Pace:
 
 @dataclass(frozen=True)
 class Work:
-    """What has to be done, in images."""
+    """The amount of work, in images."""
 
-    trained: int  # in one epoch, of all trainings together
+    trained: int  # in one epoch, over all training runs
     scored: int  # after each epoch
     predicted: int  # once, at the end
 
@@ -64,32 +64,32 @@ class Work:
         return pace.train_seconds * epochs * self.trained + pace.predict_seconds * predicted
 
     def epochs(self, pace: Pace, seconds: float) -> float:
-        """Return the most epochs that end in time, to the hundredth: the inverse of `seconds`.
+        """Return the largest number of epochs that fits into the time, to the hundredth: the inverse of `seconds`.
 
-        That jumps at whole epochs, after each of which the valid images are scored.
+        `seconds` jumps at whole epochs, because the valid images are scored after each.
         """
         epoch = pace.train_seconds * self.trained + pace.predict_seconds * self.scored
         whole = max(0, math.floor((seconds - pace.predict_seconds * self.predicted) / epoch))
         left = seconds - self.seconds(pace, whole) - pace.predict_seconds * self.scored
-        # Rounded, so that it is written as 1.57 and not as 1.5699999999999998.
+        # Rounded, to write 1.57 rather than 1.5699999999999998.
         return round(whole + math.floor(100 * max(0.0, left) / (pace.train_seconds * self.trained)) / 100, 2)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to train, and what to expect from it."""
+    """The recipe to train, with its expected time and accuracy."""
 
     recipe: Recipe
-    name: str  # of the recipe that was lengthened or shortened
+    name: str  # of the recipe whose epochs were changed
     pace: Pace
-    seconds: float  # until all is done
-    accuracy: float | None  # what a training of this length reached on CIFAR-10; None if nobody measured it
+    seconds: float  # until everything is done
+    accuracy: float | None  # measured on CIFAR-10 after this many epochs; None if unknown
 
     def __str__(self) -> str:
         epochs = show_value(self.recipe.epochs)
         text = f"plan: {self.name}, {epochs} epochs at {self.pace}; done in {minutes(self.seconds)}"
         if self.accuracy is not None:
-            text += f"; such a training reaches {percent(self.accuracy, 1)} valid accuracy on CIFAR-10 ({CURVES_VALID})"
+            text += f"; this reaches {percent(self.accuracy, 1)} valid accuracy on CIFAR-10 ({CURVES_VALID})"
         return text
 
 
@@ -105,21 +105,21 @@ def plan(
     device: str | None = None,
     clock: Clock = time.perf_counter,
 ) -> Plan:
-    """Measure this machine for some seconds and find the number of epochs that fills the time.
+    """Measure this machine for a few seconds and return the plan whose epochs fill the time.
 
-    recipe: what to lengthen or shorten; by default the most promising recipe of CURVES. on, folds: as `train` and
-    `cross_validate` take them. refit: trained once more on all labelled images. classified: images that all models
-    classify at the end. clock: what measures.
-    Raises RunError if there is too little time for one weight update.
+    recipe: the recipe to lengthen or shorten; by default the most promising one in CURVES. on, folds: as in `train` and
+    `cross_validate`. refit: whether a final model is trained on all labelled images. classified: the number of images
+    that all models classify at the end. clock: the source of time.
+    Raises RunError if there is too little time for one training step.
     """
     began = clock()
     train = images.select("train")
     work = _work(images, on, folds, refit, classified)
     candidates = {name: PRESETS[name] for name in CURVES} if recipe is None else {"the recipe": recipe}
     plans: list[Plan] = []
-    least = 0.0  # seconds that one weight update and all that must follow it take
+    least = 0.0  # seconds for one training step and everything that must follow it
     for name, candidate in candidates.items():
-        # The first recipe costs least per image. If too little time is left for the epochs of the next, skip it.
+        # The first recipe is the cheapest per image. Skip the next one if too little time is left for its epochs.
         if plans and plans[0].recipe.epochs * len(train) < _seen(CURVES[name][0][0]):
             continue
         pace = measure(train, candidate, device, min(MEASURE_SECONDS, MEASURE_SHARE * seconds), clock)
@@ -135,7 +135,7 @@ def plan(
         plans.append(Plan(planned, name, pace, taken, accuracy))
     if not plans:
         raise RunError(
-            f"{minutes(max(0.0, seconds))} are too short for one weight update.",
+            f"{minutes(max(0.0, seconds))} is too short for one training step.",
             where="--budget",
             expected=f"{minutes(least / (1 - SPARE))} or more, to measure this machine, train, validate and predict",
             do="allow more time, or choose a smaller model with --recipe",
@@ -164,17 +164,17 @@ def choose_recipe(
     folds: int | None = None,
     **work: Any,
 ) -> Recipe:
-    """Return the recipe to train in `out`: the one given or the default, with a budget as long as `seconds` allow.
+    """Return the recipe to train in `out`: `recipe` or the default, or with a budget the plan that fills `seconds`.
 
-    A training that was started there keeps its plan, or it would be another run. folds, work: as `plan` takes them.
+    A run already started there keeps its plan; otherwise it would be a different run. folds, work: as in `plan`.
     """
     if seconds is None:
         return recipe or PRESETS[DEFAULT]
-    if processes.is_shared():  # each would measure another speed, and the plans would differ
+    if processes.is_shared():  # each would measure a different speed, and the plans would differ
         raise RunError(
-            "a budget is planned by one process, not by several.",
+            "a budget must be planned by a single process.",
             where=f"--budget {seconds:g}s",
-            do="start with --budget alone and stop it; then --recipe RUN takes its plan: --recipe RUN --devices N",
+            do="start with --budget alone and stop; then reuse the plan of that run: --recipe RUN --devices N",
         )
     started = Path(out) if folds is None else fold_folder(out, 1)
     if contents_of(started) in (Contents.RUN, Contents.UNFINISHED_RUN):
@@ -189,11 +189,11 @@ def choose_recipe(
 def measure(
     train: ImageSet, recipe: Recipe, device: str | None, seconds: float, clock: Clock = time.perf_counter
 ) -> Pace:
-    """Train for about `seconds` in each phase of the recipe, then classify a few images."""
+    """Return the pace: train for about `seconds` in each phase of the recipe, then classify a few images."""
     runtime = choose_runtime(recipe.precision, device)
     job = Job(recipe.lasting(MOST_EPOCHS), train, None, runtime)
     model = build_model(recipe, train).to_device(runtime.device, runtime.weights).train()
-    # A phase ends when the cost of a step changes: images grow, layers stop training.
+    # A phase ends when the cost of a step changes, because images grow or layers stop training.
     ends = sorted({recipe.small_share, recipe.whiten_bias_share, recipe.first_group_share, 1.0} - {0.0})
     train_seconds, start = 0.0, 0.0
     for end in ends:
@@ -209,9 +209,9 @@ def measure(
 def step_seconds(
     job: Job, model: Classifier, start: float = 0.0, seconds: float = math.inf, clock: Clock = time.perf_counter
 ) -> Iterator[float]:
-    """Yield the seconds per image of each step of a training, loading included, until `seconds` have passed.
+    """Yield the seconds per image of each training step, including loading, until `seconds` have passed.
 
-    start: the share of the training that comes before the first step. The first step, which warms up, is left out.
+    start: the share of the training run at which to begin. The first step is a warm-up and is left out.
     """
     batches = Batches(job.train_images, job.recipe, job.runtime.device)
     state = State.begun(model, job, batches)
@@ -239,9 +239,9 @@ def _seen(epochs: float) -> float:
 
 
 def _expected(name: str, num_seen: float) -> float | None:
-    """Return the accuracy after training on `num_seen` images: a line between the measured points, over log(images).
+    """Return the accuracy after training on `num_seen` images, interpolated linearly in log(images).
 
-    Beyond the last point it stays the same; below the first one it is unknown.
+    It is constant beyond the last measured point, and None below the first.
     """
     points = [(math.log(_seen(epochs)), accuracy) for epochs, accuracy in CURVES[name]]
     x = math.log(max(num_seen, 1.0))

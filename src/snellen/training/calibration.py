@@ -1,4 +1,4 @@
-"""What is fitted once the weights are final: temperature, familiarity and the decision rule."""
+"""The parts fitted once the weights are final: temperature, familiarity and the decision rule."""
 
 from typing import Any
 
@@ -21,12 +21,12 @@ def fit_calibration(
     valid_outputs: np.ndarray | None,
     valid_features: np.ndarray | None,
 ) -> dict[str, Any]:
-    """Fit temperature and familiarity (see calibrate.py) on the valid images; without any, copy job.calibrated_by's.
+    """Fit temperature and familiarity (see calibrate.py) on the valid images, or copy them from job.calibrated_by.
 
     train_features: float32 (N, D), with train_labels (N,). valid_outputs: logits (N, K) of the valid images, and
     valid_features (N, D).
-    Return what the model file's header adds: rule, the decision rule (see decide.py) unless it is argmax, and doubt, a
-    warning if the model does not clearly beat the class shares (see learned.py).
+    Return the entries to add to the model file's header: rule, the decision rule (see decide.py) unless it is argmax;
+    and doubt, a warning if the model does not clearly beat the class shares (see learned.py).
     """
     fitted = calibrate.fit_directions(train_features, train_labels, len(model.classes))
     for buffer, values in zip((model.feature_mean, model.directions), fitted, strict=True):

@@ -1,4 +1,4 @@
-"""The checkpoint: all that resuming a training takes, in one file. Tensors, and JSON in its header; no pickle."""
+"""The checkpoint: everything needed to resume training, in one file of tensors with a JSON header. No pickle."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def save_checkpoint(path: Path, state: State) -> None:
 
 
 def restore_checkpoint(path: Path, state: State) -> None:
-    """Fill in the state from the file; leave it as it is if there is no file. Raises RunError for a damaged one."""
+    """Fill in the state from the file, if it exists. Raises RunError for a damaged file."""
     if not path.exists():
         return
     try:
@@ -38,7 +38,7 @@ def restore_checkpoint(path: Path, state: State) -> None:
         raise RunError(
             f"the checkpoint is damaged: {str(problem).splitlines()[0]}",
             where=str(path),
-            do="delete it to start this run again, or put back a copy of it",
+            do="delete it to start this run again, or restore it from a copy",
         ) from None
 
 

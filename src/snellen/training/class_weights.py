@@ -1,4 +1,4 @@
-"""Weights of the classes in the loss, so that rare ones are not drowned by frequent ones."""
+"""Weights of the classes in the loss, so that frequent classes do not drown out rare ones."""
 
 import numpy as np
 import torch
@@ -8,8 +8,8 @@ from torch import Tensor
 def class_weights(counts: np.ndarray, power: float) -> np.ndarray:
     """Return float64 (K,): weights proportional to frequency^-power, with mean 1 over the training images.
 
-    counts: int (K,), training images of each class. Power 0 gives 1 to every image, 1 the same total to every class. A
-    class without images has weight 0. Mean 1 keeps the size of the loss, so the learning rate stays right.
+    counts: int (K,), training images of each class. Power 0 weights all images equally, power 1 all classes. A class
+    without images has weight 0. A mean of 1 preserves the scale of the loss, so the learning rate need not change.
     Source: Lin et al., arXiv:1708.02002 (alpha), with the exponent of Mahajan et al., arXiv:1805.00932, section 2.3.
     """
     has_images = counts > 0

@@ -1,5 +1,4 @@
-"""Verb: ImageSet + Recipe -> a run for each fold, and predictions for each labelled image by a model that did not train
-on it."""
+"""Verb: ImageSet + Recipe -> a run for each fold, and out-of-fold predictions for each labelled image."""
 
 import contextlib
 import logging
@@ -50,10 +49,10 @@ def cross_validate(
 ) -> CrossValidation:
     """Train one run for each fold, in `out`/fold-1 and so on; resume if `out` already holds this cross-validation.
 
-    Each labelled image is validated on in exactly one fold, see folds.py. out_of_fold.csv has the probabilities by the
-    model of that fold, in the order of the images; they are calibrated by a temperature (one number) that was fitted on
-    the fold's own valid images. The other arguments are those of `train`; budget is for all folds together.
-    Raises RunError for a folder that holds something else, DataError for an impossible number of folds.
+    Each labelled image is a validation image in exactly one fold (see folds.py). out_of_fold.csv has the probabilities
+    from the model of that fold, in the order of the images. They are calibrated by a temperature fitted on the same
+    fold's valid images. The other arguments are as in `train`; budget covers all folds together.
+    Raises RunError if the folder holds something else, DataError for an impossible number of folds.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     if metric is not None:
@@ -82,16 +81,16 @@ def cross_validate(
             cv = CrossValidation(cv.folder, cv.about | {"scores": scores, "rule": rule})
             if processes.rank() == 0:
                 together.save(cv.predictions)
-                files.write_json(cv.folder / FOLDS, cv.about)  # last: from here on it is finished
+                files.write_json(cv.folder / FOLDS, cv.about)  # written last: it marks the end
         log.info("%s", cv)
     return cv
 
 
 @contextlib.contextmanager
 def _recording(out: str | Path, images: ImageSet, folds: int) -> Iterator[CrossValidation]:
-    """Open the cross-validation in `out` or start it, and hold its folder. Only the first of several processes does.
+    """Open or start the cross-validation in `out`, and lock its folder in the first of several processes.
 
-    Raises RunError if the folder holds anything else, or another command works in it.
+    Raises RunError if the folder holds anything else, or if another command is using it.
     """
     about = {"fingerprint": images.fingerprint, "folds": folds, "seed": split_seed(images)}
     if processes.rank() > 0:
@@ -103,14 +102,14 @@ def _recording(out: str | Path, images: ImageSet, folds: int) -> Iterator[CrossV
 
 
 def start_folds(out: str | Path, about: dict[str, Any]) -> CrossValidation:
-    """Open the cross-validation in `out`, or begin one. about: the content of folds.json.
+    """Open the cross-validation in `folder`, or start one. about: the content of folds.json.
 
-    Raises RunError for a folder that holds something else, or another cross-validation.
+    Raises RunError if the folder holds something else, or another cross-validation.
     """
     folder = Path(out)
     if not (folder / FOLDS).exists():
         check_folder(folder, Contents.FOLDS, "snellen train --folds")
-        with locked(folder):  # two commands may begin at the same time
+        with locked(folder):  # two commands may start at the same time
             if not (folder / FOLDS).exists():
                 files.write_json(folder / FOLDS, about)
     cv = CrossValidation.open(folder)
@@ -129,16 +128,17 @@ def start_folds(out: str | Path, about: dict[str, Any]) -> CrossValidation:
 def _out_of_fold(
     images: ImageSet, views: list[ImageSet], runs: list[Run], device: str | None, on_progress: Progress | None
 ) -> tuple[Predictions, dict[str, Any], dict[str, Any]]:
-    """Return predictions for the labelled images, each by the model of the fold that validates on it, scores, and rule.
+    """Return the out-of-fold predictions for the labelled images, their scores, and the decision rule.
 
-    The rule is the one that the average of the folds decides by. It is fitted on all these predictions; their own
-    labels are cross-fitted.
+    The rule is for the average of the folds. It is fitted on all these predictions; their own labels are cross-fitted.
     """
     tell = on_progress if processes.rank() == 0 else None
-    # Images of a class that cannot be divided train in every fold, and no fold validates on them.
+    # Images of a class that cannot be split are used for training in every fold and validated in none.
     validated = np.flatnonzero(np.any([view.splits == "valid" for view in views], axis=0))
     if left_out := int((images.splits != "test").sum()) - len(validated):
-        log.warning("%d labelled images train in every fold, as their class cannot be divided", left_out)
+        log.warning(
+            "%d labelled images are in the training set of every fold, because their class cannot be split", left_out
+        )
     guesses = np.empty((len(images), len(images.classes)), dtype=np.float32)
     for view, run in zip(views, runs, strict=True):
         valid = np.flatnonzero(view.splits == "valid")

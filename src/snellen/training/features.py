@@ -1,7 +1,7 @@
-"""Features of frozen networks, computed once and kept beside the images.
+"""Features of frozen networks, computed once and stored beside the images.
 
-DATA/features/KEY.npz has the features of some rows of images.npy. KEY depends on images, network and views, so a file
-is never out of date; the folder may be deleted at any time.
+DATA/features/KEY.npz holds the features of some rows of images.npy. KEY depends on the images, the network and the
+views, so a file is never out of date. The folder can be deleted at any time.
 """
 
 import hashlib
@@ -20,16 +20,16 @@ from snellen.system.progress import Progress
 
 log = logging.getLogger("snellen")
 
-AT_ONCE = 64  # images between two reports of progress
-SAVED = 4096  # images between two writes: the most that a kill can cost
+AT_ONCE = 64  # images between two progress reports
+SAVED = 4096  # images between two writes: the most that is lost if the process is killed
 
 
 def cached_features(
     model: Classifier, images: ImageSet, runtime: Runtime, views: int, on_progress: Progress | None = None
 ) -> np.ndarray:
-    """Return float32 (V, N, D): what the last layer sees of each image; V is 2, plain and mirrored, unless views is 1.
+    """Return the inputs of the last layer, float32 (V, N, D). V is 2 (plain and mirrored), or 1 if views is 1.
 
-    Features that are not in the cache are computed and added to it; without write permission they are only computed.
+    Missing features are computed and added to the cache. Without write permission they are computed but not stored.
     """
     path = images.folder / "features" / f"{_key(model, images, runtime, views)}.npz"
     rows, known = _read(path)
@@ -68,7 +68,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        log.warning("%s is damaged: its features are computed again", path)
+        log.warning("%s is damaged; its features are recomputed", path)
     return np.empty(0, dtype=np.int64), np.empty((0, 0, 0), dtype=np.float32)
 
 
@@ -78,4 +78,4 @@ def _write(path: Path, rows: np.ndarray, known: np.ndarray) -> None:
         with files.replacing(path) as file:
             np.savez(file, rows=rows, features=known)
     except PermissionError:
-        log.info("%s cannot be written: the features are not kept", path.parent)
+        log.info("%s cannot be written; the features are not stored", path.parent)

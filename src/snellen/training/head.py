@@ -1,4 +1,4 @@
-"""The last layer as the best logistic regression on what the rest of the network computes."""
+"""The last layer, fitted as a logistic regression on the network's features."""
 
 import logging
 
@@ -18,12 +18,12 @@ log = logging.getLogger("snellen")
 def fit_head(model: Classifier, job: Job, on_progress: Progress | None = None) -> Epoch:
     """Set the last layer of `model` to the best logistic regression on its features of the training images.
 
-    Returns train_loss and train_accuracy of the plain view.
+    Return train_loss and train_accuracy of the plain view.
     """
     images, num_classes = job.train_images, len(model.classes)
     found = torch.from_numpy(cached_features(model, images, job.runtime, job.recipe.views, on_progress))
     labels = torch.from_numpy(images.labels)
-    # One scale for all features keeps the penalty's meaning from network to network.
+    # Scaling all features alike makes a penalty mean the same for every network.
     mean, spread = found[0].mean(dim=0), found[0].std(correction=0).clamp(min=1e-6)
     scaled = (found - mean) / spread
     penalty = best_penalty(scaled[0], labels, num_classes, job.recipe.seed)

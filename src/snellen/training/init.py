@@ -9,9 +9,9 @@ log = logging.getLogger("snellen")
 
 
 def start_from(model: Classifier, init: Classifier) -> None:
-    """Copy the network's weights and the normalisation of `init`; the head only if it has as many classes.
+    """Copy the weights and the normalisation of `init`, and the head if the number of classes is the same.
 
-    Raises RunError if the networks differ in anything but the head.
+    Raises RunError if the networks differ in more than the head.
     """
     mine, other = model.network.state_dict(), init.network.state_dict()
     fitting = {name: value for name, value in other.items() if name in mine and value.shape == mine[name].shape}

@@ -1,4 +1,4 @@
-"""Job: everything about one training that is decided before its first step."""
+"""Job: everything about a training run that is decided before its first step."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,15 +19,15 @@ from snellen.training.loss import cross_entropy
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One training. Nothing in it changes while it runs; what changes is in State."""
+    """One training run. Nothing here changes while it runs; State holds what does."""
 
     recipe: Recipe
     train_images: ImageSet
     valid_images: ImageSet | None  # None: no validation
     runtime: Runtime
-    init: Classifier | None = None  # the model whose weights to start from; None: random weights
-    calibrated_by: Classifier | None = None  # without validation: the model whose calibration to take over
-    metric: Metric = METRICS["accuracy"]  # what the best epoch is best at
+    init: Classifier | None = None  # supplies the first weights; None: random weights
+    calibrated_by: Classifier | None = None  # supplies the calibration if there is no validation
+    metric: Metric = METRICS["accuracy"]  # that decides which epoch is best
     about: dict[str, Any] = field(default_factory=dict)  # the content of about.json
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class Job:
 
     @cached_property
     def class_counts(self) -> np.ndarray:
-        """int64 (K,): the training images of each class."""
+        """The number of training images of each class, int64 (K,)."""
         return np.bincount(self.train_images.labels, minlength=len(self.train_images.classes))
 
     @cached_property

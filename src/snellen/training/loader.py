@@ -1,8 +1,8 @@
 """Batches: images from memory or the disk, shuffled, and augmented on the device.
 
-Randomness is a function, not a stream: the order is f(seed, epoch), the changes to the images of a step are
-f(seed, epoch, step). So training resumes from any step without replaying, and processes that share a batch agree: each
-draws the numbers of the whole batch and makes its own rows of it.
+Randomness is a function, not a stream: the order is f(seed, epoch), and the augmentation of a step is
+f(seed, epoch, step). So training resumes from any step without replaying the earlier ones. Processes that share a batch
+agree: each draws the numbers for the whole batch and prepares its own rows.
 """
 
 import contextlib
@@ -25,18 +25,18 @@ from snellen.training.pieces import check_shares, pieces_of
 
 log = logging.getLogger("snellen")
 
-AT_ONCE = 4096  # images copied at a time to where they are held
+AT_ONCE = 4096  # images copied to the device at a time
 NUM_MIXED = 64  # blocks of shuffle_block images that are mixed
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """The images of one weight update: this process's rows of them, on the device."""
+    """The images of one training step: this process's rows, on the device."""
 
     x: Tensor  # float32 (B, 3, H, W) in [0, 1], channels-last
     target: Tensor  # int64 (B,), or float32 (B, K) if images are mixed
     piece_sizes: list[int]  # images computed at a time
-    num_images: int  # of the batch in all processes together
+    num_images: int  # in the whole batch, over all processes
 
     def pieces(self) -> Iterator[tuple[Tensor, Tensor, float]]:
         """Yield (x, target, share of the batch). The shares of all pieces in all processes sum to 1."""
@@ -45,13 +45,13 @@ class Batch:
 
 
 class Batches:
-    """The training images, in one epoch after another.
+    """The batches of training images, epoch by epoch.
 
     Batches are as equal as possible (sizes differ by at most one) and include every image. In a group of processes each
-    gets its own rows of every batch. Raises RunError if one would get none.
+    gets its own rows of every batch. Raises RunError if a process would get no images.
 
-    held: whether the pixels are held on the device or read from the disk for each batch, while the one before it is
-    computed; the images are bit-for-bit the same. By default `memory.holds` decides. why: that decision, for people.
+    held: keep the pixels on the device, or read each batch from the disk while the previous one is computed; the images
+    are bit-for-bit the same. By default `memory.holds` decides. why: the reason, for the log.
     """
 
     def __init__(self, images: ImageSet, recipe: Recipe, device: torch.device, *, held: bool | None = None):
@@ -68,18 +68,20 @@ class Batches:
         self._images = images
         if self.held:
             self._pixels = torch.empty((len(images), *images.size, 3), dtype=torch.uint8, device=device)
-            for start in range(0, len(images), AT_ONCE):  # never all of them both in main memory and on the device
+            for start in range(
+                0, len(images), AT_ONCE
+            ):  # so that main memory and the device never both hold all images
                 self._pixels[start : start + AT_ONCE] = torch.from_numpy(images.pixels(start, start + AT_ONCE))
         self._labels = torch.from_numpy(images.labels).to(device)
         if recipe.shuffle_block > 1 and _is_sorted_by_class(images.labels):
             log.warning(
-                "the images are sorted by class: with shuffle_block=%d each batch has images of a few classes only",
+                "the images are sorted by class: with shuffle_block=%d each batch has images of only a few classes",
                 recipe.shuffle_block,
             )
         self._first_flip = randomness.random(recipe.seed, randomness.FIRST_FLIP).random(self.num_images) < 0.5
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """Yield the batches of this epoch (counted from 0), beginning with step `start_step` of it."""
+        """Yield the batches of this epoch (counted from 0), starting at step `start_step`."""
         block = self.recipe.shuffle_block
         order = shuffled(self.num_images, block, randomness.random(self.recipe.seed, randomness.ORDER, epoch))
         window, announced = block * NUM_MIXED, self._range(start_step)[0]
@@ -94,7 +96,7 @@ class Batches:
             return self._read(order[first:stop][self._rows_made(epoch, stop - first)])
 
         with contextlib.ExitStack() as stack:
-            # One batch ahead: the disk works while the device does. Held images need no waiting.
+            # Read one batch ahead, so that the disk and the device work in parallel. Held images need no reading.
             ahead = None if self.held else stack.enter_context(ThreadPoolExecutor(1))
             num_steps = self.steps_in(epoch)
             coming = ahead.submit(read, start_step) if ahead and start_step < num_steps else None
@@ -109,7 +111,7 @@ class Batches:
                 yield Batch(x, target, sizes, stop - first)
 
     def _read(self, index: np.ndarray) -> Tensor:
-        """Return uint8 (n, H, W, 3) on the device: the images at these positions."""
+        """Return the images at these positions, uint8 (n, H, W, 3), on the device."""
         if self.held:
             return self._pixels[moved(index, self.device)]
         return moved(self._images.at(index), self.device)
@@ -119,15 +121,15 @@ class Batches:
         return bool(recipe.mixup or recipe.cutmix) and epoch < recipe.epochs - recipe.mix_off_epochs
 
     def _rows_made(self, epoch: int, num: int) -> np.ndarray:
-        """Return which rows of a batch of `num` images this process makes: its own, or all if they are mixed."""
-        # Partners come from the whole batch.
+        """Return the rows of a batch of `num` images that this process prepares: its own, or all if it is mixed."""
+        # Mixing partners come from the whole batch.
         return np.arange(num) if self._mixes(epoch) else self._rows_kept(num)
 
     def _rows_kept(self, num: int) -> np.ndarray:
         return np.concatenate([np.arange(*piece) for piece in pieces_of(num, self.recipe)])
 
     def steps_in(self, epoch: int) -> int:
-        """Return the weight updates of this epoch: fewer in the last one if recipe.epochs ends inside it."""
+        """Return the number of steps in this epoch; the last epoch may be cut short by recipe.epochs."""
         return min(self.steps_per_epoch, self.total_steps - epoch * self.steps_per_epoch)
 
     def images_in(self, epoch: int) -> int:
@@ -142,9 +144,9 @@ class Batches:
     def _change(
         self, pixels: Tensor, chosen: np.ndarray, epoch: int, step: int, draw: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Augment and mix the images of a batch with numbers from `draw`; return this process's rows.
+        """Augment and mix the images of a batch with random numbers from `draw`, and return this process's rows.
 
-        pixels: uint8 (n, H, W, 3), of `_rows_made`. chosen: the positions of all images of the batch.
+        pixels: uint8 (n, H, W, 3), the rows of `_rows_made`. chosen: the positions of all images in the batch.
         """
         recipe, num = self.recipe, len(chosen)
         mixes = self._mixes(epoch)
@@ -168,9 +170,9 @@ class Batches:
     def _augment(
         self, x: Tensor, chosen: np.ndarray, made: np.ndarray, epoch: int, draw: np.random.Generator
     ) -> Tensor:
-        """Return float32 (n, 3, H, W): each image changed by itself. x: uint8 (n, 3, H, W), the rows `made`.
+        """Return float32 (n, 3, H, W): each image augmented on its own. x: uint8 (n, 3, H, W), the rows `made`.
 
-        Numbers are drawn for all images of the batch, so that every process draws the same.
+        Random numbers are drawn for all images in the batch, so that every process draws the same ones.
         """
         recipe, num, size = self.recipe, len(chosen), min(x.shape[2:])
 
@@ -201,11 +203,11 @@ class Batches:
 
 
 def shuffled(num: int, block: int, draw: np.random.Generator) -> np.ndarray:
-    """Return int64 (num,): 0 to num - 1 in random order, each once.
+    """Return a random permutation of 0 to num - 1, int64 (num,).
 
-    block: 0 for any order. Otherwise blocks of this many neighbours are shuffled, then the numbers within each stretch
-    of NUM_MIXED blocks: reading in this order reads whole blocks, NUM_MIXED at a time. The start of the first block is
-    drawn too, so that any two neighbours are separated in some calls.
+    block: 0 for a full shuffle. Otherwise blocks of this many neighbours are shuffled, then the numbers within each run
+    of NUM_MIXED blocks, so the disk reads whole blocks, NUM_MIXED at a time. The start of the first block is random
+    too, so any two neighbours are separated in some calls.
     """
     if not block:
         return draw.permutation(num)
@@ -218,6 +220,6 @@ def shuffled(num: int, block: int, draw: np.random.Generator) -> np.ndarray:
 
 
 def _is_sorted_by_class(labels: np.ndarray) -> bool:
-    """Return whether more than half of the neighbours that could differ in class by chance do not."""
+    """Return whether neighbours differ in class less than half as often as they would in random order."""
     by_chance = float(np.square(np.bincount(labels) / len(labels)).sum())
     return float((labels[1:] == labels[:-1]).mean()) > (1 + by_chance) / 2 if len(labels) > 1 else False

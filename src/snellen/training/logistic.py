@@ -16,10 +16,10 @@ NUM_FOLDS = 4
 def fit_logistic(
     features: Tensor, labels: Tensor, num_classes: int, penalty: float, start: Tensor | None = None, steps: int = 200
 ) -> Tensor:
-    """Return float (K, D + 1), weights and bias, with the least mean cross-entropy + penalty / 2 * sum of weights^2.
+    """Return weights and bias, float (K, D + 1), that minimise mean cross-entropy + penalty / 2 * sum of weights^2.
 
-    features: float (N, D), best with a spread near 1. labels: int64 (N,). start: where to begin. The bias is free of
-    the penalty. The loss is convex: with enough steps of L-BFGS (Liu & Nocedal, 1989) `start` does not matter.
+    features: float (N, D), best scaled to a spread near 1. labels: int64 (N,). start: the initial weights. The bias is
+    not penalised. The loss is convex: with enough steps of L-BFGS (Liu & Nocedal, 1989) `start` does not matter.
     """
     weights = features.new_zeros(num_classes, features.shape[1] + 1) if start is None else start.clone()
     weights.requires_grad_()
@@ -38,14 +38,14 @@ def fit_logistic(
 
 
 def logistic(features: Tensor, weights: Tensor) -> Tensor:
-    """Return logits (N, K) of features (N, D) by weights (K, D + 1)."""
+    """Return the logits (N, K) of features (N, D) under weights (K, D + 1)."""
     return F.linear(features, weights[:, :-1], weights[:, -1])
 
 
 def best_penalty(features: Tensor, labels: Tensor, num_classes: int, seed: int) -> float:
-    """Return the penalty of PENALTIES with the least log-loss on left-out images, by cross-validation.
+    """Return the penalty in PENALTIES with the lowest cross-validated log-loss.
 
-    Penalties are tried from the strongest down until the loss rises: each fit starts from the one before.
+    Penalties are tried from the strongest down until the loss rises. Each fit starts from the previous one.
     """
     fold = _folds(labels.numpy(), seed)
     starts: list[Tensor | None] = [None] * NUM_FOLDS
@@ -68,7 +68,7 @@ def best_penalty(features: Tensor, labels: Tensor, num_classes: int, seed: int) 
 
 
 def _folds(labels: np.ndarray, seed: int) -> Tensor:
-    """Return the fold of each image, (N,): every class is spread over all folds."""
+    """Return the fold of each image, (N,), with every class spread over all folds."""
     order = np.random.default_rng(seed).permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
     fold = np.empty(len(labels), dtype=np.int64)

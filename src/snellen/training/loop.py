@@ -1,4 +1,4 @@
-"""The loop: from random weights, or a checkpoint, to a finished run."""
+"""The training loop: from first weights, or a checkpoint, to a finished run."""
 
 import logging
 import math
@@ -31,11 +31,11 @@ from snellen.training.synchronize import same_start, sum_gradients
 
 log = logging.getLogger("snellen")
 
-CALIBRATION_IMAGES = 10_000  # training images, at most, that the directions of the classes are fitted on
+CALIBRATION_IMAGES = 10_000  # most training images used to fit the class directions
 
 
 def fit(job: Job, record: Record) -> None:
-    """Train from the run's checkpoint, or from the start, to its model."""
+    """Train the model, from the run's checkpoint if there is one."""
     recipe, num_epochs = job.recipe, job.recipe.num_epochs
     batches = Batches(job.train_images, recipe, job.runtime.device)
     log.info("%s", batches.why)
@@ -71,7 +71,7 @@ def fit(job: Job, record: Record) -> None:
 
 
 def first_model(job: Job) -> Classifier:
-    """Return the model before its first update, on the device; in all processes the same."""
+    """Return the model before its first update, on the device. It is the same in all processes."""
     model = build_model(job.recipe, job.train_images)
     if job.init is not None:
         start_from(model, job.init)
@@ -82,9 +82,9 @@ def first_model(job: Job) -> Classifier:
 
 
 def update(state: State, batch: Batch, job: Job) -> float:
-    """Update the weights once; return the learning rate. Nothing waits for the device."""
+    """Update the weights once and return the learning rate, without waiting for the device."""
     seed_torch(job.recipe.seed, STEP_NOISE, state.step, processes.rank())
-    for x, target, share in batch.pieces():  # pieces fit the memory, or the cache; their gradients add up
+    for x, target, share in batch.pieces():  # pieces fit into memory, or the cache; their gradients add up
         with job.runtime.autocast():
             output = state.model(x).to(job.runtime.weights)
         loss = job.loss(output, target)
@@ -100,7 +100,7 @@ def update(state: State, batch: Batch, job: Job) -> float:
 
 
 def train_scores(state: State, num_images: int) -> Epoch:
-    """Return the figures of an epoch that has been trained: means over its images, which all processes share."""
+    """Return the training figures of a finished epoch: means over its images in all processes."""
     loss, accuracy = (processes.broadcast(state.sums) / num_images).tolist()
     seconds = state.clock.seconds
     return {
@@ -113,15 +113,15 @@ def train_scores(state: State, num_images: int) -> Epoch:
 
 def check_finite(row: Epoch, model: Classifier) -> None:
     """Raise DivergedError unless the loss and all weights are finite."""
-    # The last update can spoil the weights after the last loss was computed.
+    # The last update can ruin the weights after the last loss has been computed.
     if not math.isfinite(row["train_loss"]) or not all(value.isfinite().all() for value in model.state_dict().values()):
         raise DivergedError("the training loss is infinite or not a number.")
 
 
 def valid_scores(model: Classifier, job: Job, train_accuracy: float) -> Epoch:
-    """Return the figures of the model on the valid images, if there are any; warn if they are at chance.
+    """Return the figures of the model on the valid images, if any. Warns if they are at chance level.
 
-    Raises DivergedError if they are not numbers.
+    Raises DivergedError if they are not finite.
     """
     if job.valid_images is None:
         return {}
@@ -137,7 +137,7 @@ def valid_scores(model: Classifier, job: Job, train_accuracy: float) -> Epoch:
 
 
 def finish(job: Job, record: Record, state: State) -> None:
-    """Calibrate the model, and that of the best epoch if it is another one, and write them."""
+    """Calibrate and write the model, and the model of the best epoch if it differs."""
     state.shown.about = calibrate_model(state.shown, job)
     if doubt := state.shown.about.get("doubt"):
         log.warning("%s", doubt)
@@ -149,7 +149,7 @@ def finish(job: Job, record: Record, state: State) -> None:
 
 
 def calibrate_model(model: Classifier, job: Job) -> dict[str, Any]:
-    """Calibrate the model on its images (see calibration.py); return what the model file's header adds."""
+    """Calibrate the model (see calibration.py) and return the entries to add to the model file's header."""
     runtime, valid = job.runtime, job.valid_images
     sample = evenly(job.train_images, CALIBRATION_IMAGES)
     valid_outputs = None if valid is None else logits(model, valid, runtime, views=job.recipe.views)
@@ -158,5 +158,5 @@ def calibrate_model(model: Classifier, job: Job) -> dict[str, Any]:
 
 
 def evenly(images: ImageSet, most: int) -> ImageSet:
-    """Return at most this many of the images, evenly spaced."""
+    """Return at most this many images, evenly spaced."""
     return images.take(np.linspace(0, len(images) - 1, min(len(images), most)).astype(np.int64))

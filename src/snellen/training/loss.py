@@ -1,4 +1,4 @@
-"""What training minimises, and what counts as right."""
+"""The loss that training minimises, and the count of correct predictions."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,8 +12,8 @@ def cross_entropy(
     """Return the mean loss of a batch, in nats.
 
     logits: (B, K). target: int (B,) labels, or float (B, K) shares of the classes if images are mixed.
-    smoothing: the share of each target that is spread evenly over all classes. class_weights: float (K,), which each
-    image's loss is multiplied by; the mean is over the images, so a batch of rare classes counts more.
+    smoothing: the share of each target that is spread evenly over all classes. class_weights: float (K,), factors on
+    the loss of each image. The mean is over the images, so a batch of rare classes counts more.
     """
     if target.is_floating_point():
         target = target.to(logits.dtype)
@@ -24,6 +24,6 @@ def cross_entropy(
 
 
 def num_right(logits: Tensor, target: Tensor) -> Tensor:
-    """Count the images whose highest logit is their label, or the largest share of a mixed target; shape ()."""
+    """Return the number of images whose highest logit is the label or a mixed target's largest share; shape ()."""
     label = target if target.ndim == 1 else target.argmax(dim=1)
     return (logits.argmax(dim=1) == label).sum()

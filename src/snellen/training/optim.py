@@ -15,8 +15,8 @@ MOMENTUM = "momentum_buffer"  # torch's name for it, in sgd; ours in Muon
 def lr_at(step: int, total_steps: int, steps_per_epoch: int, recipe: Recipe) -> float:
     """Return the learning rate of this update as a share of its peak, in [0, 1].
 
-    step: 0 for the first update. Warm-up rises linearly and reaches 1 with its last step. Then the schedule falls from
-    1 to (almost) 0 over the remaining steps, or stays at 1. Each drop multiplies by recipe.lr_drop.
+    step: 0 for the first update. Warm-up rises linearly and reaches 1 at its last step. Then the schedule falls from
+    1 to (almost) 0 over the remaining steps, or stays at 1. Each drop multiplies the rate by recipe.lr_drop.
     """
     warmup_steps = round(recipe.warmup * total_steps)
     if step < warmup_steps:
@@ -32,10 +32,10 @@ def lr_at(step: int, total_steps: int, steps_per_epoch: int, recipe: Recipe) -> 
 
 
 class Optimizer:
-    """Updates a network's weights: learning rates by step, the update itself, and its state by parameter name.
+    """The optimizer of a network: learning rates by step, the update itself, and its state by parameter name.
 
-    Groups: filters (under muon, every 4-d weight that trains), the weight of the head (if it has its own rate), other
-    weights, and biases with normalisation (no weight decay unless recipe.decay_all). Parameters that stop training
+    The groups are: filters (with muon, every trainable 4-d weight), the weight of the head (if it has its own rate),
+    other weights, and biases and normalisation (no weight decay unless recipe.decay_all). Parameters that stop training
     early are in groups of their own.
     """
 
@@ -74,23 +74,23 @@ class Optimizer:
             self.parts.append(Muon(filters.values(), recipe.muon_momentum))
 
     def step(self, step: int) -> float:
-        """Update the weights from their gradients and clear these; return the learning rate of the peak_lr groups."""
+        """Update the weights, clear the gradients, and return the learning rate of the peak_lr groups."""
         share = lr_at(step, self.total_steps, self.steps_per_epoch, self.recipe)
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = group["peak"] * share
-                if group["share"] < 1:  # its own, shorter fall to 0
+                if group["share"] < 1:  # decays to 0 on a shorter schedule
                     own_steps = group["share"] * self.total_steps
                     group["lr"] = group["peak"] * (1 - step / own_steps) if step < own_steps else 0.0
                     if group["lr"] == 0.0:
-                        for parameter in group["params"]:  # saves the backward pass through the first layers
+                        for parameter in group["params"]:  # skips the backward pass through the first layers
                             parameter.requires_grad, parameter.grad = False, None
             part.step()
             part.zero_grad(set_to_none=True)
         return self.recipe.peak_lr * share
 
     def state(self) -> dict[str, Tensor]:
-        """Return momentum, and adamw's averages, by parameter name: all there is to save besides the step."""
+        """Return the momentum and adamw's averages by parameter name: the whole state, apart from the step."""
         found = {}
         for name, parameter in self.named.items():
             for part in self.parts:
@@ -104,7 +104,7 @@ class Optimizer:
             for group in part.param_groups:
                 for name, parameter in self.named.items():
                     if name in state and any(parameter is p for p in group["params"]):
-                        # Laid out in memory as the weight is: the fused update walks both in the order of storage.
+                        # Same memory layout as the weight: the fused update reads both in storage order.
                         part.state[parameter][MOMENTUM] = torch.zeros_like(parameter).copy_(state[name])
                     if f"{name} step" in state and any(parameter is p for p in group["params"]):
                         averages = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
@@ -114,9 +114,9 @@ class Optimizer:
 
 
 def _shares(model: Classifier, recipe: Recipe) -> dict[Tensor, float]:
-    """Return, for each parameter that stops training early, the share of training after which it stops.
+    """Return the share of training after which each parameter stops, for those that stop early.
 
-    First layers learn first; once they have stopped, the backward pass ends above them. Each rate falls to 0 by then.
+    The first layers learn first. Once they stop, the backward pass ends above them. Their rates fall to 0 by then.
     Source: Brock et al., "FreezeOut", arXiv:1706.04983, with a linear fall instead of a cosine.
     """
     shares: dict[Tensor, float] = {}
@@ -129,7 +129,7 @@ def _shares(model: Classifier, recipe: Recipe) -> dict[Tensor, float]:
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum: moves filters by (almost) the nearest semi-orthogonal matrix to their momentum.
+    """Orthogonalised momentum: each update is (almost) the nearest semi-orthogonal matrix to the momentum.
 
     Each filter bank (out, in, h, w) is treated as a matrix (out, in*h*w). Before its update it is scaled to the norm
     sqrt(out), so the learning rate is a share of the weight's size. Momentum is Nesterov's.
@@ -159,13 +159,13 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(matrix: Tensor, num_steps: int = 3) -> Tensor:
     """Push the singular values of float (m, n) towards 1, keeping singular vectors and dtype.
 
-    A quintic Newton-Schulz iteration, X <- aX + (bA + cA^2)X with A = XX^T, in bfloat16; its coefficients rise fastest
-    from small values and leave them between about 0.7 and 1.2 rather than at 1. Source: as in Muon.
+    A quintic Newton-Schulz iteration, X <- aX + (bA + cA^2)X with A = XX^T, in bfloat16. The coefficients are chosen to
+    raise small values quickly; they leave values between about 0.7 and 1.2, not exactly at 1. Source: as in Muon.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrix.bfloat16()
     x = x / (x.norm() + 1e-7)
-    if tall := x.shape[0] > x.shape[1]:  # the smaller square is the cheaper one
+    if tall := x.shape[0] > x.shape[1]:  # the smaller square is cheaper
         x = x.T
     for _ in range(num_steps):
         square = x @ x.T

@@ -1,4 +1,4 @@
-"""The quick way to a run: the network rests, and its last layer is a logistic regression on cached features."""
+"""The quick way to a run: a frozen network whose last layer is a logistic regression on cached features."""
 
 import logging
 import time
@@ -22,14 +22,14 @@ log = logging.getLogger("snellen")
 def probe(job: Job, record: Record) -> None:
     """Fit the last layer of job.init's network on its features, calibrate it, and write the finished run.
 
-    Raises RecipeError without a network to start from.
+    Raises RecipeError if there is no network to start from.
     """
     if job.init is None:
         raise RecipeError(
-            "optimizer=lbfgs fits only the last layer, on features of a network that is trained already.",
+            "optimizer=lbfgs fits only the last layer, on features of a trained network.",
             where="start=none",
             expected="a network to start from",
-            do="set start=imagenet-efficientnet-lite0, or name a run or a model file with --init",
+            do="set start=imagenet-efficientnet-lite0, or pass a run or a model file to --init",
         )
     began = time.perf_counter()
     model = first_model(job).eval()
@@ -45,7 +45,7 @@ def probe(job: Job, record: Record) -> None:
 
 
 def _calibrate(model: Classifier, job: Job) -> dict[str, Any]:
-    """Calibrate the model, as the loop does, from features that are in the cache."""
+    """Calibrate the model from cached features, as the loop does."""
     images, valid, views = job.train_images, job.valid_images, job.recipe.views
     train_features = cached_features(model, images, job.runtime, views)[0]
     if valid is None:

@@ -1,6 +1,6 @@
-"""Record: what a training writes into its run folder, and what it reports to the caller.
+"""Record: the files that a training run writes, and its reports to the caller.
 
-Of several processes only the first one writes and reports; this file alone decides so.
+Of several processes only the first one writes and reports. This is decided only in this file.
 """
 
 import contextlib
@@ -30,11 +30,16 @@ from snellen.training.state import State
 
 log = logging.getLogger("snellen")
 
-CIRCUMSTANCES = ("device", "precision", "processes", "versions")  # in about.json: what else can change the bits
+CIRCUMSTANCES = (
+    "device",
+    "precision",
+    "processes",
+    "versions",
+)  # in about.json: they can change the last bits of a result
 
 
 class Record:
-    """The run of one training while it is trained. Its methods are called in every process."""
+    """A run while it is being trained. Its methods are called in every process."""
 
     def __init__(
         self,
@@ -52,7 +57,7 @@ class Record:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to train; the first process's answer in all of them.
+        """Return whether training is complete; all processes get the answer of the first.
 
         Raises RunError in the first process if the model of a finished run is damaged.
         """
@@ -62,14 +67,14 @@ class Record:
         return is_finished
 
     def restore(self, state: State) -> None:
-        """Continue from the checkpoint if there is one. The sums of the epoch so far stay in the first process."""
+        """Resume from the checkpoint, if there is one. Only the first process gets the sums of the unfinished epoch."""
         with processes.copy_of(self.run.checkpoint) as file:
             restore_checkpoint(file, state)
         processes.keep_in_first(state.sums)
         self._saved_at = time.perf_counter()
 
     def add_step(self, state: State, stage: str, done: int, total: int) -> None:
-        """Report progress, and write a checkpoint if the last one is old. done, total: images of this epoch."""
+        """Report progress, and write a checkpoint if the last one is old. done, total: images in this epoch."""
         if not self._is_first:
             return
         if self.on_progress:
@@ -78,7 +83,7 @@ class Record:
             self._save_checkpoint(state)
 
     def add_epoch(self, row: Epoch, state: State) -> None:
-        """End the epoch: write the model if it is the best so far, the metrics, their chart and the checkpoint."""
+        """End the epoch: write the metrics, their chart, the checkpoint, and the model if it is the best so far."""
         state.end_epoch(row)
         if not self._is_first:
             return
@@ -96,14 +101,14 @@ class Record:
             return load_model(file)
 
     def finish(self, state: State, best: Classifier | None) -> None:
-        """Write the model, and `best` if it is of another epoch; remove the checkpoint, so that the run is finished."""
+        """Finish the run: write the model, and `best` if it is from another epoch, and remove the checkpoint."""
         if not self._is_first:
             return
         save_model(self.run.model, state.shown, **self._header(state.rows[-1], state.shown.about))
         if best is not None:
             save_model(self.run.best, best, **self._header(state.rows[state.best_epoch - 1], best.about))
         else:
-            self.run.best.unlink(missing_ok=True)  # no epoch was better than the last one
+            self.run.best.unlink(missing_ok=True)  # the last epoch is the best
         self.run.checkpoint.unlink()
 
     def finish_at_once(self, row: Epoch, model: Classifier) -> None:
@@ -117,7 +122,7 @@ class Record:
             self.on_epoch(row)
 
     def diverged(self, epoch: int) -> DivergedError:
-        """Remove the checkpoint, from which the training would diverge again; return the error to raise."""
+        """Remove the checkpoint, from which training would diverge again, and return the error to raise."""
         if self._is_first:
             self.run.checkpoint.unlink(missing_ok=True)
         recipe = self.run.recipe
@@ -135,9 +140,9 @@ class Record:
         self._saved_at = time.perf_counter()
 
     def _header(self, row: Epoch, fitted: dict[str, Any]) -> dict[str, Any]:
-        """Return what the model file records; no clock times, so that equal trainings write equal bytes.
+        """Return the header of the model file. It has no timestamps, so equal training runs write equal bytes.
 
-        fitted: what was fitted after the last epoch, such as the decision rule.
+        fitted: the entries fitted after the last epoch, such as the decision rule.
         """
         about = self.run.about
         own = f"valid_{about.get('metric', 'accuracy')}"
@@ -154,11 +159,11 @@ class Record:
 
 @contextlib.contextmanager
 def recording(out: str | Path, job: Job, **reports: Any) -> Iterator[Record]:
-    """Open the run in `out` or start it, and hold its folder. reports: what Record takes besides the run.
+    """Open or start the run in `out`, and lock its folder. reports: the other arguments of Record.
 
-    Raises RunError if the folder holds anything else than this job's run, or another process trains in it.
+    Raises RunError if the folder holds anything but this job's run, or if another process is training in it.
     """
-    if processes.rank() > 0:  # its machine need not see the folder
+    if processes.rank() > 0:  # its machine may not have access to the folder
         yield Record(Run(Path(out), job.recipe, job.about), **reports)
         return
     run = start_run(out, job.recipe, job.about)
@@ -169,14 +174,14 @@ def recording(out: str | Path, job: Job, **reports: Any) -> Iterator[Record]:
 
 
 def start_run(out: str | Path, recipe: Recipe, about: dict[str, Any]) -> Run:
-    """Open the run in `out`, or begin one. about: the content of about.json.
+    """Open the run in `folder`, or start one. about: the content of about.json.
 
-    Raises RunError for a folder that holds something else, or a run with another recipe, other images or splits.
+    Raises RunError if the folder holds something else, or a run with another recipe, other images or other splits.
     """
     folder = Path(out)
     if contents_of(folder) not in (Contents.RUN, Contents.UNFINISHED_RUN):
         check_folder(folder, Contents.RUN, "snellen train", begun=frozenset({"recipe.json"}))
-        with locked(folder):  # two commands may begin at the same time, with two recipes
+        with locked(folder):  # two commands may start at the same time, with different recipes
             if not (folder / "about.json").exists():
                 recipe.save(folder / "recipe.json")
                 about = about | {"recipe_sha256": _recipe_digest(folder)}
@@ -203,20 +208,20 @@ def save_metrics(run: Run, rows: list[Epoch]) -> None:
 
 
 def note_circumstances(run: Run, about: dict[str, Any]) -> None:
-    """If a run is resumed with other versions, threads or processes than before, warn and add them to about.json."""
+    """Warn if a run is resumed with other versions, threads or processes, and record them in about.json."""
     facts = {name: about[name] for name in CIRCUMSTANCES}
     last = run.about.get("continued", [run.about])[-1]
     if all(last.get(name, fact) == fact for name, fact in facts.items()):
         return
     before, now = ({**about, **about.get("versions", {}), "versions": ""} for about in (last, facts))
     changed = [f"{name} was {before.get(name)}, is now {now[name]}" for name in now if now[name] != before.get(name)]
-    log.warning("resuming under other circumstances; the result may differ in the last bits: %s", "; ".join(changed))
+    log.warning("resuming in a different environment; the result may differ in the last bits: %s", "; ".join(changed))
     run.about["continued"] = [*run.about.get("continued", []), facts]
     files.write_json(run.folder / "about.json", run.about)
 
 
 def _check_same(run: Run, recipe: Recipe, about: dict[str, Any]) -> None:
-    """Raise RunError unless this recipe and these data are what the run was started with."""
+    """Raise RunError unless the run was started with this recipe and these data."""
     problem = ""
     if differing := run.recipe.differences(recipe):
         problem = "another recipe: " + ", ".join(
@@ -244,7 +249,7 @@ def _check_same(run: Run, recipe: Recipe, about: dict[str, Any]) -> None:
 
 
 def _digest(about: dict[str, Any], role: str) -> str | None:
-    """Return the digest of the model that a training started from, or was calibrated by."""
+    """Return the digest of the model that a training run started from, or was calibrated by."""
     model = about.get(role)
     return model["sha256"] if isinstance(model, dict) else model
 

@@ -1,4 +1,4 @@
-"""The recipes that a study tries: which settings vary, and between which values."""
+"""The search space of a study: which settings vary, and between which values."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -7,7 +7,7 @@ from typing import Any
 from snellen.errors import RecipeError
 from snellen.runs.recipe import Recipe, parse_setting, show_value
 
-# Drawn on a log scale: what matters is how many times larger one value is than another.
+# Drawn on a log scale: ratios matter, not differences.
 LOG_SCALE = ("peak_lr", "head_lr", "muon_lr", "weight_decay", "step_decay", "batch_size")
 REACH = {
     "peak_lr": 4,
@@ -15,12 +15,12 @@ REACH = {
     "muon_lr": 4,
     "weight_decay": 10,
     "step_decay": 5,
-}  # by default a setting varies by this factor, both ways
+}  # by default a setting varies by this factor, up and down
 
 
 @dataclass(frozen=True)
 class Range:
-    """All values from low to high, both included; whole numbers if both are of type int."""
+    """A range from low to high, inclusive; whole numbers if both are of type int."""
 
     low: int | float
     high: int | float
@@ -35,7 +35,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    """One value of a list."""
+    """A list of values to choose from."""
 
     values: tuple[Any, ...]
 
@@ -52,8 +52,7 @@ Space = dict[str, Range | Choices]
 def parse_space(assignments: Iterable[str], recipe: Recipe) -> tuple[Recipe, Space]:
     """Split `--set` into a recipe and a space: field=low..high and field=a,b,c vary, field=value is fixed.
 
-    Raises RecipeError for an unknown name (with the nearest one), a value out of bounds, and an empty range or one of
-    words.
+    Raises RecipeError for an unknown name (suggesting the nearest), a value out of bounds, and an invalid range.
     """
     types = {f.name: type(f.default) for f in fields(Recipe)}
     fixed, space = [], Space()
@@ -61,7 +60,7 @@ def parse_space(assignments: Iterable[str], recipe: Recipe) -> tuple[Recipe, Spa
         name, _, value = text.partition("=")
         if ".." in value:
             space[name] = _range(name, value)
-        elif "," in value and types.get(name) is not tuple:  # the value of lr_drops has commas of its own
+        elif "," in value and types.get(name) is not tuple:  # lr_drops itself contains commas
             values = tuple(dict.fromkeys(parse_setting(name, item) for item in value.split(",")))
             space[name] = Choices(values)
         else:
@@ -76,7 +75,10 @@ def _range(name: str, text: str) -> Range:
     where = f"--set {name}={text}"
     if type(ends[0]) not in (int, float):
         raise RecipeError(
-            f"{name} cannot have a range.", where=where, expected=f"a list: {name}=a,b", do="separate values by commas"
+            f"{name} cannot have a range.",
+            where=where,
+            expected=f"a list: {name}=a,b",
+            do="separate values with commas",
         )
     if not ends[0] < ends[1]:
         raise RecipeError(
@@ -89,11 +91,11 @@ def _range(name: str, text: str) -> Range:
 
 
 def default_space(recipe: Recipe) -> Space:
-    """Return a region around a recipe: its settings, weaker and stronger. Neither model nor epochs vary.
+    """Return a region around a recipe: its settings, weaker and stronger. The model and the epochs are fixed.
 
-    So every trial costs about the same, and most of what the recipe leaves off stays off.
+    So every trial costs about the same. Most settings that are off in the recipe stay off.
     """
-    if recipe.optimizer == "lbfgs":  # a head that is fitted: all else in the recipe is for trained networks
+    if recipe.optimizer == "lbfgs":  # only the head is fitted: the other settings are for trained networks
         return {"views": Choices((1, 2))}
     space = Space()
     for name, times in REACH.items():
@@ -112,7 +114,7 @@ def _short(value: float) -> float:
 
 
 def start_of(recipe: Recipe, space: Space) -> dict[str, Any]:
-    """Return the recipe's own values that lie in the space. A study tries them first."""
+    """Return the recipe's own values that lie within the space. A study tries them first."""
     return {name: getattr(recipe, name) for name, values in space.items() if getattr(recipe, name) in values}
 
 
@@ -125,7 +127,7 @@ def size_of(space: Space) -> int:
 
 
 def steps_of(values: Range | Choices) -> Sequence[Any]:
-    """Return each value; nothing for a continuous range."""
+    """Return the values of a setting; none for a continuous range."""
     if isinstance(values, Choices):
         return values.values
     return range(values.low, values.high + 1) if isinstance(values.low, int) and isinstance(values.high, int) else ()

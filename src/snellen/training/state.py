@@ -1,4 +1,4 @@
-"""State: everything about one training that changes with its steps."""
+"""State: everything about a training run that changes from step to step."""
 
 import time
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ from snellen.training.optim import Optimizer
 
 
 class Clock:
-    """Seconds spent in the unfinished epoch, interruptions left out."""
+    """Time spent in the unfinished epoch, in seconds, without interruptions."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self, seconds: float = 0.0) -> None:
-        """Stop at this many seconds."""
+        """Stop the clock at this many seconds."""
         self._before = seconds
         self._started: float | None = None
 
@@ -36,13 +36,13 @@ class Clock:
 
 @dataclass(eq=False)
 class State:
-    """How far a training has come. A checkpoint holds all of it."""
+    """The progress of a training run. A checkpoint holds all of this."""
 
     model: Classifier
-    shown: Classifier  # what is validated and saved: the average of weights that the recipe sets, otherwise `model`
+    shown: Classifier  # validated and saved: the averaged weights if the recipe uses them, otherwise `model`
     optimizer: Optimizer
-    sums: Tensor  # float (2,) of this epoch: the sum of the images' losses, and the number of right ones; on the device
-    metric: Metric = METRICS["accuracy"]  # what the best epoch is best at
+    sums: Tensor  # float (2,), on the device: in this epoch, the sum of the losses and the number of correct images
+    metric: Metric = METRICS["accuracy"]  # that decides which epoch is best
     step: int = 0  # updates done, in all epochs
     rows: list[Epoch] = field(default_factory=list)  # one for each finished epoch
     clock: Clock = field(default_factory=Clock)
@@ -57,7 +57,7 @@ class State:
 
     @property
     def best_epoch(self) -> int:
-        """The first epoch, counted from 1, with the best validation score; 0 before there is one."""
+        """The first epoch with the best validation score, counted from 1; 0 if no epoch has been validated."""
         best = best_row(self.rows, self.metric)
         return best["epoch"] if best else 0
 

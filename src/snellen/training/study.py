@@ -1,4 +1,4 @@
-"""What a study has found so far: its trials, the best of them, and the page that shows them."""
+"""The results of a study so far: its trials, the best of them, and the page that shows them."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from snellen.training.search_space import Space
 
 @dataclass(frozen=True)
 class Trial:
-    """One recipe of the space, trained or being trained."""
+    """One recipe from the space, trained or in training."""
 
     number: int
     state: str  # complete, pruned, failed, running, or waiting to be resumed
-    settings: dict[str, Any]  # those that vary
+    settings: dict[str, Any]  # only those that vary
     accuracy: float | None  # on valid; the last one of a pruned trial
-    curve: dict[int, float]  # percent of training done to accuracy
+    curve: dict[int, float]  # percent of training done -> accuracy
     seconds: float  # of training
     note: str  # why it failed
 
 
 class Ended(Exception):
-    """The end of a trial that does not complete. state: pruned or failed."""
+    """Signals the end of a trial that did not complete. state: pruned or failed."""
 
     def __init__(self, state: str, seconds: float, note: str = ""):
         self.state, self.seconds, self.note = state, seconds, note
@@ -35,18 +35,18 @@ class Ended(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """The trials and what they show. Prints as a table of the best ones."""
+    """The trials and their results. Prints as a table of the best trials."""
 
     folder: Path
     images: ImageSet
     recipe: Recipe  # that the trials vary
     space: Space
     trials: tuple[Trial, ...]  # by number
-    importances: dict[str, float]  # how much each setting decides whether a trial is good; empty for few trials
+    importances: dict[str, float]  # how much each setting matters for accuracy; empty if there are few trials
 
     @property
     def ranked(self) -> list[Trial]:
-        """The complete trials, best first; the earlier one of equals."""
+        """The complete trials, best first; of equal ones the earliest first."""
         done = [trial for trial in self.trials if trial.state == "complete"]
         return sorted(done, key=lambda trial: (-(trial.accuracy or 0), trial.number))
 
@@ -58,11 +58,11 @@ class Study:
         return dataclasses.replace(self.recipe, **trial.settings)
 
     def run_of(self, trial: Trial) -> Path:
-        """Return the folder of the trial's Run. It is on the machine that trained it."""
+        """Return the folder of the trial's Run, on the machine that trained it."""
         return run_folder(self.folder, trial.number)
 
     def interval_of(self, trial: Trial) -> tuple[float, float]:
-        """Return the 95% interval of one trial's accuracy. It ignores that the best of many was partly lucky."""
+        """Return the 95% interval of one trial's accuracy, without correcting for the luck of the best of many."""
         num = self.images.counts["valid"]
         return wilson_interval(round((trial.accuracy or 0) * num), num)
 
@@ -71,7 +71,7 @@ class Study:
 
     @property
     def states(self) -> str:
-        """The number of trials in each state, for people: "8 complete, 1 pruned"."""
+        """The number of trials in each state, for display: "8 complete, 1 pruned"."""
         states = ("complete", "pruned", "failed", "running", "waiting")
         return ", ".join(f"{self.count(state)} {state}" for state in states if self.count(state)) or "no trials yet"
 
@@ -84,12 +84,12 @@ class Study:
 
 
 def run_folder(folder: Path, number: int) -> Path:
-    """Return where a study keeps the Run of a trial."""
+    """Return the folder in which a study keeps the Run of a trial."""
     return folder / "trials" / f"{number:04}"
 
 
 def describe(settings: dict[str, Any]) -> str:
-    """Write settings for people, with numbers to four digits. recipe.json has all digits."""
+    """Return settings for display, with numbers to four digits. recipe.json has all digits."""
     return ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={show_value(v)}" for k, v in settings.items())
 
 

@@ -1,4 +1,4 @@
-"""Where a study's trials are stored: an SQLite file in its folder, or any database that SQLAlchemy knows."""
+"""Storage for a study's trials: an SQLite file in its folder, or any database that SQLAlchemy supports."""
 
 import logging
 import re
@@ -20,25 +20,25 @@ DATABASE = "study.db"
 
 
 class Storage(RDBStorage):
-    """Optuna's storage, in which a heartbeat that fails is missing but does not end those after it."""
+    """Optuna's storage, except that a failed heartbeat is skipped and does not stop the later ones."""
 
     def record_heartbeat(self, trial_id: int) -> None:
         try:
             super().record_heartbeat(trial_id)
         except (SQLAlchemyError, StorageInternalError) as problem:
-            log.warning("the study's database took no heartbeat: %s", problem.__cause__ or problem)
+            log.warning("a heartbeat could not be written to the study's database: %s", problem.__cause__ or problem)
 
 
 def connected(folder: Path, url: str | None, heartbeat_seconds: int) -> RDBStorage:
-    """Return the storage in `folder`, or that with a URL, and create its tables if need be.
+    """Return the storage in `folder`, or at a URL, and create its tables if necessary.
 
     Raises SnellenError if it cannot be used.
     """
-    # A connection for each query: one kept through a long training would be dead when it is needed.
+    # A new connection for each query: an open one would time out during a long training run.
     engine: dict[str, Any] = {"poolclass": NullPool}
     if url is None:
-        # Not a path in a URL, where some characters would have a meaning. Immediate: two transactions that begin by
-        # reading could not both go on to write.
+        # Not a path in a URL, in which some characters are special. Immediate: of two transactions that start by
+        # reading, only one could then write.
         engine["creator"] = lambda: sqlite3.connect(
             folder / DATABASE, timeout=60, isolation_level="IMMEDIATE", check_same_thread=False
         )
@@ -68,13 +68,13 @@ def connected(folder: Path, url: str | None, heartbeat_seconds: int) -> RDBStora
 
 
 def refused(problem: BaseException, folder: Path, url: str | None) -> SnellenError:
-    """Return the error for what a database refused."""
+    """Return the error to raise for a database problem."""
     reason = next(iter(str(problem.__cause__ or problem).splitlines()), type(problem).__name__)
     if url is None:
         return RunError(
             f"the study's database cannot be used: {reason}",
             where=str(folder / DATABASE),
-            do="free some space and check the file's permissions; restore a damaged file from a copy, or start anew",
+            do="free some space and check the file's permissions; restore a damaged file from a copy, or start again",
         )
     return SnellenError(
         f"the database cannot be used: {reason.replace(url, without_password(url))}",
@@ -85,10 +85,10 @@ def refused(problem: BaseException, folder: Path, url: str | None) -> SnellenErr
 
 
 def shown(url: str | None) -> str:
-    """Return what study.json keeps of where the trials are."""
+    """Return the location of the trials as stored in study.json."""
     return without_password(url) if url else DATABASE
 
 
 def without_password(url: str) -> str:
-    """Return a URL that may be shown and stored."""
+    """Return a URL without its password, safe to display and store."""
     return re.sub(r"(//[^:/@]*):[^/]*@", r"\1:***@", url)

@@ -1,6 +1,6 @@
-"""Keep the models of several processes equal: the same first weights, and the sum of their gradients.
+"""Synchronisation of models in several processes: the same first weights, and summed gradients.
 
-One flat sum per update instead of DistributedDataParallel, which would sum each piece of a batch by itself, wrap the
+One flat sum per update replaces DistributedDataParallel, which would sum each piece of a batch separately, wrap the
 model, and average over unequal shares.
 """
 
@@ -14,19 +14,19 @@ from snellen.system import processes
 
 
 def same_start(model: nn.Module, recipe: Recipe) -> None:
-    """Give every process the first one's weights; with sync_batchnorm, let batch norm see all processes."""
+    """Copy the first process's weights to all; with sync_batchnorm, make batch norm use the images of all processes."""
     if processes.size() == 1:
         return
     if recipe.sync_batchnorm:
         share_statistics(model)
-    with torch.no_grad():  # all compute them from the same seed, but processors of two kinds may round differently
+    with torch.no_grad():  # the seed is the same, but different processors may round differently
         for tensor in model.state_dict().values():
             tensor.copy_(processes.broadcast(tensor.contiguous()))
 
 
 @torch.no_grad()
 def sum_gradients(model: nn.Module, recipe: Recipe) -> None:
-    """Add up the gradients of all processes, in place; without sync_batchnorm, average its statistics too."""
+    """Sum the gradients over all processes, in place; without sync_batchnorm, also average its statistics."""
     if processes.size() == 1:
         return
     tensors = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]

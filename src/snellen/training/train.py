@@ -48,20 +48,20 @@ def train(
 ) -> Run:
     """Fit recipe.model to the images; resume if `out` already holds this run.
 
-    recipe: a Recipe or what `--recipe` takes, see named_recipes.py; the preset DEFAULT if left out.
-    on: "train", validated after each epoch, or "train+valid", all labelled images without validation.
-    metric: what the best epoch is best at and the decision rule is fitted for: a name, or a callable (labels,
-    probabilities) -> float; the metric of the images' Task if left out.
-    init: a model whose weights to start from. calibrated_by, with "train+valid" only: a validated model of the same
-    recipe, whose temperature and familiarity are copied because there are no images to fit them on.
-    budget: seconds that this call may take; the number of epochs is planned to fill them, and without a recipe the
-    most promising one is chosen (see budget.py). A resumed training keeps its plan.
-    checkpoint_seconds: about the most work that a kill can cost.
+    recipe: a Recipe, or any value of `--recipe` (see named_recipes.py); by default the preset DEFAULT.
+    on: "train", with validation after each epoch, or "train+valid", all labelled images without validation.
+    metric: decides which epoch is best and what the decision rule is fitted for: a name, or a callable (labels,
+    probabilities) -> float; by default the metric of the images' Task.
+    init: the model that supplies the first weights. calibrated_by, only with "train+valid": a validated model of the
+    same recipe, whose temperature and familiarity are copied because there are no images to fit them on.
+    budget: the time for this call, in seconds. The number of epochs is planned to fill it, and without a recipe the
+    most promising one is chosen (see budget.py). A resumed training run keeps its plan.
+    checkpoint_seconds: the time between checkpoints, and so about the most work that can be lost.
 
-    Resuming is bit-for-bit identical on a CPU with the same number of threads. Started by torchrun, the processes share
-    each batch and compute what one would, up to rounding; the first one writes, and only there on_epoch and
-    on_progress are called.
-    Raises RunError for a folder with another run or a diverging loss, DataError if a split is missing.
+    Resuming is bit-for-bit identical on a CPU with the same number of threads. Under torchrun, the processes share each
+    batch and get the result of a single process, up to rounding. Only the first one writes, and calls on_epoch and
+    on_progress.
+    Raises RunError if the folder holds another run or the loss diverges, DataError if a split is missing.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     images.check_fingerprint()
@@ -72,7 +72,7 @@ def train(
     named = None if recipe is None else find_recipe(recipe)
     _check(on, calibrated_by)
     chosen = choose_recipe(named, images, out, budget, on=on, device=device)
-    # Before anything is written: a folder that holds the mistake would refuse its correction.
+    # Check before anything is written: the folder would otherwise refuse the corrected settings.
     check_model(chosen, images)
     train_images = images.select(*TRAIN_ON[on])
     valid_images = images.select("valid") if on == "train" else None
@@ -104,14 +104,14 @@ def _check(on: str, calibrated_by: Classifier | str | Path | None) -> None:
         raise DataError(f'"{on}" cannot be trained on.', where="--on", expected=" or ".join(TRAIN_ON))
     if calibrated_by is not None and on == "train":
         raise DataError(
-            "a training with validation fits its own temperature.",
+            "training with validation fits its own temperature.",
             where="--calibrated-by",
             do="leave it out, or add --on train+valid",
         )
 
 
 def _smaller(recipe: Recipe) -> tuple[str, str]:
-    """Return the settings that memory depends on, and which to change."""
+    """Return the settings that memory use depends on, and the advice which to change."""
     where = f"model={recipe.model}, batch_size={recipe.batch_size}, piece_size={recipe.piece_size}"
     at_once = recipe.piece_size or recipe.batch_size
     do = f"compute fewer images at a time, for example --set piece_size={max(2, at_once // 2)} with another --out"
@@ -119,7 +119,7 @@ def _smaller(recipe: Recipe) -> tuple[str, str]:
 
 
 def _about(images: ImageSet, on: str, runtime: Runtime) -> dict[str, Any]:
-    """Return what about.json records of the data and the machine."""
+    """Return the entries of about.json on the data and the machine."""
     about: dict[str, Any] = {"fingerprint": images.fingerprint, "data": str(images.folder), "on": on}
     about |= {"prepared": {name: images.about[name] for name in PREPARED if name in images.about}}
     about |= {"device": str(runtime.device), "precision": str(runtime.dtype).removeprefix("torch.")}

@@ -1,8 +1,8 @@
-"""The trials of a study in Optuna's database: which settings come next, how trials end, which ones are retried.
+"""The trials of a study in Optuna's database: which settings to try next, how trials end, which are retried.
 
-Workers share the database. While a trial runs, its worker sends heartbeats. If these stop, Optuna fails the trial and
-queues a retry; `Trials` does the same for an interrupted trial. In the database a retry has a new number. Here it keeps
-that of the original trial, so that it resumes the Run in that trial's folder; the numbers here count the originals.
+Workers share the database. While a trial runs, its worker sends heartbeats. If they stop, Optuna marks the trial as
+failed and queues a retry; `Trials` does the same for an interrupted trial. In the database a retry has a new number.
+Here it keeps the number of the original, so that it resumes the Run in that trial's folder.
 """
 
 import contextlib
@@ -28,34 +28,34 @@ from snellen.training.study import Ended, Trial
 from snellen.training.study_database import connected, refused
 
 log = logging.getLogger("snellen")
-optuna.logging.set_verbosity(optuna.logging.ERROR)  # the study's page and the log name failures
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # failures are on the study's page and in the log
 
 LOCK = "study.lock"
 STARTUP = 10  # trials drawn at random before the sampler uses earlier results
-COUNTABLE = 10_000  # recipes in a space whose untried ones are looked up
+COUNTABLE = 10_000  # up to this many recipes in a space, untried ones are looked up
 
-# Facts of a trial in the database.
-BEGUN = "begun"  # the row of the attempt that started
-SECONDS = "seconds"  # of training; every trial that ended has them, an interrupted one does not
+# Attributes of a trial in the database.
+BEGUN = "begun"  # the number of the attempt's row
+SECONDS = "seconds"  # of training; missing if the trial was interrupted
 NOTE = "note"
-LEFT_OUT = "left_out"  # repeats another trial, or is one too many: not a trial of the study
+LEFT_OUT = "left_out"  # repeats another trial or exceeds the number of trials, so does not count
 
 
 class Attempt:
-    """A trial that this worker runs."""
+    """A trial that this worker is running."""
 
     def __init__(self, trial: optuna.Trial, number: int, settings: dict[str, Any]) -> None:
         self.number, self.settings = number, settings
         self._trial, self._reported = trial, set[int]()
 
     def report(self, percent: int, accuracy: float) -> None:
-        """Add a point to the trial's curve, unless it has one at this percentage."""
+        """Add a point to the trial's curve, unless there is one at this percentage."""
         if percent not in self._reported:
             self._reported.add(percent)
             self._trial.report(accuracy, percent)
 
     def is_weak(self) -> bool:
-        """Whether the curve lies below the median of the others so far."""
+        """Return whether the curve lies below the median of the others so far."""
         return self._trial.should_prune()
 
 
@@ -71,7 +71,7 @@ class Trials:
         self._retry = RetryHeartbeatStaleTrialCallback()
 
     def all(self) -> list[Trial]:
-        """Return the trials by number. A retry takes the place of its original."""
+        """Return the trials by number. A retry replaces its original."""
         trials = []
         for number, frozen in dict(self._numbered()).items():
             is_new = frozen.state == TrialState.WAITING and not _is_retry(frozen)
@@ -81,9 +81,9 @@ class Trials:
         return trials
 
     def is_left(self, most: int | None) -> bool:
-        """Whether a trial is queued, or one may be added while there are fewer than `most`.
+        """Return whether a trial is queued, or whether one can be added without exceeding `most`.
 
-        Trials of killed workers are queued again first.
+        First requeues the trials of killed workers.
         """
         optuna.storages.fail_stale_trials(self._study)
         self._queue_unheard()
@@ -91,15 +91,15 @@ class Trials:
             return True
         trials = self.all()
         if 0 < size_of(self._space) <= len({str(trial.settings) for trial in trials}):
-            log.info("all %d recipes of the space were tried", size_of(self._space))
+            log.info("all %d recipes in the space have been tried", size_of(self._space))
             return False
         return most is None or len(trials) < most
 
     def run(self, work: Callable[[Attempt], tuple[float, float]], most: int | None) -> None:
-        """Run the next trial of at most `most`.
+        """Run the next trial, up to `most` in all.
 
-        work: returns the trial's accuracy and seconds, or raises Ended. Any other exception interrupts the trial: it is
-        queued to be resumed. Raises RunError if another worker took it over.
+        work: returns the trial's accuracy and seconds, or raises Ended. Any other exception interrupts the trial, which
+        is then queued to be resumed. Raises RunError if another worker has taken it over.
         """
         begun: list[int] = []
 
@@ -127,7 +127,7 @@ class Trials:
             raise
 
     def importances(self) -> dict[str, float]:
-        """Return how much each setting decides whether a trial is in the best quarter. Sums to 1; empty for few trials.
+        """Return how much each setting matters for being in the best quarter. Sums to 1; empty if there are few trials.
 
         Source: Watanabe, Bansal & Hutter, "PED-ANOVA", arXiv:2304.10255.
         """
@@ -141,18 +141,18 @@ class Trials:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
     def _numbered(self) -> Iterator[tuple[int, FrozenTrial]]:
-        """Yield each row of the database with the number of its trial; retries come after their original."""
+        """Yield each row of the database with the number of its trial; retries follow their original."""
         numbers: dict[int, int] = {}
         for frozen in self._frozen():
             yield numbers.setdefault(_original(frozen), len(numbers)), frozen
 
     def _draw_seed(self) -> int:
-        """Return a function of the position, so that a study can be repeated; machines must not draw the same."""
+        """Return a seed that depends on the position, so that studies are repeatable but machines draw differently."""
         key = (self._seed, len(dict(self._numbered()))) if self._is_local else tuple(os.urandom(8))
         return int(np.random.SeedSequence(key).generate_state(1)[0])
 
     def _begin(self, trial: optuna.Trial, most: int | None) -> Attempt:
-        """Draw the settings. Raises Ended for a trial that repeats another or is one too many."""
+        """Return new settings. Raises Ended for a trial that repeats another or exceeds the number of trials."""
         number, frozen = next(row for row in self._numbered() if row[1].number == trial.number)
         with self.lock:
             settings = {name: _suggest(trial, name, values) for name, values in self._space.items()}
@@ -160,7 +160,7 @@ class Trials:
             if not _is_retry(frozen):
                 others = [other for other in self.all() if other.number != number]
                 is_repeat = any(other.settings == settings for other in others)
-                # Workers that ask at the same time may add a trial too many: those with the highest numbers give way.
+                # Workers that draw at the same time may exceed the number of trials: the highest numbers are dropped.
                 if is_repeat or (most is not None and sum(other.number < number for other in others) >= most):
                     trial.set_user_attr(LEFT_OUT, True)
                     if is_repeat:
@@ -171,7 +171,7 @@ class Trials:
         return Attempt(trial, number, settings)
 
     def _queue_untried(self, trials: list[Trial]) -> None:
-        """Queue a recipe that was never drawn, if the space has few enough to count."""
+        """Queue an untried recipe, if the space is small enough to list."""
         if 0 < size_of(self._space) <= COUNTABLE:
             tried = [trial.settings for trial in trials]
             steps = [steps_of(values) for values in self._space.values()]
@@ -183,7 +183,7 @@ class Trials:
         number, frozen = next((number, frozen) for number, frozen in self._numbered() if frozen.number == row)
         if dict(self._numbered())[number].number != row:
             raise RunError(
-                f"trial {number} was taken over by another worker: this one sent no heartbeat for "
+                f"trial {number} was taken over by another worker: there was no heartbeat from this one for "
                 f"{2 * self._heartbeat_seconds} seconds.",
                 do="run the same command again to continue with another trial",
             ) from None
@@ -191,12 +191,12 @@ class Trials:
             self._retry(self._study, frozen)
 
     def _queue_unheard(self) -> None:
-        """Queue the trials of workers that were killed before the first heartbeat, which Optuna never calls stale."""
+        """Requeue the trials of workers killed before the first heartbeat, which Optuna never treats as stale."""
         for frozen in self._frozen(TrialState.RUNNING):
             started = frozen.datetime_start or datetime.now()
             is_old = datetime.now() - started > timedelta(seconds=2 * self._heartbeat_seconds)
             if is_old and frozen.user_attrs.get(BEGUN) != frozen.number:
-                with contextlib.suppress(ValueError):  # it has just ended
+                with contextlib.suppress(ValueError):  # the trial has just ended
                     self._retry(self._study, self._study.tell(frozen.number, state=TrialState.FAIL))
 
 
@@ -213,11 +213,11 @@ def opened(
 ) -> Iterator[Trials]:
     """Open the trials of the study `name` in `folder`/study.db, or in the database with the URL `storage`.
 
-    first: settings to try before any that are drawn. Raises SnellenError if the database cannot be used.
+    first: settings to try before any are drawn. Raises SnellenError if the database cannot be used.
     """
     lock = FileLock(folder / LOCK)
     with warnings.catch_warnings():
-        # Optuna calls heartbeats and retries experimental. The tests would notice a change.
+        # Heartbeats and retries are experimental in Optuna. The tests would catch a change.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         with lock:
             database = connected(folder, storage, heartbeat_seconds)
@@ -227,12 +227,12 @@ def opened(
                     study_name=name,
                     direction="maximize",
                     load_if_exists=True,
-                    # A quarter of the training shows something; four others are needed to compare with.
+                    # A trial is judged after a quarter of its training, once there are four others to compare with.
                     pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=25),
                 )
                 if not study.get_trials(deepcopy=False) and first:
                     study.enqueue_trial(first, skip_if_exists=True)
-            except Exception as problem:  # damaged rows can raise nearly anything when they are read
+            except Exception as problem:  # reading damaged rows can raise almost any exception
                 raise refused(problem, folder, storage) from None
         try:
             yield Trials(study, space, seed, lock, heartbeat_seconds, storage is None)

@@ -1,10 +1,10 @@
-"""Verb: many trainings to find the recipe that suits these images best. Every trial is a Run.
+"""Verb: search for the recipe that suits these images best. Every trial is a Run.
 
-study.json      recipe, space, data: what all workers must agree on
+study.json      recipe, space and data, which must be the same for all workers
 study.db        the trials, unless they are in another database
 trials/0007     the Run of trial 7
 best.json       the recipe of the best trial so far
-study.html      history, what mattered, the best recipes
+study.html      history, importance of settings, the best recipes
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("snellen")
 
-TRIALS = 20  # default without a budget
+TRIALS = 20  # default if there is no budget
 PAGE_SECONDS = 30  # between two updates of the page during the trials
 HOPELESS = 3  # failures without a single success after which a study stops
 HEARTBEAT_SECONDS = 60
@@ -60,21 +60,21 @@ def tune(
     on_epoch: Callable[[Epoch], None] | None = None,
     on_progress: Progress | None = None,
 ) -> Study:
-    """Train variants of `recipe` chosen by the accuracy of earlier ones on valid, and stop weak ones early.
+    """Train variants of `recipe`, chosen by the valid accuracy of earlier ones, and stop weak ones early.
 
-    trials: the number of trials in the whole study; without it and without a budget 20. budget: seconds that this call
-    may take; an unfinished trial waits in its checkpoint. space: "field=low..high" and "field=a,b,c" vary,
-    "field=value" is fixed; by default a region around the recipe. storage: the URL of a database that machines share.
-    heartbeat_seconds: the interval of the sign of life in the database. A worker without one for twice as long counts
-    as killed, and another worker resumes its trial.
+    trials: the number of trials in the whole study; by default 20 if there is no budget. budget: the time for this
+    call, in seconds; an unfinished trial keeps its checkpoint. space: "field=low..high" and "field=a,b,c" vary,
+    "field=value" is fixed; by default a region around the recipe. storage: the URL of a database shared by machines.
+    heartbeat_seconds: the interval between heartbeats in the database. After twice that time without a heartbeat, a
+    worker counts as killed and another one resumes its trial.
 
-    A stopped study resumes. Calls in several processes share the work. Training a trial's recipe again gives identical
-    bits. Needs Optuna. Raises RunError for a folder with another study, DataError if the disk refuses.
+    Calling it again resumes a stopped study. Calls in several processes share the work. Training a trial's recipe again
+    is bit-for-bit identical. Needs Optuna. Raises RunError if the folder holds another study, DataError on disk errors.
     """
     started = time.monotonic()
     with_optuna, database = _optuna_modules()
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
-    images.select("train"), images.select("valid")  # without them every trial would fail
+    images.select("train"), images.select("valid")  # fail now: without them every trial would
     base, chosen = parse_space(space, find_recipe(recipe))
     chosen = chosen or default_space(base)
     _check(base, chosen, images, trials, budget)
@@ -120,7 +120,7 @@ def tune(
         study = summary()
     if num := study.count("running"):
         log.info(
-            "%d trials are running in other processes; if those were killed, the same command resumes the trials in %s",
+            "%d trials are running in other processes; if those were killed, the same command resumes them in %s",
             num,
             minutes(2 * heartbeat_seconds),
         )
@@ -128,7 +128,7 @@ def tune(
 
 
 class _OutOfTimeError(Exception):
-    """The budget ended during a trial."""
+    """Signals that the budget ran out during a trial."""
 
 
 def _train(
@@ -141,12 +141,12 @@ def _train(
     on_epoch: Callable[[Epoch], None] | None,
     on_progress: Progress | None,
 ) -> tuple[float, float]:
-    """Train one trial to its end and return its accuracy and seconds.
+    """Train one trial to the end and return its accuracy and seconds.
 
-    Raises Ended if it is weak or fails. Any other exception leaves it to be resumed.
+    Raises Ended if the trial is weak or fails. After any other exception it can be resumed.
     """
     log.info("trial %d: %s", attempt.number, describe(attempt.settings))
-    seconds: dict[int, float] = {}  # by epoch: one that a kill kept out of the checkpoint comes twice
+    seconds: dict[int, float] = {}  # by epoch: an epoch missing from the checkpoint is repeated
 
     def ended(state: str, note: str = "") -> Ended:
         log.info("trial %d: %s after %d epochs%s", attempt.number, state, len(seconds), f": {note}" if note else "")
@@ -156,7 +156,7 @@ def _train(
         seconds[row["epoch"]] = row["seconds"]
         if is_new and on_epoch:
             on_epoch(row)
-        # Percent, not epochs: trials of different lengths are compared at the same point of their schedules.
+        # Percent, not epochs, to compare trials of different lengths at the same point of their schedules.
         done = 100 * row["epoch"] // recipe.num_epochs
         attempt.report(done, row["valid_accuracy"])
         if done < 100 and attempt.is_weak():
@@ -176,7 +176,7 @@ def _train(
             each_epoch(row, is_new=False)
         run = train(images, recipe, out, device=device, on_epoch=each_epoch, on_progress=each_step)
     except DivergedError as problem:
-        # The sampler must keep away from it: it counts as pruned, and as the weakest of all.
+        # Count it as pruned, and as the weakest trial, to keep the sampler away from it.
         raise ended("pruned", problem.what) from None
     except (RecipeError, OutOfMemoryError) as problem:
         raise ended("failed", problem.what) from None
@@ -186,13 +186,13 @@ def _train(
 
 
 def _fits(trials: Sequence[Trial], deadline: float | None) -> bool:
-    """Whether a trial of the usual length can end in time. The first one may always start."""
+    """Return whether a trial of the usual length can end in time. The first trial may always start."""
     if deadline is None or not trials:
         return True
     usual = statistics.median([trial.seconds for trial in trials if trial.state == "complete"] or [0.0])
     if time.monotonic() + usual < deadline:
         return True
-    log.info("no time for another trial: one takes about %s", minutes(usual))
+    log.info("no time for another trial: a trial takes about %s", minutes(usual))
     return False
 
 
