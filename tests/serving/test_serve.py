@@ -235,7 +235,7 @@ def bomb(side: int) -> bytes:
         ("POST", "/api/classify?top=-1", NOISE, 400, 'top="-1"'),
         ("POST", "/api/classify?top=²", NOISE, 400, "top="),
         ("POST", "/api/classify?top=" + "9" * 5000, NOISE, 400, "top="),
-        ("GET", "/api/classify", b"", 405, "GET is not possible here"),
+        ("GET", "/api/classify", b"", 405, "GET is not allowed here"),
         ("PUT", "/api/classify", NOISE, 405, "PUT"),
         ("DELETE", "/", b"", 405, "DELETE"),
         ("POST", "/api/model", b"x" * 3_000_000, 405, "POST"),

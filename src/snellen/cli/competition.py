@@ -57,7 +57,7 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
 @click.command()
 @click.argument("predictions", type=PATH)
 @click.argument("data", type=PATH)
-@click.option("--out", type=PATH, required=True, metavar="CSV")
+@click.option("--out", type=PATH, required=True, metavar="CSV", help="Submission file to write.")
 def submission(predictions: Path, data: Path, out: Path) -> None:
     """Write a submission from predictions; check each line.
 
@@ -83,7 +83,15 @@ def submission(predictions: Path, data: Path, out: Path) -> None:
     "--data", "images", type=PATH, metavar="DATA", help="Check against these prepared images or this sample CSV."
 )
 @click.option("--run", type=PATH, metavar="RUN", help="Record the score in this run.")
-@click.option("--wait", "wait_seconds", type=float, default=300.0, show_default=True, metavar="SECONDS")
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=float,
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Longest time to wait for the score.",
+)
 def submit(**arguments: Any) -> None:
     """Check a submission, send it to Kaggle and wait for its score.
 

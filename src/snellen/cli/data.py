@@ -49,7 +49,13 @@ def prepare(**arguments: Any) -> None:
 @the_source
 @the_share
 @the_split_rule("seeds")
-@click.option("--link", type=click.Choice(LINKS), default="copy", show_default=True)
+@click.option(
+    "--link",
+    type=click.Choice(LINKS),
+    default="copy",
+    show_default=True,
+    help="How to put each picture into its folder.",
+)
 def organize(**arguments: Any) -> None:
     """Write class folders, train_valid_test/, for other tools.
 

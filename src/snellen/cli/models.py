@@ -166,7 +166,9 @@ def serve(views: str | None, **arguments: Any) -> None:
 
 @click.command()
 @click.argument("model", shell_complete=completion.words(files=True))
-@click.option("--to", type=click.Choice(["onnx", "torch", "gluon"]), default="onnx", show_default=True)
+@click.option(
+    "--to", type=click.Choice(["onnx", "torch", "gluon"]), default="onnx", show_default=True, help="Format to write."
+)
 @click.option("--out", type=PATH, metavar="FILE", help="File to write (default: beside the model).")
 @click.option("--data", "images", type=PATH, help="Prepared images for the comparison (default: noise).")
 @the_views
@@ -193,7 +195,14 @@ def export(views: str | None, **arguments: Any) -> None:
 @click.option(
     "--classes", metavar="A,B,...", help="Class names in training order (default if there are ten: CIFAR-10's)."
 )
-@click.option("--size", type=click.IntRange(SMALLEST, LARGEST), default=32, show_default=True, metavar="PIXELS")
+@click.option(
+    "--size",
+    type=click.IntRange(SMALLEST, LARGEST),
+    default=32,
+    show_default=True,
+    metavar="PIXELS",
+    help="Side of the images.",
+)
 def import_gluon(classes: str | None, **arguments: Any) -> None:
     """Read an MXNet Gluon .params file, without MXNet.
 

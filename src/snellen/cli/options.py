@@ -121,7 +121,7 @@ the_recipe = options(
         "recipe_name",
         metavar="NAME",
         shell_complete=completion.recipes,
-        help="Recipe name or recipe.json; or a run or study whose (best) recipe to use.",
+        help="Recipe to use: a name, a recipe.json, a run, or a study (its best recipe).",
     ),
     click.option(
         "--set",

@@ -20,7 +20,7 @@ SHOWN = (
 def show(thing: str) -> str:
     """Describe the content of a path, or the recipe or packaged model of that name.
 
-    Raises SnellenError for anything that snellen did not write; errors of the readers for damaged files pass through.
+    Raises SnellenError for anything that snellen did not write, and for damaged files.
     """
     if thing in PRESETS:
         return f"{thing}\n{PRESETS[thing]}"

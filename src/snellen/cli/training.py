@@ -28,7 +28,7 @@ from snellen.system import group
 @click.option("--out", type=PATH, required=True, metavar="RUN", help="Folder of the run.")
 @the_recipe
 @the_budget
-@click.option("--on", type=click.Choice([*TRAIN_ON]), default="train", show_default=True)
+@click.option("--on", type=click.Choice([*TRAIN_ON]), default="train", show_default=True, help="Splits to train on.")
 @the_folds
 @the_metric
 @click.option("--init", type=PATH, metavar="MODEL", help="Start from this model's weights.")

@@ -1,4 +1,4 @@
-"""Raw files -> submission.csv: run all verbs in turn, each with its own folder; a stopped one is resumed."""
+"""Raw files -> submission.csv: run all verbs in turn, each with its own folder; stopped work is resumed."""
 
 import logging
 import time

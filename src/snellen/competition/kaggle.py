@@ -220,7 +220,7 @@ def _record(run: Run | None, result: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _cache(folder: Path) -> Iterator[None]:
-    """Make kagglehub use `folder` as its cache: it resumes only downloads in its cache."""
+    """Make kagglehub use `folder` as its cache, so that it can resume this download."""
     before = os.environ.get("KAGGLEHUB_CACHE")
     os.environ["KAGGLEHUB_CACHE"] = str(folder)
     try:

@@ -117,7 +117,7 @@ def _guesses(
     guesses = predict(run, images, split="valid", device=device, on_progress=on_progress)
     index = np.flatnonzero(images.splits == "valid")
     agrees = percent(float((guesses.labels == images.labels[index]).mean()), 1)
-    basis = f"Based on predictions of {run.folder.name} for the {len(index):,} valid images, as it was trained on the others; "
+    basis = f"Based on the {len(index):,} valid images only, as {run.folder.name} was trained on the others; "
     basis += f"it agrees with {agrees} of their labels."
     return guesses.probabilities, index, basis
 
@@ -133,7 +133,8 @@ def _positions(images: ImageSet, guesses: Predictions) -> np.ndarray:
     place = {str(images.ids[i]): i for i in np.flatnonzero(images.labels != UNLABELLED).tolist()}
     if unknown := [id for id in guesses.ids.tolist() if id not in place]:
         raise DataError(
-            f"{len(unknown)} of {len(guesses)} predicted ids do not belong to a labelled image, first {first_few(unknown)}.",
+            f"{len(unknown)} of {len(guesses)} predicted ids do not belong to a labelled image, first "
+            f"{first_few(unknown)}.",
             expected=f"ids of labelled images in {images.folder}",
             do="name predictions for labelled images, made by models that were not trained on them",
         )

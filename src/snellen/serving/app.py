@@ -59,7 +59,7 @@ def application(service: Service, hosts: frozenset[str] | None) -> FastAPI:
     app = FastAPI(
         title="snellen",
         version=__version__,
-        description="Classifies pictures, one per request, and stores none of them. Pages from other sites cannot use it.",
+        description="Classifies one picture per request and stores none. Pages from other sites cannot use it.",
         license_info={"name": "MIT", "identifier": "MIT"},
         docs_url=None,  # the pages for docs and redoc load scripts from another host
         redoc_url=None,

@@ -21,7 +21,7 @@ class ClassProbability(Closed):
 class Answer(Closed):
     classes: list[ClassProbability] = Field(min_length=1, description="The most probable first")
     strangeness: float | None = Field(
-        description="0: as familiar as the median training picture; above 1: unlike the training pictures; null: unknown for this model"
+        description="0: as familiar as the median training picture; above 1: unlike training pictures; null: unknown"
     )
     is_strange: bool | None = Field(description="Whether strangeness is above 1; null: unknown")
 

@@ -55,7 +55,7 @@ def serve(
 
     Pictures are classified one at a time, in memory; requests neither read nor write files. Requests in
     progress are answered before the server stops.
-    Raises SnellenError if the packages are missing, the model does not compute finite numbers or the address cannot be used.
+    Raises SnellenError if packages are missing, the model yields invalid numbers or the address cannot be used.
     """
     try:
         import fastapi  # noqa: F401 (app.py uses it)

@@ -23,7 +23,7 @@ FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "TG
 
 
 class Refused(HTTPException):
-    """An HTTP error with the parts of a snellen message."""
+    """An HTTP error with the same parts as other messages: what, expected, do."""
 
     def __init__(
         self,

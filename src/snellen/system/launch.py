@@ -78,8 +78,8 @@ def _cause(failures: dict, num: int) -> SnellenError:
         if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:  # SIGTERM: stopped by the agent
             return RunError(
                 f"process {rank} of {num} was killed ({failure.signal_name()}), so all were stopped.",
-                do="run the same command again to resume from the last checkpoint. If the system killed it, memory "
-                "ran out: use fewer processes or a smaller piece_size",
+                do="run the same command again to resume from the last checkpoint. If you did not kill it, memory "
+                "probably ran out: use fewer processes or a smaller piece_size",
             )
     left = {rank: failure.message for rank, failure in sorted(failures.items()) if isinstance(failure.message, dict)}
     for message in left.values():

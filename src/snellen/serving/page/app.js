@@ -3,7 +3,7 @@
 const AT_ONCE = 2; // simultaneous requests; the server classifies one picture at a time
 const SHOWN = 5; // classes shown for each picture
 const RETRIES = 30; // while the server is busy
-const REDRAWN = /^image\/(avif|heic|heif)$/; // the server cannot read these: sent as a JPEG copy if the browser can read them
+const REDRAWN = /^image\/(avif|heic|heif)$/; // unreadable for the server: sent as JPEG if the browser reads it
 
 const $ = (id) => document.getElementById(id);
 const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -79,7 +79,7 @@ async function classified(file) {
     } catch {
       throw Error("The server could not be reached.");
     }
-    const content = await answer.json().catch(() => ({ error: { what: `the server responded with status ${answer.status}.` } }));
+    const content = await answer.json().catch(() => ({ error: { what: `the server sent status ${answer.status}.` } }));
     if (answer.ok) return content;
     if (answer.status !== 503 || retry >= RETRIES) throw Error(sentence(content.error.what));
     await new Promise((resolve) => setTimeout(resolve, 1000 * Number(answer.headers.get("retry-after") ?? 1)));
@@ -131,7 +131,7 @@ function answered(item, file, { classes, is_strange }) {
     item.querySelector(".strange").hidden = false;
     model.then(({ false_alarm_rate }) => {
       item.querySelector(".strange span").textContent =
-        `The answer may be meaningless. (${percent.format(false_alarm_rate)} of familiar pictures also get this warning.)`;
+        `The answer may be meaningless. (${percent.format(false_alarm_rate)} of familiar pictures get it too.)`;
     });
   }
   item.querySelector(".classes").replaceChildren(...classes.map(row));
