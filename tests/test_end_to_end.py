@@ -86,7 +86,7 @@ def test_the_stages_one_by_one_give_what_compete_gives(world, tmp_path):
     assert scores["accuracy"] == 1.0
     snellen("predict", run, data, "--out", guesses)
     printed = snellen("submission", guesses, data, "--out", submission)[0]
-    assert printed == f"{len(world.test_labels)} lines, every one checked\n{submission}\n"
+    assert printed == f"{len(world.test_labels)} lines, all checked\n{submission}\n"
     check_labels(world, submission)
     assert check_submission(submission, ImageSet.open(data)) == len(world.test_labels)
     assert "classes" in snellen("show", data)[0]
@@ -182,7 +182,7 @@ def test_interrupting_has_exit_code_130(world, tmp_path):
         finally:
             process.kill()
     assert process.returncode == 130
-    assert "stopped. The same command goes on where it stopped." in said
+    assert "stopped. Run the same command again to resume." in said
     assert "Traceback" not in said
 
 

@@ -103,7 +103,7 @@ def test_two_recipes_that_begin_in_one_folder_never_mix(images, tmp_path):
     with locked(run.folder), pytest.raises(RunError, match="peak_lr was 20"):
         start_run(tmp_path / "run", SMOKE.with_settings(["peak_lr=3"]), {"fingerprint": "x", "on": "train"})
     (tmp_path / "run" / "about.json").unlink()
-    with locked(run.folder), pytest.raises(RunError, match="another snellen command works in this folder"):
+    with locked(run.folder), pytest.raises(RunError, match="another snellen command is using this folder"):
         start_run(tmp_path / "run", SMOKE.with_settings(["peak_lr=3"]), {"fingerprint": "x", "on": "train"})
     assert snellen.Recipe.open(tmp_path / "run" / "recipe.json") == SMOKE
 

@@ -114,7 +114,7 @@ def foreign(folder, suffix):
 
 def refused(write, path):
     before = path.read_bytes() if path.is_file() else None
-    with pytest.raises(SnellenError, match=r"already exists and does not hold|lies in a folder|is a folder") as caught:
+    with pytest.raises(SnellenError, match=r"already exists and does not hold|is in a folder|is a folder") as caught:
         write(path)
     assert caught.value.do.startswith("choose an")
     assert (path.read_bytes() if path.is_file() else None) == before
@@ -210,7 +210,7 @@ def test_compete_does_not_mix_its_results_with_other_files(tmp_path, monkeypatch
 def test_folders_are_not_written_into_a_prepared_set_or_a_run(place, verb):
     for folder in (place.images.folder, place.runs[0].folder):
         before = sorted(path.name for path in folder.rglob("*"))
-        with pytest.raises(SnellenError, match="lies in a folder that holds"):
+        with pytest.raises(SnellenError, match="is in a folder that holds"):
             verb(*((place.images, SMOKE) if verb is train else (place.raw,)), folder / "new")
         assert sorted(path.name for path in folder.rglob("*")) == before
 

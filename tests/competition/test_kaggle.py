@@ -297,7 +297,7 @@ def test_token_that_is_not_accepted(kaggle, images, submission, monkeypatch):
 
 def test_wrong_name_offers_the_near_one(kaggle, images, submission):
     message = refused(kaggle, images, submission, competition="cifar10")
-    assert 'there is no competition "cifar10"' in message
+    assert 'the competition "cifar10" does not exist' in message
     assert 'did you mean "cifar-10"?' in message
 
 
@@ -351,7 +351,7 @@ def test_competition_that_takes_no_files(kaggle, images, submission, fact, words
 def test_any_other_refusal_is_shown_in_kaggles_words_without_its_control_characters(kaggle, images, submission):
     kaggle.refuse["CreateSubmission"] = (400, {"code": 400, "message": "File is\n empty \x1b[31m!"})
     kaggle.limits = {}  # an account without a team: nothing is used up
-    assert "Kaggle refuses: File is empty [31m! (error 400)." in refused(kaggle, images, submission)
+    assert "Kaggle refused the request: File is empty [31m! (error 400)." in refused(kaggle, images, submission)
 
 
 def test_trouble_at_kaggle(kaggle, images, submission):
@@ -363,19 +363,19 @@ def test_no_connection(kaggle, images, submission):
     kaggle.store = "http://127.0.0.1:1"
     assert "cannot be reached: there is no connection" in refused(kaggle, images, submission)
     kaggle.stop()
-    assert "cannot be reached: the proxy does not let it through" in refused(kaggle, images, submission)
+    assert "cannot be reached: the proxy refuses the connection" in refused(kaggle, images, submission)
 
 
 def test_a_login_page_of_the_network_is_not_taken_for_kaggle(kaggle, images, submission):
     kaggle.refuse["StartSubmissionUpload"] = (200, b"<html>please log in to the hotel</html>")
-    assert "something else answered in its place" in refused(kaggle, images, submission)
+    assert "another server responded in its place" in refused(kaggle, images, submission)
 
 
 def test_a_server_that_does_not_answer_is_given_up(kaggle, images, submission, monkeypatch):
     monkeypatch.setattr("snellen.competition.kaggle_client.TIMEOUT", 0.2)
     with socketserver.TCPServer(("127.0.0.1", 0), None) as silent:  # the system accepts, nobody reads
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{silent.server_address[1]}")
-        assert "it does not answer" in refused(kaggle, images, submission)
+        assert "it does not respond" in refused(kaggle, images, submission)
 
 
 # Downloading
@@ -418,7 +418,7 @@ def test_by_default_the_folder_has_the_name_of_the_competition(kaggle, tmp_path,
 
 def test_an_interrupted_download_resumes(kaggle, tmp_path):
     kaggle.archive, kaggle.cut_after = a_zip(), 2**20 + 1000  # kagglehub keeps whole MiB
-    with pytest.raises(KaggleError, match=r"the connection broke|there is no connection"):
+    with pytest.raises(KaggleError, match=r"the connection was lost|there is no connection"):
         download("cifar-10", tmp_path / "cifar-10")
     assert not (tmp_path / "cifar-10").exists()
     kaggle.cut_after = None
@@ -440,7 +440,7 @@ def test_damaged_files_are_refused_and_not_resumed(kaggle, tmp_path, checksum):
     good, kaggle.checksum = a_zip(), checksum
     for bad in (b"", b"PK\x03\x04 and no more", good[:30_000] + b"?" + good[30_001:]):
         kaggle.archive = bad
-        with pytest.raises(DataError, match="what Kaggle sent is damaged"):
+        with pytest.raises(DataError, match="the files from Kaggle are damaged"):
             download("cifar-10", tmp_path / "cifar-10")
         assert not os.listdir(tmp_path)
     kaggle.archive = good

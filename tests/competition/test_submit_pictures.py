@@ -101,9 +101,9 @@ def test_a_sample_of_something_else_is_refused(tmp_path, folder):
     with pytest.raises(DataError, match=r"the columns of sample\.csv and the classes do not fit"):
         submit_pictures(model_of("label"), folder, sample(tmp_path, "id,cat,dog", 0, 1), tmp_path / "out.csv")
     (folder / "10.png").unlink()
-    with pytest.raises(DataError, match='1 of 5 ids of the sample have no picture, or more than one, first "10"'):
+    with pytest.raises(DataError, match='1 of 5 ids in the sample have no picture or more than one, first "10"'):
         submit_pictures(model_of("label"), folder, sample(tmp_path, "id,label", "0"), tmp_path / "out.csv")
-    with pytest.raises(DataError, match="there is no file"):
+    with pytest.raises(DataError, match="does not exist or is not a file"):
         submit_pictures(model_of("label"), folder, tmp_path / "nowhere.csv", tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 

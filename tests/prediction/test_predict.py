@@ -181,7 +181,7 @@ def test_parts_of_anything_else_are_not_used(folder, whole, parts_of_20, tmp_pat
 def test_two_that_write_one_file_are_refused(folder, parts_of_20, tmp_path):
     with (
         locked(tmp_path / ".p.csv.parts"),
-        pytest.raises(RunError, match="another snellen command works in this folder"),
+        pytest.raises(RunError, match="another snellen command is using this folder"),
     ):
         predicted(folder, tmp_path / "p.csv")
 

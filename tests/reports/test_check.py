@@ -175,7 +175,7 @@ def test_out_of_fold_predictions_find_planted_label_errors(images, place):
 
 def test_predictions_for_other_ids_or_classes_are_refused(images):
     one = np.array([[0.5, 0.5]], dtype=np.float32)
-    with pytest.raises(DataError, match='1 of 1 predicted ids are of no labelled image, first "none"'):
+    with pytest.raises(DataError, match='1 of 1 predicted ids do not belong to a labelled image, first "none"'):
         check(images, run=Predictions(np.array(["none"]), one, images.classes))
     with pytest.raises(DataError, match='classes, first "dog"'):
         check(images, run=Predictions(images.ids[:1], one, ("dog", "owl")))

@@ -55,7 +55,7 @@ def open_page(browser, server):
         page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
         page.goto(own)
-        expect(page.locator("#model")).to_contain_text("knows 4 classes: cat, dog, owl, élan.")
+        expect(page.locator("#model")).to_contain_text("distinguishes 4 classes: cat, dog, owl, élan.")
         pages.append(page)
         return page
 

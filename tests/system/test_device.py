@@ -10,12 +10,12 @@ from snellen.system.device import BFLOAT16, choose_runtime, processor_features
 def test_the_processor_and_the_asked_for_precision_are_taken_with_the_reason():
     runtime = choose_runtime("float32", "cpu")
     assert (runtime.device.type, runtime.dtype) == ("cpu", torch.float32)
-    assert "cpu (as asked" in runtime.why
-    assert "float32 (as asked)" in runtime.why
+    assert "cpu (as requested" in runtime.why
+    assert "float32 (as requested)" in runtime.why
     assert "threads" in runtime.why
     runtime = choose_runtime("bfloat16", "cpu")
     assert runtime.dtype == torch.bfloat16
-    assert "bfloat16 (as asked" in runtime.why
+    assert "bfloat16 (as requested" in runtime.why
 
 
 def test_auto_says_what_it_chose_and_why():

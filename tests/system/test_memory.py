@@ -21,7 +21,7 @@ def test_images_that_take_half_of_the_free_memory_are_held(monkeypatch):
     assert why.startswith("3.0 MB of images are held in memory (")
     held, why = memory.holds(2**44, cpu)
     assert not held
-    assert why.startswith("17,592.2 GB of images are read from the disk as they are needed (")
+    assert why.startswith("17,592.2 GB of images are read from disk as needed (")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000")  # each process has its own copy
     held, why = memory.holds(free // 100, cpu)
     assert not held

@@ -190,7 +190,7 @@ def test_each_process_has_a_device_of_its_own_and_a_backend_for_it():
     for device, num_gpus, words in (
         ("cuda:0", 2, 'cannot share the device "cuda:0"'),
         ("mps", 0, 'cannot share the device "mps"'),
-        (None, 1, "process 2 of this machine has no GPU: there are 1"),
+        (None, 1, "process 2 on this machine has no GPU: there are 1"),
         ("cuda", 0, "has no GPU: there are 0"),
     ):
         with pytest.raises(RunError, match=words):

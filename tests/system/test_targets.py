@@ -55,7 +55,7 @@ def test_a_command_may_prove_that_a_file_is_its_own(tmp_path):
 def test_nothing_is_added_to_results(tmp_path, names, what):
     folder = make(tmp_path / "x", *names)
     for path in (folder / "new.csv", folder / "deep" / "new.csv"):
-        with pytest.raises(DataError, match=rf'new\.csv" lies in a folder that holds {what}'):
+        with pytest.raises(DataError, match=rf'new\.csv" is in a folder that holds {what}'):
             check_file(path, "predictions", START)
     check_file(tmp_path / "new.csv", "predictions", START)
 
@@ -71,7 +71,7 @@ def test_what_is_about_a_run_may_lie_in_it(tmp_path):
 def test_nothing_is_added_to_raw_files_but_below_the_results_of_compete(tmp_path):
     raw = make(tmp_path / "raw", "train/1.png", "trainLabels.csv")
     for path in (raw / "new.csv", raw / "train" / "new.csv", tmp_path / "raw" / ".." / "raw" / "new.csv"):
-        with pytest.raises(DataError, match="lies in a folder that holds the raw files"):
+        with pytest.raises(DataError, match="is in a folder that holds the raw files"):
             check_file(path, "predictions", START, source=raw)
     make(raw / "result", "data/about.json", "data/images.npy", "run/recipe.json")
     check_file(raw / "result" / "predictions.csv", "predictions", START, source=raw)
@@ -96,7 +96,7 @@ def test_a_folder_is_new_or_holds_the_start_of_the_same_command(tmp_path):
 
 def test_a_run_does_not_begin_inside_prepared_images_or_another_run(tmp_path):
     for folder in (make(tmp_path / "a", "about.json", "images.npy"), make(tmp_path / "b", "about.json", "recipe.json")):
-        with pytest.raises(DataError, match="lies in a folder that holds"):
+        with pytest.raises(DataError, match="is in a folder that holds"):
             check_folder(folder / "run", Contents.RUN, "snellen train")
     folds = make(tmp_path / "cv", "folds.json", "fold-1/recipe.json")
     check_folder(folds / "fold-2", Contents.RUN, "snellen train")

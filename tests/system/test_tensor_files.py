@@ -51,7 +51,7 @@ def test_every_flipped_bit_of_the_tensors_is_noticed(tmp_path):
         changed = bytearray(content)
         changed[position] ^= 1 << position % 8
         (tmp_path / "x").write_bytes(changed)
-        with open_tensors(tmp_path / "x") as file, pytest.raises(ValueError, match="does not have the checksum"):
+        with open_tensors(tmp_path / "x") as file, pytest.raises(ValueError, match="does not match its checksum"):
             file.read()
 
 

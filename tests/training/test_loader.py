@@ -356,6 +356,6 @@ def test_a_set_larger_than_the_memory_is_read_from_the_disk(tmp_path):
     done = subprocess.run([sys.executable, "-c", LITTLE_MEMORY, images.folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     choice, num_read, refusal = done.stdout.splitlines()
-    assert choice.startswith("False 491.5 MB of images are read from the disk as they are needed (")
+    assert choice.startswith("False 491.5 MB of images are read from disk as needed (")
     assert choice.endswith(" MB are free on cpu)")
     assert (num_read, refusal) == ("2000", "too much")

@@ -1,1 +1,1 @@
-"""Figures and the parts of HTML pages: numbers in, pictures out."""
+"""Figures and the parts of HTML pages."""

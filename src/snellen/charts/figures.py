@@ -1,4 +1,4 @@
-"""Figures as PNG files or SVG elements. matplotlib is imported only to draw."""
+"""Draw figures as PNG files or SVG elements. matplotlib is imported only when a figure is drawn."""
 
 import contextlib
 import io
@@ -16,26 +16,26 @@ from snellen.system import files
 Share = tuple[float, float, float]
 Curve = tuple[Sequence[float], Sequence[float]]
 
-# Colours by Okabe and Ito that colour-blind readers can tell apart.
+# Colours by Okabe and Ito that colour-blind readers can distinguish.
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 INK = "#010203"  # placeholder for the text colour of the page around a figure
 
 
 def save_history(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write loss and accuracy by epoch as a PNG file, from the rows of metrics.jsonl."""
+    """Draw loss and accuracy by epoch into a PNG file, from the rows of metrics.jsonl."""
     with files.replacing(path) as file:
         file.write(history_png(rows))
 
 
 def history_png(rows: list[dict[str, Any]], num_epochs: int = 0) -> bytes:
-    """Draw loss and accuracy by epoch, from the rows of metrics.jsonl. num_epochs: planned length of the axis."""
+    """Draw loss and accuracy by epoch, from the rows of metrics.jsonl, as PNG. num_epochs: the length of the axis."""
     with _figure(9, 3.4) as figure:
         _draw_history(figure, rows, num_epochs)
         return _png(figure)
 
 
 def history(rows: list[dict[str, Any]], num_epochs: int = 0) -> str:
-    """Draw the same as SVG."""
+    """Draw loss and accuracy by epoch as SVG; see `history_png`."""
     return _svg("history", "loss and accuracy by epoch", 9, 3.2, lambda figure: _draw_history(figure, rows, num_epochs))
 
 
@@ -52,9 +52,9 @@ def learning_rate(epochs: Sequence[float], rates: Sequence[float]) -> str:
 
 
 def reliability(counts: np.ndarray, accuracy: np.ndarray) -> str:
-    """Draw accuracy by confidence above the number of images as SVG.
+    """Draw accuracy by confidence, and below it the number of images, as SVG.
 
-    counts, accuracy: of equal bins of confidence from 0 to 1, empty ones included.
+    counts, accuracy: one value per bin of confidence; the bins divide 0 to 1 equally and may be empty.
     """
     num = len(counts)
     edges = np.linspace(0, 100, num + 1)
@@ -103,7 +103,7 @@ def study_history(points: Sequence[tuple[int, float, bool]]) -> str:
 def study_curves(curves: Sequence[tuple[dict[int, float], bool]]) -> str:
     """Draw the accuracies of trials during training as SVG.
 
-    curves: of each trial, percent of training done to accuracy, and whether it is complete.
+    curves: for each trial, a mapping from percent of training done to accuracy, and whether the trial is complete.
     """
 
     def draw(figure) -> None:
@@ -135,7 +135,7 @@ def importances(shares: dict[str, float]) -> str:
 def comparison(names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve]) -> str:
     """Draw runs side by side as SVG: accuracies with intervals, and accuracy by time.
 
-    shares: (low, accuracy, high) of each run; curves: its minutes of training and valid accuracies by epoch.
+    shares: (low, accuracy, high) of each run; curves: (minutes of training, valid accuracies) by epoch of each run.
     """
     what = "accuracy of each run with its interval, and accuracy by minutes of training"
     height = _comparison_height(len(names))
@@ -143,7 +143,7 @@ def comparison(names: Sequence[str], shares: Sequence[Share], curves: Sequence[C
 
 
 def comparison_png(names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve], mark: str) -> bytes:
-    """Draw the same as a PNG whose metadata contain the mark of the command."""
+    """Draw `comparison` as a PNG, with the mark of the command in its metadata."""
     with _figure(9, _comparison_height(len(names))) as figure:
         _draw_comparison(figure, names, shares, curves)
         return _png(figure, mark)
@@ -196,15 +196,15 @@ def _whole_numbers(axes) -> None:
 
 @contextlib.contextmanager
 def _figure(width: float, height: float, **settings: Any) -> Iterator[Any]:
-    """Make an empty figure of this size in inches; `settings` of matplotlib hold inside the block.
+    """Yield an empty figure of this size in inches; matplotlib's `settings` apply inside the block.
 
-    The figure has a canvas of its own, so that neither pyplot nor a window is involved.
+    The figure has its own canvas, so neither pyplot nor a window is needed.
     """
     with _without_backend():
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
-    # Names are drawn as they are, dollar signs included; letters that the font lacks are not worth a warning.
+    # Draw names literally, dollar signs included, and do not warn about characters missing in the font.
     with matplotlib.rc_context({"text.parse_math": False} | settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
@@ -214,7 +214,7 @@ def _figure(width: float, height: float, **settings: Any) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _without_backend() -> Iterator[None]:
-    """Hide MPLBACKEND: a backend that is not installed here, such as a notebook's, makes importing matplotlib fail."""
+    """Unset MPLBACKEND: if it names a backend that is not installed, importing matplotlib fails."""
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         yield
@@ -230,13 +230,13 @@ def _png(figure, mark: str | None = None) -> bytes:
 
 
 def _svg(name: str, what: str, width: float, height: float, draw: Callable[[Any], None]) -> str:
-    """Draw a figure as an <svg> element for a page, in the page's text colour. The same figure gives the same bytes.
+    """Draw a figure as an <svg> element in the text colour of its page. The same figure always gives the same bytes.
 
-    name: prefix of its ids, different for each figure of a page; what: description for screen readers.
+    name: prefix of its ids, unique on the page; what: description for screen readers.
     """
     inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
     settings: dict[str, Any] = dict.fromkeys(inked, INK)
-    # Text stays text: readers can search, select and hear it.
+    # Keep text as text, so that it can be searched, selected and read aloud.
     settings |= {"svg.fonttype": "none", "svg.hashsalt": "snellen", "legend.frameon": False, "grid.color": INK}
     settings |= {"axes.spines.top": False, "axes.spines.right": False, "grid.linewidth": 0.4}
     with _figure(width, height, **settings) as figure:
@@ -245,11 +245,11 @@ def _svg(name: str, what: str, width: float, height: float, draw: Callable[[Any]
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     head, _, body = file.getvalue().partition("<svg")[2].partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
-    assert box, "matplotlib writes the size of its figures"
+    assert box, "matplotlib did not write the size of the figure"
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
     body = re.sub(r" font-family: [^;\"]*;?", "", body)  # the page's own font
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body).replace(INK, "currentColor")
-    body = body.replace(BLUE.lower(), f"var(--accent, {BLUE})")  # dark pages use a lighter blue
+    body = body.replace(BLUE.lower(), f"var(--accent, {BLUE})")  # pages use a lighter blue in dark mode
     shape = f'{box[0]} style="max-width: {96 * width:.0f}px"'
     names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     return f'<svg {names} {shape} role="img" aria-label="{what}">{body}'

@@ -1,4 +1,4 @@
-"""Pages that need no other file: styles, figures and pictures are inside, and there is no script."""
+"""Self-contained pages: styles, figures and pictures are embedded, and there is no script."""
 
 import base64
 import io
@@ -15,14 +15,14 @@ from snellen.system import files
 from snellen.system.targets import check_file
 from snellen.system.units import minutes, percent, size
 
-# What precedes the mark, by the ending of the file. The mark ends before FAR_ENOUGH bytes.
+# The text before the mark, by file extension. The mark ends within the first FAR_ENOUGH bytes.
 MARKS = {".html": '"generator" content="', ".json": '{\n  "made_by": "', ".png": "Software\0", ".txt": "made by "}
 FAR_ENOUGH = 1024
-LONGEST = 128  # pixels: larger pictures are scaled down to keep pages small
+LONGEST = 128  # pixels; larger pictures are scaled down to keep pages small
 
 
 def picture(pixels: np.ndarray) -> str:
-    """Return uint8 (H, W, 3) as a data: URI of a PNG, its longer side at most 128 pixels."""
+    """Return an image, uint8 (H, W, 3), as a data: URI of a PNG with a longer side of at most 128 pixels."""
     image = Image.fromarray(pixels)
     image.thumbnail((LONGEST, LONGEST))
     data = io.BytesIO()
@@ -31,17 +31,17 @@ def picture(pixels: np.ndarray) -> str:
 
 
 def mark(command: str) -> str:
-    """Return the words that tell which command wrote a page, figure or list."""
+    """Return the mark that identifies the command that wrote a page, figure or list."""
     return f"snellen {command} {__version__}"
 
 
 def check_page(
     path: Path, command: str, *endings: str, source: Path | None = None, owners: Collection[Path] = ()
 ) -> None:
-    """Raise SnellenError if the ending is not one of these, or if the command may not write there."""
+    """Raise SnellenError if the file extension is not in `endings` or the command may not write to this path."""
     if path.suffix not in endings:
         raise SnellenError(
-            f'"{path}" has an unknown ending, and the ending decides what is written.',
+            f'"{path}" has an unknown extension, and the extension determines what is written.',
             where="--out",
             expected=" or ".join(endings),
         )
@@ -55,10 +55,10 @@ def check_page(
 
 
 def write(path: Path, command: str, makers: Mapping[str, Callable[[], Any]]) -> Path:
-    """Write what the maker for the path's ending returns, with the command's mark.
+    """Write the result of the maker for the path's extension, with the command's mark.
 
-    makers: ending to a function that returns the text of a page (.html) or list (.txt), values (.json) or bytes (.png).
-    Pages and figures contain the mark already. Raises what `check_page` raises.
+    makers: for each extension, a function that returns the text of a page (.html) or list (.txt), values (.json) or
+    bytes (.png). Pages and figures must already contain the mark. Raises what `check_page` raises.
     """
     check_page(path, command, *makers)
     made = makers[path.suffix]()
@@ -75,7 +75,7 @@ def write(path: Path, command: str, makers: Mapping[str, Callable[[], Any]]) -> 
 def render(template: str, *, command: str = "", **values: Any) -> str:
     """Return the text of a page. All values are escaped, except figures that the template marks with `| figure`.
 
-    command: the command that writes the page; by default it has the name of the template.
+    command: the command that writes the page (default: the name of the template).
     """
     import jinja2
 
@@ -92,7 +92,7 @@ def render(template: str, *, command: str = "", **values: Any) -> str:
 
 
 def _figure(svg: str) -> Any:
-    """Let a page contain an SVG of figures.py unchanged."""
+    """Return an SVG from figures.py, marked so that the page includes it unescaped."""
     import markupsafe
 
     return markupsafe.Markup(svg)

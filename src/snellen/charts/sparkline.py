@@ -1,4 +1,4 @@
-"""A curve in one line of text."""
+"""Draw a curve in one line of text."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ HEIGHTS = "▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float], low: float, high: float, width: int) -> str:
-    """Draw values between low and high as blocks of rising height, at most `width` of them, evenly chosen."""
+    """Draw at most `width` evenly spaced values as blocks, whose height shows the position between `low` and `high`."""
     num = min(width, len(values))
     chosen = [values[(len(values) - 1) * i // max(1, num - 1)] for i in range(num)]
     steps = (len(HEIGHTS) - 1) / max(high - low, 1e-9)

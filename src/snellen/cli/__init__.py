@@ -1,1 +1,1 @@
-"""The command line: the verbs with their arguments, and what a terminal shows."""
+"""The command line: the verbs with their arguments, and the terminal display."""

@@ -1,4 +1,4 @@
-"""The command line: arguments in, one verb called, errors out. numpy and torch are imported inside the commands."""
+"""The command line: parse the arguments, call one verb, report errors. Only the commands import numpy and torch."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ IS_FIRST = group.prints()
 
 
 class Commands(click.Group):
-    """Lists the commands in the order of the work and turns errors into messages and exit codes."""
+    """The group of all commands: lists them in the order of the work and turns errors into messages and exit codes."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)
@@ -41,7 +41,7 @@ class Commands(click.Group):
             context.exit(1)
         except KeyboardInterrupt as stop:
             if not left_for_launcher(stop):
-                echo("\nsnellen: stopped. The same command goes on where it stopped.", err=True)
+                echo("\nsnellen: stopped. Run the same command again to resume.", err=True)
             context.exit(130)
         except Exception as problem:
             if not left_for_launcher(problem):
@@ -50,7 +50,7 @@ class Commands(click.Group):
 
 
 def left_for_launcher(problem: BaseException) -> bool:
-    """Whether this is one of the processes of --devices and its launcher will tell the error, once for all."""
+    """Return whether the launcher of --devices started this process and reports the error for all processes."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return False
     from snellen.system import launch

@@ -21,22 +21,22 @@ from snellen.cli.output import echo, hint
 
 @click.command()
 @click.argument("source", shell_complete=completion.sources)
-@click.option("--out", type=PATH, required=True, metavar="DIR", help="Where everything goes.")
+@click.option("--out", type=PATH, required=True, metavar="DIR", help="The folder to write.")
 @the_recipe
 @the_split
 @raw_files
 @the_budget
-@click.option("--refit/--no-refit", default=True, show_default=True, help="Train again on all labelled images.")
+@click.option("--refit/--no-refit", default=True, show_default=True, help="Also train on all labelled images.")
 @the_folds
 @the_device
 def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arguments: Any) -> None:
-    """Raw files to a checked submission.csv, in one go.
+    """Turn raw files into a checked submission.csv.
 
     \b
     Example:  snellen compete cifar-10.zip --out cifar
 
-    SOURCE is a folder, zip or archive with images and labels, or one of: demo, cifar10-tiny, cifar10.
-    Run again, it goes on where it stopped.
+    SOURCE is a folder or an archive (such as a zip file) with images and labels, or one of: demo, cifar10-tiny,
+    cifar10. Run the same command again to resume.
     """
     from snellen.cli.display import Display, fold_folders
     from snellen.competition.compete import compete
@@ -57,9 +57,9 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
 @click.command()
 @click.argument("predictions", type=PATH)
 @click.argument("data", type=PATH)
-@click.option("--out", type=PATH, required=True, metavar="CSV")
+@click.option("--out", type=PATH, required=True, metavar="CSV", help="Submission file to write.")
 def submission(predictions: Path, data: Path, out: Path) -> None:
-    """Write predictions as the sample has them; check each line.
+    """Write a submission from predictions; check each line.
 
     \b
     Example:  snellen submission predictions.csv data --out submission.csv
@@ -71,19 +71,29 @@ def submission(predictions: Path, data: Path, out: Path) -> None:
     with Display():
         images = ImageSet.open(data)
         path = write_submission(predictions, images, out)
-        echo(f"{check_submission(path, images):,} lines, every one checked")
+        echo(f"{check_submission(path, images):,} lines, all checked")
     echo(path)
 
 
 @click.command()
 @click.argument("submission", type=PATH)
-@click.option("--competition", required=True, metavar="NAME", help="As in its address: kaggle.com/c/NAME.")
-@click.option("--message", required=True, metavar="TEXT", help="What Kaggle shows beside the score.")
-@click.option("--data", "images", type=PATH, metavar="DATA", help="Prepared images or a sample CSV to check against.")
-@click.option("--run", type=PATH, metavar="RUN", help="Where the score is recorded.")
-@click.option("--wait", "wait_seconds", type=float, default=300.0, show_default=True, metavar="SECONDS")
+@click.option("--competition", required=True, metavar="NAME", help="Competition name, as in kaggle.com/c/NAME.")
+@click.option("--message", required=True, metavar="TEXT", help="Description that Kaggle shows beside the score.")
+@click.option(
+    "--data", "images", type=PATH, metavar="DATA", help="Check against these prepared images or this sample CSV."
+)
+@click.option("--run", type=PATH, metavar="RUN", help="Record the score in this run.")
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=float,
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Longest time to wait for the score.",
+)
 def submit(**arguments: Any) -> None:
-    """Check a submission, send it to Kaggle, wait for its score.
+    """Check a submission, send it to Kaggle and wait for its score.
 
     \b
     Example:  snellen submit cifar/submission.csv --competition cifar-10 --message "first try"
@@ -94,7 +104,7 @@ def submit(**arguments: Any) -> None:
     with Display():
         result = submit(**arguments)
     score = result["public_score"]
-    echo("the score is not there yet" if score is None else f"public score {score}")
+    echo("no score yet" if score is None else f"public score {score}")
 
 
 @click.command()

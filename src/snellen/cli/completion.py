@@ -1,4 +1,4 @@
-"""What the shell offers while a command line is typed: recipes, settings, splits and sources. It loads no torch."""
+"""Shell completion of recipes, settings, splits and sources. It does not import torch."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -14,17 +14,17 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 def words(*names: str, files: bool = False) -> Complete:
-    """Offer these words, and with `files` the files that lie there too."""
+    """Offer these words and, with `files`, file names as well."""
 
     def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
-        # Files first: bash forgets what came before them, and offers files where no word fits.
+        # Files first: bash drops whatever precedes them, and offers files if no word matches.
         return ([CompletionItem(typed, type="file")] if files else []) + starting(typed, names)
 
     return complete
 
 
 def settings(context: click.Context, parameter: click.Parameter, typed: str) -> list[CompletionItem]:
-    """Offer `field=`, with its meaning; when the field is clear, also the values that it may take."""
+    """Offer `field=` with its meaning; once only one field matches, offer its values as well."""
     name, equals, value = typed.partition("=")
     matching = [f for f in fields(Recipe) if (f.name == name if equals else f.name.startswith(name))]
     found = [] if equals else [CompletionItem(f"{f.name}=", help=f.metadata["meaning"]) for f in matching]
@@ -39,7 +39,7 @@ def starting(typed: str, names: Iterable[str]) -> list[CompletionItem]:
 
 
 def _values(field) -> list[str]:
-    """All values where there are few; otherwise those that the named recipes use."""
+    """Return all values of a setting if it has a fixed list; otherwise those that the named recipes use."""
     if type(field.default) is bool:
         return ["true", "false"]
     if field.metadata["choices"]:

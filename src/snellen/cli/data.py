@@ -28,7 +28,7 @@ from snellen.images.choices import LINKS
     "--workers", type=click.IntRange(1), metavar="N", help="Decode with N threads or processes (default: one per CPU)."
 )
 def prepare(**arguments: Any) -> None:
-    """Decode every image once into one array beside rows.csv.
+    """Decode all images into one array, with a table of rows.
 
     \b
     Example:  snellen prepare cifar-10.zip --out data
@@ -49,7 +49,13 @@ def prepare(**arguments: Any) -> None:
 @the_source
 @the_share
 @the_split_rule("seeds")
-@click.option("--link", type=click.Choice(LINKS), default="copy", show_default=True)
+@click.option(
+    "--link",
+    type=click.Choice(LINKS),
+    default="copy",
+    show_default=True,
+    help="How to put each picture into its folder.",
+)
 def organize(**arguments: Any) -> None:
     """Write class folders, train_valid_test/, for other tools.
 
@@ -65,8 +71,10 @@ def organize(**arguments: Any) -> None:
 
 @click.command()
 @click.argument("data", type=PATH)
-@click.option("--run", type=PATH, metavar="RUN", help="A run, or out-of-fold predictions: asked for label errors.")
-@click.option("--out", type=PATH, metavar="FILE", help="Also a page (.html), everything (.json) or the summary (.txt).")
+@click.option("--run", type=PATH, metavar="RUN", help="Search for label errors with a run or out-of-fold predictions.")
+@click.option(
+    "--out", type=PATH, metavar="FILE", help="Also write a page (.html), all findings (.json) or the summary (.txt)."
+)
 @the_device
 def check(data: Path, **arguments: Any) -> None:
     """Find duplicates, leaks, doubtful labels, odd images.
@@ -74,8 +82,8 @@ def check(data: Path, **arguments: Any) -> None:
     \b
     Example:  snellen check data --out check.html
 
-    Leaks are duplicates across splits; doubtful labels are those that contradict each other and, with --run, those that
-    the model does not believe.
+    Leaks are duplicates across splits. Doubtful labels are those of duplicates that disagree and, with --run, those
+    that the model contradicts.
     """
     from snellen.cli.display import Display
     from snellen.reports.check import check

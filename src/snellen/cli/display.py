@@ -1,4 +1,4 @@
-"""What a person sees during a command, on stderr: a live view on a terminal, plain lines in a file or CI."""
+"""Progress and messages on stderr: a live view on a terminal, plain lines in a file or in CI."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ from snellen.runs.run import Epoch, Run
 from snellen.system.units import minutes, percent, size
 
 EPOCH = re.compile(r"epoch (\d+)/(\d+)")  # the stage that `train` reports
-MOST_ROWS = 8  # of the table of epochs
+MOST_ROWS = 8  # in the table of epochs
 TRAIN, VALID = "dodger_blue1", "dark_orange"  # legible on black and on white
 
 # (heading, column of metrics.jsonl, narrowest terminal that shows it)
@@ -35,23 +35,23 @@ COLUMNS = (
 
 
 class Display:
-    """Show messages, progress and epochs. The verbs take its methods `on_progress` and `on_epoch`.
+    """A view of messages, progress and epochs. Pass its methods `on_progress` and `on_epoch` to the verbs.
 
     runs: the folders that the command trains in. A resumed run shows its earlier epochs as well.
     """
 
     def __init__(self, *runs: str | Path) -> None:
-        # Decided by the stream: with FORCE_COLOR rich would draw into a log file. A notebook's "!command" has a
-        # terminal that cannot move up, and CI keeps every redraw as a line.
+        # The stream decides: given FORCE_COLOR, rich would draw into a log file. The cursor cannot move up in a
+        # notebook's "!command", and CI keeps every redraw as a line.
         plain = {"CI", "JPY_PARENT_PID"} & os.environ.keys() or os.environ.get("TERM") in ("dumb", "unknown")
         self.live = sys.stderr.isatty() and not plain
         self.console = Console(stderr=True, highlight=False, force_terminal=self.live)
         self.runs = runs
         self.rows: list[Epoch] = []
-        self._stage, self._epoch, self._epochs = "", 0, 0  # epochs: 0 outside of a training
+        self._stage, self._epoch, self._epochs = "", 0, 0  # _epochs is 0 unless a model is being trained
         self._view: Live | None = None
-        self._bars = Progress()  # of the stage, and of all epochs during a training
-        self._before = 0  # images of the earlier epochs
+        self._bars = Progress()  # one for the stage and, during training, one for all epochs
+        self._before = 0  # images in the earlier epochs
 
     def __enter__(self) -> "Display":
         self._handler = _Handler(self)
@@ -66,7 +66,7 @@ class Display:
         self._end()
 
     def on_progress(self, stage: str, done: int, total: int) -> None:
-        """Take what is done of a stage, in images, or in bytes of a download. The view is redrawn at its own pace."""
+        """Update the progress of a stage, in images, or in bytes for a download. The view redraws itself."""
         if stage != self._stage:
             self._begin(stage, done, total)
         if self._view:
@@ -100,16 +100,16 @@ class Display:
         if self._view:
             bar = self._bars.tasks[0]
             self._before += int(bar.total or 0)
-            self._bars.reset(bar.id, description=stage, completed=done, total=total)  # a last epoch may be shorter
+            self._bars.reset(bar.id, description=stage, completed=done, total=total)  # the last epoch may be shorter
             return
         self._bars = _bars(self.console)
         show, unit = (size, "") if stage == "download" else ("{:,.0f}".format, " images")
-        # A bar begins at what is already done, so that only the work of this command counts for the rate.
+        # The bar starts at what is already done, so that the rate covers only the work of this command.
         self._before = max(0, epoch - 1) * total
         self._bars.add_task(stage, total=total or None, completed=done, show=show, unit=unit)
         if epochs > 1:
             self._bars.add_task("all epochs", total=epochs * total, completed=self._before + done, show=None)
-        # A new view for each stage: one that is started again would take the lines above it for its own.
+        # A new view for each stage: a restarted one would overwrite the lines above it.
         self._view = Live(
             console=self.console,
             get_renderable=self._drawn,
@@ -120,7 +120,7 @@ class Display:
         self._view.start()
 
     def _end(self) -> None:
-        """Remove the live view; the table of a training stays."""
+        """Remove the live view, and leave the table of epochs."""
         if self._view:
             self._view.stop()
             self._view = None
@@ -150,13 +150,13 @@ class Display:
             line += f"  {minutes((self._epochs - row['epoch']) * row['seconds'])} left"
         return line
 
-    # Drawn by the view in a thread of its own, which reads the rows and changes nothing.
+    # The view calls these in its own thread; they only read the rows.
 
     def _drawn(self) -> RenderableType:
         return Group(self._epoch_table(), self._bars) if self._epoch and self.rows else self._bars
 
     def _epoch_table(self) -> RenderableType:
-        """Draw the last epochs, the best one in bold, and the accuracies of all."""
+        """Draw a table of the last epochs, the best one in bold, and the accuracy curves of all epochs."""
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
         columns = [(name, key) for name, key, width in COLUMNS if key in self.rows[-1] and width <= self.console.width]
         for heading, _ in columns:
@@ -168,7 +168,7 @@ class Display:
         return Group(table, *self._curves())
 
     def _curves(self) -> list[Text]:
-        """Draw the accuracies by epoch, one line each, on the same scale."""
+        """Draw the train and valid accuracies by epoch, one line each, on the same scale."""
         curves = [
             (split, colour, [row[f"{split}_accuracy"] for row in self.rows])
             for split, colour in (("train", TRAIN), ("valid", VALID))
@@ -199,17 +199,17 @@ class _Rate(ProgressColumn):
 
 
 def _bars(console: Console) -> Progress:
-    """Make the bars of a stage; a narrow terminal has room for less."""
+    """Make the progress bars of a stage, with fewer columns on a narrow terminal."""
     columns: list[ProgressColumn] = [TextColumn("{task.description}"), BarColumn(bar_width=None)]
     columns += [_Amount()] if console.width >= 50 else []
     columns += [_Rate()] if console.width >= 70 else []
     columns += [TimeRemainingColumn(), TextColumn("left")]
-    # Steps may take long, and the time left should count the scoring between epochs: a rate is that of five minutes.
+    # Average over five minutes: steps may be slow, and the time left should include the scoring between epochs.
     return Progress(*columns, console=console, expand=True, speed_estimate_period=300)
 
 
 class _Handler(logging.Handler):
-    """Messages of the verbs, warnings marked as such."""
+    """A log handler that shows the messages of the verbs and marks warnings."""
 
     def __init__(self, display: Display):
         super().__init__()
@@ -232,7 +232,7 @@ def _cell(name: str, row: Epoch) -> str:
 
 
 def fold_folders(out: Path, folds: int) -> list[Path]:
-    """Where the runs of the folds will be."""
+    """Return the folders of the runs of all folds."""
     from snellen.runs.cross_validation import fold_folder
 
     return [fold_folder(out, number) for number in range(1, folds + 1)]

@@ -24,12 +24,21 @@ from snellen.system.units import percent
     "things", nargs=-1, required=True, metavar="MODEL... IMAGES...", shell_complete=completion.words(files=True)
 )
 @click.option(
-    "--split", default="test", show_default=True, shell_complete=completion.splits, help="Of prepared images."
+    "--split",
+    default="test",
+    show_default=True,
+    shell_complete=completion.splits,
+    help="Split of prepared images to classify.",
 )
 @click.option(
-    "--out", type=PATH, metavar="FILE", help="CSV: id, label and one probability per class; JSON for pictures."
+    "--out",
+    type=PATH,
+    metavar="FILE",
+    help="File to write: CSV with id, label and class probabilities; for pictures, JSON.",
 )
-@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown for each picture.")
+@click.option(
+    "--top", type=click.IntRange(1), default=3, show_default=True, help="Number of classes to show for each picture."
+)
 @click.option(
     "--sample", type=PATH, metavar="CSV", help="Write a submission for this sample, from a folder or archive."
 )
@@ -47,20 +56,22 @@ def predict(
                snellen predict cifar10-resnet20 photo.jpg folder/ --top 3
                snellen predict run test.zip --sample sample_submission.csv --out submission.csv
 
-    MODEL is a run, what `train --folds` wrote, a model.safetensors file or the name of a packaged model. The
-    probabilities of several are averaged.
+    MODEL is a run, a folder written by `train --folds`, a model.safetensors file or the name of a packaged model. The
+    probabilities of several models are averaged.
     """
     from snellen.cli.display import Display
     from snellen.prediction.opening import is_model
     from snellen.prediction.predict import predict
 
-    # The first is a model whatever it is, the last one is not: what is wrong with either is said by the verb.
+    # The first argument counts as a model and the last one as images; the verb reports what is wrong with either.
     num_models = 1
     while num_models < len(things) - 1 and is_model(things[num_models]):
         num_models += 1
     models, images = list(things[:num_models]), [Path(path) for path in things[num_models:]]
     if not images or is_model(things[-1]):
-        raise click.UsageError("after the model name what to classify: prepared images, pictures or folders")
+        raise click.UsageError(
+            "missing argument after the model: name prepared images, pictures or folders to classify"
+        )
     arguments["views"] = int(arguments["views"]) if arguments["views"] else None
     if sample is not None:
         if out is None or len(images) > 1:
@@ -74,7 +85,7 @@ def predict(
         classify_pictures(models, images, out, top, **arguments)
         return
     if out is None:
-        raise click.UsageError("say where the predictions go: --out predictions.csv")
+        raise click.UsageError("missing option --out: name the file to write, such as --out predictions.csv")
     with Display() as display:
         guesses = predict(models, images[0], split=split, out=out, on_progress=display.on_progress, **arguments)
     echo(guesses)
@@ -83,7 +94,7 @@ def predict(
 
 
 def classify_pictures(models: list[str], paths: list[Path], out: Path | None, top: int, **arguments: Any) -> None:
-    """Print a line for each picture: the part of `predict` for pictures. Exit with 1 if none could be read."""
+    """Classify pictures for `predict` and print a line for each. Exit with 1 if no picture can be read."""
     from snellen.cli.display import Display
     from snellen.prediction.ensemble import classify_by_all
     from snellen.prediction.opening import members
@@ -111,22 +122,32 @@ def classify_pictures(models: list[str], paths: list[Path], out: Path | None, to
 
 @click.command()
 @click.argument("model", shell_complete=completion.words(files=True))
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 also accepts other machines."
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
+)
 @click.option(
     "--allow-host",
     "allow_hosts",
     multiple=True,
     metavar="NAME",
-    help="Answer under this name too; for a reverse proxy on this machine.",
+    help="Also accept requests for this host name; for a reverse proxy on this machine.",
 )
-@click.option("--max-bytes", type=click.IntRange(1), default=16 * 2**20, show_default=True, help="Size of one picture.")
+@click.option(
+    "--max-bytes", type=click.IntRange(1), default=16 * 2**20, show_default=True, help="Largest picture file accepted."
+)
 @click.option(
     "--max-memory",
     type=click.IntRange(1),
     default=256 * 2**20,
     show_default=True,
-    help="Bytes that decoding one picture may take.",
+    help="Most memory for decoding one picture, in bytes.",
 )
 @the_views
 @the_device
@@ -145,17 +166,19 @@ def serve(views: str | None, **arguments: Any) -> None:
 
 @click.command()
 @click.argument("model", shell_complete=completion.words(files=True))
-@click.option("--to", type=click.Choice(["onnx", "torch", "gluon"]), default="onnx", show_default=True)
-@click.option("--out", type=PATH, metavar="FILE", help="By default beside the model.")
-@click.option("--data", "images", type=PATH, help="Prepared images to compare on; by default noise.")
+@click.option(
+    "--to", type=click.Choice(["onnx", "torch", "gluon"]), default="onnx", show_default=True, help="Format to write."
+)
+@click.option("--out", type=PATH, metavar="FILE", help="File to write (default: beside the model).")
+@click.option("--data", "images", type=PATH, help="Prepared images for the comparison (default: noise).")
 @the_views
 def export(views: str | None, **arguments: Any) -> None:
-    """Write a model for other programs: raw images in.
+    """Write a model for other programs.
 
     \b
     Example:  snellen export run --to onnx --data data
 
-    ONNX and torch programs take raw uint8 images and give probabilities; gluon is MXNet's .params, the network alone.
+    ONNX and torch programs turn raw uint8 images into probabilities. A gluon file (MXNet .params) has only the weights.
     """
     from snellen.cli.display import Display
     from snellen.serving.export import export
@@ -167,10 +190,19 @@ def export(views: str | None, **arguments: Any) -> None:
 
 @click.command("import-gluon")
 @click.argument("file", type=PATH)
-@click.option("--model", required=True, metavar="NAME", help="Its architecture: the file does not say.")
+@click.option("--model", required=True, metavar="NAME", help="Architecture, which the file does not record.")
 @click.option("--out", type=PATH, required=True, metavar="MODEL", help="The model.safetensors file to write.")
-@click.option("--classes", metavar="A,B,...", help="In the order of training; CIFAR-10's for ten by default.")
-@click.option("--size", type=click.IntRange(SMALLEST, LARGEST), default=32, show_default=True, metavar="PIXELS")
+@click.option(
+    "--classes", metavar="A,B,...", help="Class names in training order (default if there are ten: CIFAR-10's)."
+)
+@click.option(
+    "--size",
+    type=click.IntRange(SMALLEST, LARGEST),
+    default=32,
+    show_default=True,
+    metavar="PIXELS",
+    help="Side of the images.",
+)
 def import_gluon(classes: str | None, **arguments: Any) -> None:
     """Read an MXNet Gluon .params file, without MXNet.
 

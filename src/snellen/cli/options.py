@@ -1,4 +1,4 @@
-"""The options that several commands share, and what their words mean. numpy and torch are not imported for them."""
+"""The options that several commands share, and their types. This file imports neither numpy nor torch."""
 
 import functools
 import math
@@ -18,7 +18,7 @@ from snellen.runs.recipe import VIEWS, Recipe
 
 
 class PathType(click.ParamType):
-    """A path of a file or folder. Its name must be UTF-8, as model files cannot have another one."""
+    """The path of a file or folder. Its name must be UTF-8, because model files need that."""
 
     name = "path"
 
@@ -37,12 +37,12 @@ PATH = PathType()
 
 
 def options(*decorators: Callable) -> Callable:
-    """Several click decorators as one, in reading order."""
+    """Combine several click decorators into one, applied so that --help lists them in this order."""
     return lambda function: functools.reduce(lambda f, decorate: decorate(f), reversed(decorators), function)
 
 
 class Duration(click.ParamType):
-    """Seconds, written as 90, 90s, 30m, 2h or 1d."""
+    """A length of time in seconds, written as 90, 90s, 30m, 2h or 1d."""
 
     name = "time"
 
@@ -54,7 +54,9 @@ class Duration(click.ParamType):
         except ValueError:
             seconds = math.nan
         if not 0 < seconds < math.inf:
-            self.fail(f'"{value}" is not a length of time: write for example 90s, 30m or 2h.', parameter, context)
+            self.fail(
+                f'"{value}" is not a valid length of time: write 90s, 30m or 2h, for example.', parameter, context
+            )
         return seconds
 
 
@@ -62,32 +64,43 @@ the_source = options(
     click.option("--labels", type=PATH, help="Labels CSV, or the word folders or names (default: detected)."),
     click.option("--test", type=PATH, help="Folder or archive of test pictures (default: detected)."),
     click.option("--sample", type=PATH, help="Sample submission CSV (default: detected)."),
-    click.option("--label", metavar="COLUMN", help="Column of labels, or A,B,C: columns of 0 and 1, each a class."),
+    click.option("--label", metavar="COLUMN", help="Column of labels, or A,B,C: one column of 0 and 1 per class."),
     click.option("--id", metavar="COLUMN", help="Column of picture names (default: detected)."),
 )
 raw_files = options(
     the_source,
-    click.option("--kind", metavar="KIND", help="single or multi: one label per image, or several."),
-    click.option("--form", metavar="FORM", help="A submission line: label, positive, columns or top5."),
-    click.option("--metric", metavar="NAME", help="What the competition scores, such as auc (default: by the form)."),
+    click.option("--kind", metavar="KIND", help="single or multi: one label per image or several."),
+    click.option("--form", metavar="FORM", help="Form of a submission line: label, positive, columns or top5."),
+    click.option(
+        "--metric", metavar="NAME", help="The competition's metric, such as auc (default: depends on --form)."
+    ),
     click.option("--positive", metavar="CLASS", help="The class whose probability is submitted."),
     click.option("--class-names", type=PATH, metavar="FILE", help="JSON or CSV with a name for each class."),
-    click.option("--group-by", metavar="COLUMN", help="Keep pictures with one value, such as a patient, together."),
+    click.option(
+        "--group-by", metavar="COLUMN", help="Keep pictures with the same value, such as a patient, in the same split."
+    ),
     click.option("--size", type=click.IntRange(LEAST, LARGEST), metavar="PIXELS", help="Side of the prepared images."),
-    click.option("--skip-unreadable", is_flag=True, help="Leave unreadable images out instead of stopping."),
-    click.option("--group-duplicates", is_flag=True, help="Keep duplicates on one side of the split."),
+    click.option("--skip-unreadable", is_flag=True, help="Skip unreadable images instead of stopping."),
+    click.option("--group-duplicates", is_flag=True, help="Keep duplicates in the same split."),
 )
 the_metric = click.option(
-    "--metric", metavar="NAME", help="What the score is, such as auc or qwk (default: the metric of the images)."
+    "--metric", metavar="NAME", help="Metric to report, such as auc or qwk (default: that of the images)."
 )
 the_folds = click.option(
-    "--folds", type=click.IntRange(2), metavar="K", help="K models, each validated on another part of all labels."
+    "--folds",
+    type=click.IntRange(2),
+    metavar="K",
+    help="Train K models, each validated on a different part of the labelled images.",
 )
 the_share = options(
     click.option(
-        "--valid-share", type=float, default=VALID_SHARE, show_default=True, help="Share of each class to validate on."
+        "--valid-share",
+        type=float,
+        default=VALID_SHARE,
+        show_default=True,
+        help="Share of each class used for validation.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Decides which images validate."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Seed that selects the validation images."),
 )
 
 
@@ -97,7 +110,7 @@ def the_split_rule(default: str) -> Callable:
         type=click.Choice(SPLIT_RULES),
         default=default,
         show_default=True,
-        help="The share of each class, or as many of each class as the smallest one can spare.",
+        help="Take the share of each class, or an equal number from each class, limited by the smallest.",
     )
 
 
@@ -108,7 +121,7 @@ the_recipe = options(
         "recipe_name",
         metavar="NAME",
         shell_complete=completion.recipes,
-        help="A name, a recipe.json, a run for its recipe, or a study for its best.",
+        help="Recipe to use: a name, a recipe.json, a run, or a study (its best recipe).",
     ),
     click.option(
         "--set",
@@ -120,24 +133,26 @@ the_recipe = options(
     ),
 )
 the_budget = click.option(
-    "--budget", type=Duration(), metavar="TIME", help="Be done in 90s, 10m or 2h: chooses recipe and epochs."
+    "--budget", type=Duration(), metavar="TIME", help="Finish within 90s, 10m or 2h: sets the recipe and epochs."
 )
-the_device = click.option("--device", metavar="NAME", help="cpu, cuda, mps, ...; by default the best there is.")
+the_device = click.option("--device", metavar="NAME", help="Device: cpu, cuda, mps, ... (default: the best available).")
 the_views = click.option(
-    "--views", type=click.Choice([str(num) for num in VIEWS]), help="Views averaged; by default the recipe's."
+    "--views",
+    type=click.Choice([str(num) for num in VIEWS]),
+    help="Number of views to average (default: the recipe's).",
 )
 the_precision = click.option(
     "--precision",
     type=click.Choice({field.name: field.metadata["choices"] for field in fields(Recipe)}["precision"]),
-    help="By default the recipe's. float32 gives what an exported model gives.",
+    help="Precision (default: the recipe's); float32 matches exported models.",
 )
 
 
 def chosen_recipe(name: str | None, settings: tuple[str, ...], budget: float | None = None):
-    """The recipe that --recipe and --set mean; None where a budget is to choose it."""
+    """Return the recipe given by --recipe and --set, or None if the budget is to choose it."""
     if budget is not None:
         if any(text.startswith("epochs=") for text in settings):
-            raise click.UsageError("--budget plans the epochs: leave one of them out, it or --set epochs")
+            raise click.UsageError("--budget sets the number of epochs: omit either --budget or --set epochs")
         if name is None and not settings:
             return None
     return find_recipe(DEFAULT if name is None else name).with_settings(settings)

@@ -27,10 +27,10 @@ from snellen.system.units import percent
     default="valid",
     show_default=True,
     shell_complete=completion.splits,
-    help="train, valid, or test where it has labels.",
+    help="Split to score: train, valid, or test if it has labels.",
 )
 @the_metric
-@click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print all scores as JSON.")
 @the_views
 @the_precision
 @the_device
@@ -61,7 +61,9 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
 @click.argument("run", type=PATH)
 @click.option("--data", "images", type=PATH, metavar="DATA", help="Prepared images (default: those of the run).")
 @click.option("--out", type=PATH, default="report.html", show_default=True, metavar="FILE", help="The page to write.")
-@click.option("--split", default="valid", show_default=True, shell_complete=completion.splits, help="A labelled split.")
+@click.option(
+    "--split", default="valid", show_default=True, shell_complete=completion.splits, help="Labelled split to score."
+)
 @click.option("--live", is_flag=True, help="Rewrite the page after each epoch; it reloads itself.")
 @the_views
 @the_device
@@ -71,8 +73,8 @@ def report(views: str | None, **arguments: Any) -> None:
     \b
     Example:  snellen report run --data data --out report.html
 
-    The page of an unfinished run has its curves, settings and progress. To watch a run while it trains, add --live and
-    open the page in a browser.
+    The page of an unfinished run shows its curves, settings and progress. To watch a run while it trains, add --live
+    and open the page in a browser.
     """
     from snellen.cli.display import Display
     from snellen.reports.report import report
@@ -84,9 +86,13 @@ def report(views: str | None, **arguments: Any) -> None:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=PATH)
-@click.option("--data", "images", type=PATH, metavar="DATA", help="By default where the first run had them.")
-@click.option("--out", type=PATH, metavar="FILE", help="Also a page (.html), a figure (.png) or the figures (.json).")
-@click.option("--split", default="valid", show_default=True, shell_complete=completion.splits, help="A labelled split.")
+@click.option("--data", "images", type=PATH, metavar="DATA", help="Prepared images (default: those of the first run).")
+@click.option(
+    "--out", type=PATH, metavar="FILE", help="Also write a page (.html), a chart (.png) or the scores (.json)."
+)
+@click.option(
+    "--split", default="valid", show_default=True, shell_complete=completion.splits, help="Labelled split to score."
+)
 @the_device
 def compare(**arguments: Any) -> None:
     """Compare runs: which differences are beyond noise.
@@ -94,7 +100,7 @@ def compare(**arguments: Any) -> None:
     \b
     Example:  snellen compare runs/a runs/b --out compare.html
 
-    On the same images, beside what each run cost.
+    All runs are scored on the same images. Their training times and speeds are listed as well.
     """
     from snellen.cli.display import Display
     from snellen.reports.compare import compare
@@ -106,7 +112,7 @@ def compare(**arguments: Any) -> None:
 @click.command()
 @click.argument("thing", shell_complete=completion.recipes)
 def show(thing: str) -> None:
-    """Say what images, runs, folds, studies, models, recipes hold.
+    """Describe images, runs, folds, studies, models or recipes.
 
     \b
     Example:  snellen show fast

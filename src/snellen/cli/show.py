@@ -1,4 +1,4 @@
-"""Describe what a path or a name holds, and list the recipes and models."""
+"""Describe a path or a named recipe or model, and list the recipes and models."""
 
 import json
 from collections.abc import Callable
@@ -18,9 +18,9 @@ SHOWN = (
 
 
 def show(thing: str) -> str:
-    """Describe what a path holds, or the recipe or packaged model of that name.
+    """Describe the content of a path, or the recipe or packaged model of that name.
 
-    Raises SnellenError for anything that snellen did not write, and what the readers raise for damaged files.
+    Raises SnellenError for anything that snellen did not write, and for damaged files.
     """
     if thing in PRESETS:
         return f"{thing}\n{PRESETS[thing]}"
@@ -54,7 +54,7 @@ def _folds(path: Path) -> str:
 
 
 def _study(path: Path) -> str:
-    """Describe the best recipe so far, with its trial and accuracy if it was trained here. Optuna is not needed."""
+    """Describe the best recipe so far, with its trial and accuracy if it was trained here. Works without Optuna."""
     from snellen.runs.run import Run
 
     best = find_recipe(path)
@@ -100,7 +100,7 @@ READERS: dict[Contents, Callable[[Path], str]] = {
 
 
 def list_recipes() -> str:
-    """List the recipes, one a line: name, model, epochs."""
+    """List the recipes, one per line: name, model, epochs."""
     lines = (
         f"{name:27}{recipe.model:24}{show_value(recipe.epochs):>5} epochs{'  (default)' if name == DEFAULT else ''}"
         for name, recipe in PRESETS.items()
@@ -116,12 +116,12 @@ def list_models() -> str:
     from snellen.models.model_file import load_model
     from snellen.prediction.evaluate import describe_accuracy
 
-    lines = ["Architectures, with their parameters for 10 classes (published accuracies: the original images)"]
+    lines = ["Architectures, with their parameters for 10 classes (published accuracies are for the original images)"]
     for name in MODELS:
         with torch.device("meta"):
             num = sum(p.numel() for p in build_network(name, 10).parameters() if p.requires_grad)
         lines.append(f"  {name:24}{num:>12,} parameters  {SOURCES[name]}")
-    lines.append("Models that come with the package, trained")
+    lines.append("Trained models that come with the package")
     for name in packaged_models():
         model = load_model(name)
         lines.append(f"  {name:24}{model.num_parameters:>12,} parameters  {model.name}")

@@ -1,4 +1,4 @@
-"""stdout and stderr that take any text."""
+"""Make stdout and stderr accept any text."""
 
 import io
 import os
@@ -6,10 +6,10 @@ import sys
 
 
 def make_writable() -> None:
-    """Make stdout and stderr take any text, also names that are not UTF-8 and characters that their encoding lacks.
+    """Make stdout and stderr accept any text, even names that are not UTF-8 and characters missing in their encoding.
 
-    A closed stream becomes /dev/null. Otherwise the next file to be opened would get its number, and with it whatever
-    is written to that number.
+    A closed stream becomes /dev/null. Otherwise the next file opened would get its descriptor, and output meant for
+    the stream would end up in that file.
     """
     for number in range(3):
         try:

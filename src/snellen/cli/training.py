@@ -25,17 +25,22 @@ from snellen.system import group
 
 @click.command()
 @click.argument("data", type=PATH)
-@click.option("--out", type=PATH, required=True, metavar="RUN", help="The run's folder.")
+@click.option("--out", type=PATH, required=True, metavar="RUN", help="Folder of the run.")
 @the_recipe
 @the_budget
-@click.option("--on", type=click.Choice([*TRAIN_ON]), default="train", show_default=True)
+@click.option("--on", type=click.Choice([*TRAIN_ON]), default="train", show_default=True, help="Splits to train on.")
 @the_folds
 @the_metric
 @click.option("--init", type=PATH, metavar="MODEL", help="Start from this model's weights.")
-@click.option("--calibrated-by", type=PATH, metavar="MODEL", help="Take its temperature, where nothing validates.")
-@click.option("--tensorboard", is_flag=True, help="Also write for TensorBoard, into RUN/tensorboard.")
+@click.option(
+    "--calibrated-by",
+    type=PATH,
+    metavar="MODEL",
+    help="Take the temperature from this model if there is no validation split.",
+)
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard files to RUN/tensorboard.")
 @the_device
-@click.option("--devices", metavar="all|N", help="Share each batch between all GPUs, or N processes. By default one.")
+@click.option("--devices", metavar="all|N", help="Split each batch among all GPUs or N processes (default: one).")
 def train(
     data: Path,
     recipe_name: str | None,
@@ -44,7 +49,7 @@ def train(
     devices: str | None,
     **arguments: Any,
 ) -> None:
-    """Train a recipe on prepared images; go on where it stopped.
+    """Train on prepared images; resume a stopped run.
 
     \b
     Example:  snellen train data --out run --recipe fast --set epochs=12
@@ -92,9 +97,12 @@ def train(
 
 @click.command()
 @click.argument("data", type=PATH)
-@click.option("--out", type=PATH, required=True, metavar="STUDY", help="The study's folder.")
+@click.option("--out", type=PATH, required=True, metavar="STUDY", help="Folder of the study.")
 @click.option(
-    "--trials", type=click.IntRange(1), metavar="N", help="Trials in the whole study (default: 20 without a budget)."
+    "--trials",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Number of trials in the whole study (default: 20 if there is no budget).",
 )
 @click.option("--budget", type=Duration(), metavar="TIME", help="Stop after 90s, 30m or 2h.")
 @click.option(
@@ -102,7 +110,7 @@ def train(
     "recipe_name",
     metavar="NAME",
     shell_complete=completion.recipes,
-    help="The recipe to vary.",
+    help="Recipe to start from.",
 )
 @click.option(
     "--set",
@@ -110,14 +118,14 @@ def train(
     multiple=True,
     metavar="FIELD=VALUES",
     shell_complete=completion.settings,
-    help="low..high or a,b,c varies a setting, one value fixes it (default: a region around the recipe).",
+    help="Vary a setting with low..high or a,b,c, or fix it with one value (default: vary around the recipe).",
 )
 @click.option(
     "--storage",
     metavar="URL",
-    envvar="SNELLEN_STORAGE",  # every user of the machine can see the password in a command line
+    envvar="SNELLEN_STORAGE",  # because any user of the machine can see a password on a command line
     show_envvar=True,
-    help="Database shared by several machines (default: a file in STUDY).",
+    help="Database that several machines share (default: a file in STUDY).",
 )
 @the_device
 def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **arguments: Any) -> None:
@@ -127,8 +135,8 @@ def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **argum
     Examples:  snellen tune data --out study --budget 30m
                snellen tune data --out study --trials 40 --set peak_lr=5..200 --set flip=off,random
 
-    The same command resumes a stopped study. Typed in another terminal, or with --storage on another machine, it adds
-    a worker.
+    Run the same command again to resume a stopped study. Run it in another terminal, or with --storage on another
+    machine, to add a worker.
     """
     from snellen.cli.display import Display
     from snellen.training.tune import tune

@@ -1,4 +1,4 @@
-"""Raw files -> submission.csv: all verbs one after another, each in its own folder, each resumed if it was stopped."""
+"""Raw files -> submission.csv: run all verbs in turn, each with its own folder; stopped work is resumed."""
 
 import logging
 import time
@@ -34,7 +34,7 @@ from snellen.training.train import train
 
 log = logging.getLogger("snellen")
 
-REPORT_SECONDS = 10.0  # about what the report and the start of the command take
+REPORT_SECONDS = 10.0  # rough time for the report and for starting the command
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Entry:
 
     images: ImageSet
     run: Run | CrossValidation  # trained on the train split and validated; or all folds
-    scores: dict[str, Any]  # of `run` on the valid split; with folds on all labelled images, out of fold
-    final: Run | CrossValidation  # the one that predicts: trained on all labelled images; `run` itself without refit
+    scores: dict[str, Any]  # of `run` on the valid split; with folds, on all labelled images, out of fold
+    final: Run | CrossValidation  # makes the predictions: trained on all labelled images, or `run` itself without refit
     submission: Path | None  # None if there are no test images
 
 
@@ -79,11 +79,11 @@ def compete(
 ) -> Entry:
     """Prepare, train and validate, train again on all labelled images, classify the test images, write the submission.
 
-    `out` gets data/, run/, refit/, evaluation.json, report.html, predictions.csv and submission.csv. Run again,
-    it resumes. seed and split_rule decide the split, see `choose_valid`; the recipe's own seed decides the training.
-    folds: how many runs to train, each validated on its part of all labelled images, into folds/ instead of run/ and
-    refit/; the submission is their average, and there is no report. recipe: as `train` takes it. budget: seconds that
-    all of it may take; see budget.py. Raises what the verbs raise.
+    Writes data/, run/, refit/, evaluation.json, report.html, predictions.csv and submission.csv into `out`. The same
+    call resumes stopped work. seed and split_rule determine the split (see `choose_valid`); the recipe's own seed
+    determines the training. folds: the number of runs to train, each validated on a different part of the labelled
+    images, in folds/ instead of run/ and refit/; the submission averages them, and there is no report.
+    recipe: as for `train`. budget: the total time allowed, in seconds; see budget.py. Raises what the verbs raise.
     """
     out, started = Path(out), time.perf_counter()
     _check_out(source, out)
@@ -140,7 +140,7 @@ def compete(
             log.info("refit on all %d labelled images -> %s", len(images.select("train", "valid")), out / "refit")
             final = fit(out / "refit", on="train+valid", calibrated_by=run.folder)
         if "test" not in images.counts:
-            log.warning("there are no test images, so there is no submission to write")
+            log.warning("no submission was written: there are no test images")
             return Entry(images, run, scores, final, None)
         guesses = predict(final, images, out=out / "predictions.csv", device=device, on_progress=on_progress)
         submission = write_submission(guesses, images, out / "submission.csv")
@@ -156,17 +156,17 @@ def compete(
 
 
 def _check_files(out: Path, images: ImageSet) -> None:
-    """Raise SnellenError now, not after hours, if a result would replace a file that is not of the same command."""
+    """Raise SnellenError before hours of work if a result would replace a file that another command wrote."""
     pages.check_page(out / "report.html", "report", ".html", source=images.source)
     check_file(out / "predictions.csv", "predictions", PREDICTIONS_START)
     check_target(out / "submission.csv", images)
 
 
 def _check_out(source: str | Path, out: Path) -> None:
-    """Raise SnellenError now, not after hours, if the results would be mixed with other files."""
+    """Raise SnellenError before hours of work if the results would be mixed with other files."""
     begun = contents_of(out / "data") is Contents.IMAGES
     strangers: set[str] = set()
-    if results_inside(source, out) and out.is_dir():  # there, only a folder of nothing but results is no raw data
+    if results_inside(source, out) and out.is_dir():  # then a folder with anything but results may be raw data
         strangers = {path.name for path in out.iterdir() if path.is_dir() and path.name[0] != "."} - PARTS_OF_ENTRY
     holds_source = source not in WORDS and Path(source).resolve().is_relative_to(out.resolve())
     if holds_source or (begun and strangers):

@@ -1,4 +1,4 @@
-"""Verbs: download a Kaggle competition's files, and submit to it. Both use Kaggle's own libraries (an extra)."""
+"""Verbs: download a Kaggle competition's files and submit to it. Both need Kaggle's own libraries (an extra)."""
 
 import contextlib
 import csv
@@ -42,13 +42,13 @@ def submit(
 ) -> dict[str, Any]:
     """Check a submission, send it to Kaggle, wait for its score, and return the result.
 
-    images: prepared images to check every line against before anything is sent; or the competition's sample submission,
-    a CSV file, to check header and ids against. run: a run in whose folder the result becomes a line of
-    submissions.jsonl. By default both are those that `compete` left beside the submission (data/; refit/ or run/).
-    competition: its name or address. message: shown by Kaggle beside the score. wait_seconds: 0 does not wait.
+    images: prepared images, against which every line is checked before anything is sent; or the competition's sample
+    submission (CSV), against which header and ids are checked. run: the run whose submissions.jsonl records the result.
+    By default both are those that `compete` wrote beside the submission (data/; refit/ or run/).
+    competition: its name or address. message: Kaggle shows it beside the score. wait_seconds: 0 returns at once.
 
     The result: ref (Kaggle's number), competition, file, sha256, message, sent (UTC), status ("pending", "complete" or
-    "error"), public_score and private_score (None until they are known).
+    "error"), public_score and private_score (None until they are available).
     Raises DataError for a submission that differs from the sample, KaggleError if Kaggle refuses it.
     """
     path, name = Path(submission), competition_name(competition)
@@ -69,7 +69,7 @@ def submit(
                 "public_score": None,
                 "private_score": None,
             }
-        _record(opened, result)  # before the score: from now on it is submitted, whatever happens
+        _record(opened, result)  # before waiting for the score: the submission counts from now on, whatever happens
         log.info("sent to %s as submission %d", name, result["ref"])
         changed, reason = _wait(client, result["ref"], wait_seconds)
     result |= changed
@@ -77,13 +77,13 @@ def submit(
     page = f"{SITE}/competitions/{name}/submissions"
     if result["status"] == "error":
         raise KaggleError(
-            f"Kaggle could not score the submission: {reason or 'no reason is given'}.",
+            f"Kaggle could not score the submission: {reason or 'Kaggle gave no reason'}.",
             where=f"{path}, submission {result['ref']} to {name}",
             expected="the form of the competition's sample submission",
             do=f"see {page}",
         )
     if result["status"] == "pending":
-        log.warning("there is no score yet; it will be at %s", page)
+        log.warning("no score yet; it will appear at %s", page)
     return result
 
 
@@ -91,15 +91,15 @@ def download(competition: str, out: str | Path | None = None) -> Path:
     """Download the files of a competition into a folder that `prepare` takes, and return the folder.
 
     competition: its name or address. out: the folder to write (default: the name of the competition). If it exists,
-    nothing is done. An interrupted download resumes. In a Kaggle notebook the files are already there, in a folder of
-    Kaggle's.
-    Raises KaggleError if Kaggle refuses, DataError if the files arrive damaged or the disk refuses, RunError if another
-    command downloads them right now.
+    nothing is downloaded. An interrupted download resumes. In a Kaggle notebook the files already exist, in a folder
+    that Kaggle provides; that folder is returned.
+    Raises KaggleError if Kaggle refuses, DataError if the files are damaged or cannot be written, RunError if another
+    command is downloading them.
     """
     name = competition_name(competition)
     out = Path(out) if out is not None else Path(name)
     if out.exists():
-        log.info("%s exists: nothing to do", out)
+        log.info("%s already exists: nothing to do", out)
         return out
     partial = out.parent.resolve() / f".{out.name}.download"
     with signed_in() as client, locked(partial):
@@ -114,20 +114,20 @@ def download(competition: str, out: str | Path | None = None) -> Path:
 
 
 def competition_name(text: str) -> str:
-    """Return the name of a competition, given that or its address. Raises KaggleError for anything else."""
+    """Return the name of a competition, given its name or address. Raises KaggleError for anything else."""
     address = ADDRESS.fullmatch(text.strip())
     name = address[1] if address else text.strip()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise KaggleError(
             f'"{text}" is not the name of a competition.',
-            expected=f"the last part of its address, for example cifar-10 of {SITE}/c/cifar-10",
+            expected=f"the last part of its address, for example cifar-10 in {SITE}/c/cifar-10",
             do="copy it from the browser",
         )
     return name
 
 
 def _run_beside(path: Path) -> Run | None:
-    """Return the run whose predictions `compete` wrote into this file."""
+    """Return the run that made the predictions in this file, if `compete` wrote it."""
     for name in ("refit", "run"):
         if (path.parent / name / "about.json").exists():
             return Run.open(path.parent / name)
@@ -135,7 +135,7 @@ def _run_beside(path: Path) -> Run | None:
 
 
 def _check(path: Path, images: ImageSet | str | Path) -> int:
-    """Return the number of lines. Raises DataError for a submission that does not have the sample's form."""
+    """Return the number of lines. Raises DataError if the submission does not match the sample."""
     if isinstance(images, ImageSet) or not Path(images).is_file():
         return check_submission(path, images if isinstance(images, ImageSet) else ImageSet.open(images))
     columns = []
@@ -172,7 +172,7 @@ def _send(client: Any, competition: str, path: Path, content: bytes, message: st
     start.competition_name, start.file_name, start.content_length = competition, path.name, len(content)
     start.last_modified_epoch_seconds = int(path.stat().st_mtime)
     upload = answer(lambda: api.start_submission_upload(start))
-    # Not through the client: this goes to a file store, which must not see the token.
+    # Not through the client: this request goes to a file store, which must not receive the token.
     requests.put(upload.create_url, data=content, timeout=TIMEOUT).raise_for_status()
     entry = ApiCreateSubmissionRequest()
     entry.competition_name, entry.blob_file_tokens, entry.submission_description = competition, upload.token, message
@@ -180,7 +180,7 @@ def _send(client: Any, competition: str, path: Path, content: bytes, message: st
 
 
 def _wait(client: Any, ref: int, seconds: float) -> tuple[dict[str, Any], str]:
-    """Poll until the submission is scored or the time is over. Return what changed, and the reason for an error."""
+    """Poll until the submission is scored or the time is up. Return the changed values and the reason for an error."""
     from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionRequest
     from requests import RequestException
 
@@ -193,9 +193,9 @@ def _wait(client: Any, ref: int, seconds: float) -> tuple[dict[str, Any], str]:
             if state.status.name != "PENDING":
                 scores = {name: _score(getattr(state, name)) for name in ("public_score", "private_score")}
                 return {"status": state.status.name.lower(), **scores}, state.error_description.strip().rstrip(".")
-        # It is already submitted, so an error here only costs time. KeyError: a status that the client does not know.
+        # The submission is already sent, so an error here only costs time. KeyError: the client lacks this status.
         except (RequestException, json.JSONDecodeError, KeyError) as problem:
-            log.info("no answer about the score (%s); trying again", problem)
+            log.info("cannot get the score (%s); trying again", problem)
         time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
         pause = min(1.5 * pause, 10.0)
     return {}, ""
@@ -209,7 +209,7 @@ def _score(text: str) -> float | None:
 
 
 def _record(run: Run | None, result: dict[str, Any]) -> None:
-    """Write the result to the run's submissions, over an earlier result of the same submission."""
+    """Add the result to the run's submissions.jsonl, replacing any earlier result of the same submission."""
     if run is None:
         return
     path = run.folder / "submissions.jsonl"
@@ -220,7 +220,7 @@ def _record(run: Run | None, result: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _cache(folder: Path) -> Iterator[None]:
-    """Let kagglehub keep its files in `folder`. Only in a cache of its own does it resume a download."""
+    """Make kagglehub use `folder` as its cache, so that it can resume this download."""
     before = os.environ.get("KAGGLEHUB_CACHE")
     os.environ["KAGGLEHUB_CACHE"] = str(folder)
     try:
@@ -232,7 +232,7 @@ def _cache(folder: Path) -> Iterator[None]:
 
 
 def _downloaded(competition: str, partial: Path) -> Path:
-    """Return the folder into which kagglehub has unpacked the competition's files."""
+    """Download and unpack the competition's files with kagglehub, and return their folder."""
     import kagglehub
     from kagglehub.exceptions import DataCorruptionError
     from requests import RequestException
@@ -241,19 +241,19 @@ def _downloaded(competition: str, partial: Path) -> Path:
     try:
         with contextlib.redirect_stdout(sys.stderr), _without_bar():
             return Path(kagglehub.competition_download(competition))
-    except (RequestException, json.JSONDecodeError):  # some of them are ValueErrors too
+    except (RequestException, json.JSONDecodeError):  # some are also ValueErrors
         raise
     except (DataCorruptionError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as problem:
         shutil.rmtree(partial, ignore_errors=True)  # otherwise the next download would resume the damaged one
         reason = next(iter(str(problem).split("\n")), "").strip(" .:") or type(problem).__name__
         raise DataError(
-            f"what Kaggle sent is damaged ({reason}).",
+            f"the files from Kaggle are damaged ({reason}).",
             where=competition,
-            expected="a whole archive of the competition's files",
-            do="try again; or download it in the browser and give it to `snellen prepare`",
+            expected="a complete archive of the competition's files",
+            do="try again; or download it in a browser and run `snellen prepare` on it",
         ) from None
 
 
 def _without_bar() -> contextlib.AbstractContextManager[Any]:
-    """Leave kagglehub's progress bar to terminals: a file would get a line for each step of it."""
+    """Hide kagglehub's progress bar unless stderr is a terminal: in a file, every step would add a line."""
     return contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())

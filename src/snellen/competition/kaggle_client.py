@@ -1,4 +1,4 @@
-"""Kaggle's own client, signed in, and what its refusals mean. It comes with an extra."""
+"""A signed-in Kaggle client (an extra), and clear messages for its errors."""
 
 import contextlib
 import json
@@ -12,16 +12,16 @@ from snellen.errors import SnellenError, did_you_mean
 Answer = TypeVar("Answer")
 
 SITE = "https://www.kaggle.com"
-TIMEOUT = 60  # seconds without an answer; the client itself would wait for ever
+TIMEOUT = 60  # seconds without a response; the client itself would wait forever
 
 
 class KaggleError(SnellenError):
-    """Kaggle refused, or could not be reached."""
+    """An error for requests that Kaggle refuses or does not answer."""
 
 
 @contextlib.contextmanager
 def signed_in() -> Iterator[Any]:
-    """Yield Kaggle's client. Raises KaggleError without the extra or a token."""
+    """Yield Kaggle's client. Raises KaggleError if the extra or a token is missing."""
     try:
         from kagglehub.config import get_kaggle_credentials
         from kagglesdk import KaggleClient
@@ -30,11 +30,11 @@ def signed_in() -> Iterator[Any]:
             "Kaggle's client libraries are not installed.", do='install them: pip install "snellen[kaggle]"'
         ) from None
     try:
-        credentials = get_kaggle_credentials()  # kagglehub knows every place, Colab's secrets too
+        credentials = get_kaggle_credentials()  # kagglehub looks everywhere, including Colab's secrets
     except ValueError as problem:
         raise _no_token(f"the Kaggle token cannot be read: {problem}.") from None
     if credentials is None:
-        raise _no_token("there is no Kaggle token on this machine.")
+        raise _no_token("no Kaggle token was found on this machine.")
     with KaggleClient(
         username=credentials.username, password=credentials.key, api_token=credentials.api_key, user_agent="snellen"
     ) as client:
@@ -42,7 +42,7 @@ def signed_in() -> Iterator[Any]:
 
 
 def answer(request: Callable[[], Answer]) -> Answer:
-    """Return what a request of the client returns. Raises requests.Timeout after TIMEOUT seconds."""
+    """Return the result of a client's request. Raises requests.Timeout after TIMEOUT seconds."""
     from requests import Timeout
 
     future: Future[Answer] = Future()
@@ -53,7 +53,9 @@ def answer(request: Callable[[], Answer]) -> Answer:
         except BaseException as problem:
             future.set_exception(problem)
 
-    threading.Thread(target=work, daemon=True).start()  # daemon: a request that never ends must not keep the program
+    threading.Thread(
+        target=work, daemon=True
+    ).start()  # daemon: a request that never ends must not keep the program alive
     try:
         return future.result(TIMEOUT)
     except TimeoutError:
@@ -62,7 +64,7 @@ def answer(request: Callable[[], Answer]) -> Answer:
 
 @contextlib.contextmanager
 def explained(client: Any, competition: str) -> Iterator[None]:
-    """Turn errors of the connection and refusals into a KaggleError with the reason and what to do."""
+    """Turn connection errors and refusals into a KaggleError with the reason and what to do."""
     from requests import RequestException
 
     try:
@@ -81,19 +83,19 @@ def _explanation(client: Any, competition: str, problem: Any) -> KaggleError:
         return _no_token("Kaggle does not accept the token.")
     if status >= 500:
         return KaggleError(f"Kaggle has a problem (error {status}).", where=competition, do="try again later")
-    # A wrong name, rules not accepted and a used-up limit are all 400 or 403: further requests tell them apart.
+    # A wrong name, unaccepted rules and an exhausted limit all give 400 or 403; more requests distinguish them.
     refusal = None
     with contextlib.suppress(RequestException):
         refusal = _closed(client, competition) or _used_up(client, competition)
     return refusal or KaggleError(
-        f"Kaggle refuses: {_words(problem.response)} (error {status}).",
+        f"Kaggle refused the request: {_words(problem.response)} (error {status}).",
         where=competition,
         do=f"see {SITE}/competitions/{competition}",
     )
 
 
 def _closed(client: Any, competition: str) -> KaggleError | None:
-    """Return why this account cannot take part: no such competition, rules not accepted, or no uploads."""
+    """Return why this account cannot submit: unknown competition, rules not accepted, or no uploads; None if it can."""
     from kagglesdk.competitions.types.competition_api_service import (
         ApiGetCompetitionRequest,
         ApiListCompetitionsRequest,
@@ -115,32 +117,32 @@ def _closed(client: Any, competition: str) -> KaggleError | None:
             for known in answer(lambda: api.list_competitions(search)).competitions
         ]
         return KaggleError(
-            f'there is no competition "{competition}", or this account may not see it.',
+            f'the competition "{competition}" does not exist, or this account cannot see it.',
             where=page,
-            expected=f"the last part of its address, for example cifar-10 of {SITE}/c/cifar-10",
+            expected=f"the last part of its address, for example cifar-10 in {SITE}/c/cifar-10",
             do=did_you_mean(competition, names, "copy it from the browser"),
         )
     if not details.user_has_entered:
         return KaggleError(
             f"this account has not accepted the rules of {competition}.",
             where=page,
-            expected="an account that joined the competition",
+            expected="an account that has joined the competition",
             do=f"accept them at {page}/rules, then run the same command again",
         )
     if details.submissions_disabled or details.is_kernels_submissions_only:
-        how = "takes submissions from notebooks on Kaggle only" if details.is_kernels_submissions_only else "is closed"
+        how = "accepts submissions only from Kaggle notebooks" if details.is_kernels_submissions_only else "is closed"
         return KaggleError(f"{competition} {how}.", where=page, do="see its page")
     return None
 
 
 def _used_up(client: Any, competition: str) -> KaggleError | None:
-    """Return an error if the team's submissions are used up, for today or for good."""
+    """Return an error if the team has no submissions left, today or at all."""
     from kagglesdk.competitions.types.competition_api_service import ApiGetSubmissionLimitsRequest
 
     request = ApiGetSubmissionLimitsRequest()
     request.competition_name = competition
     limits = answer(lambda: client.competitions.competition_api_client.get_submission_limits(request))
-    # An account without a team has three zeros, and has used up nothing.
+    # For an account without a team all three are zero, although nothing is used up.
     if limits.num_allowed_now or not limits.num_total:
         return None
     if limits.limited_by_total:
@@ -164,15 +166,15 @@ def _no_token(what: str) -> KaggleError:
 
 
 def _no_answer(problem: Exception) -> KaggleError:
-    """Return the error for a failure below HTTP, by the class of the exception: its text shows Python objects."""
+    """Return the error for a failed connection, by exception class: the exceptions' own texts show Python objects."""
     from requests import exceptions
 
     kinds = {
-        exceptions.SSLError: "its certificate is not trusted here",
-        exceptions.ProxyError: "the proxy does not let it through",
-        exceptions.Timeout: "it does not answer",
-        exceptions.ChunkedEncodingError: "the connection broke",
-        json.JSONDecodeError: "something else answered in its place",
+        exceptions.SSLError: "its certificate is not trusted on this machine",
+        exceptions.ProxyError: "the proxy refuses the connection",
+        exceptions.Timeout: "it does not respond",
+        exceptions.ChunkedEncodingError: "the connection was lost",
+        json.JSONDecodeError: "another server responded in its place",
     }
     why = next((text for kind, text in kinds.items() if isinstance(problem, kind)), "there is no connection")
     return KaggleError(
@@ -181,9 +183,9 @@ def _no_answer(problem: Exception) -> KaggleError:
 
 
 def _words(response: Any) -> str:
-    """Return Kaggle's message in one line that a terminal can show."""
+    """Return Kaggle's message as one line of printable characters."""
     try:
         text = str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
-        text = response.reason or "no reason is given"
+        text = response.reason or "Kaggle gave no reason"
     return "".join(c for c in " ".join(text.split())[:300] if c.isprintable()).rstrip(".")

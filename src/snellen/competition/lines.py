@@ -1,4 +1,4 @@
-"""What a line of a submission holds after its id, for each form of answer, and whether a line holds it."""
+"""The values in a line of a submission, for each form of answer: how to write and how to check them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ TOP = 5  # labels in a line of form top5
 
 @dataclass(frozen=True)
 class Answer:
-    """How probabilities become the values of a line."""
+    """The rule that turns probabilities into the values of a line."""
 
     task: Task
     header: Sequence[str]  # of the submission
@@ -23,12 +23,12 @@ class Answer:
         return [self.task.classes.index(name) for name in self.header[1:]]
 
     def values(self, probabilities: np.ndarray, label: str) -> list[str]:
-        """Return the values for one image. probabilities: (K,), calibrated; label: the decided class."""
+        """Return the values for one image. probabilities: (K,), calibrated; label: the chosen class."""
         task = self.task
         if task.form == "columns":
             return [f"{probabilities[column]:.9g}" for column in self._columns]
         if task.form == "positive":
-            assert task.positive is not None, "a task of this form names its positive class"
+            assert task.positive is not None, "a task of this form has a positive class"
             return [f"{probabilities[task.classes.index(task.positive)]:.9g}"]
         if task.form == "top5":
             best = [task.classes[k] for k in np.argsort(-np.asarray(probabilities), kind="stable")[:TOP]]
@@ -36,7 +36,7 @@ class Answer:
         return [label]
 
     def problem(self, values: Sequence[str]) -> tuple[str, str] | None:
-        """Return what is wrong with the values of a line and what was expected, or None."""
+        """Return (what is wrong with the values of a line, what was expected), or None if they are valid."""
         form, classes = self.task.form, self.task.classes
         if form in ("columns", "positive"):
             if not all(map(_is_probability, values)):
@@ -45,7 +45,7 @@ class Answer:
             names = values[0].split(" ")
             if len(names) != min(TOP, len(classes)) or len({*names}) < len(names) or not {*names} <= {*classes}:
                 most = min(TOP, len(classes))
-                return f'"{values[0][:60]}" is not {most} different classes', f"{most} of {some_of(classes, 10)}"
+                return f'"{values[0][:60]}" does not name {most} different classes', f"{most} of {some_of(classes, 10)}"
         elif values[0] not in classes:
             return f'"{values[0]}" is not a class', f"one of {some_of(classes, 10)}"
         return None

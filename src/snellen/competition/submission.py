@@ -19,11 +19,11 @@ log = logging.getLogger("snellen")
 def write_submission(
     predictions: Predictions | str | Path, images: ImageSet | str | Path, out: str | Path = "submission.csv"
 ) -> Path:
-    """Write the sample submission's header and ids, in its order, with the predictions; check every line.
+    """Write a submission with the header, ids and order of the sample, and check every line.
 
-    What a line holds is the form of the images' Task: a label, one or several probabilities, or five labels. Without a
-    sample there is a line for each test image. Test images that `prepare` had to leave out get the most frequent class
-    (or the class shares), with a warning. Raises DataError for missing or unknown ids; then nothing is written.
+    The form of the images' Task determines the values of a line: a label, one or more probabilities, or five labels.
+    If there is no sample, each test image gets a line. Test images that `prepare` had to skip get the most frequent
+    class (or the class shares), with a warning. Raises DataError for missing or unknown ids; then nothing is written.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     out, sample = Path(out), read_sample(images)
@@ -31,7 +31,7 @@ def write_submission(
     predictions = predictions if isinstance(predictions, Predictions) else Predictions.open(predictions)
     if predictions.classes != images.classes:
         raise DataError(
-            f"the predictions are of the classes {some_of(predictions.classes)}.",
+            f"the predictions have other classes: {some_of(predictions.classes)}.",
             expected=f"those of {images.folder}: {some_of(images.classes)}",
             do="predict with a model trained on this data",
         )
@@ -47,9 +47,9 @@ def write_submission(
         )
     if extra := sorted(known.keys() - {*sample.image_ids}):
         raise DataError(
-            f"{len(extra)} predictions have ids that the submission does not ask for, first {first_few(extra)}.",
+            f"{len(extra)} predictions have ids that are not in the sample, first {first_few(extra)}.",
             where=str(images.folder / SAMPLE),
-            expected="predictions of the test images and no others",
+            expected="predictions for the test images only",
             do="predict the test split: snellen predict RUN DATA --split test --out predictions.csv",
         )
     counts = images.about["class_counts"]
@@ -64,7 +64,7 @@ def write_submission(
         writer.writerow([id, *answer.values(known[own] if is_read else usual, label)])
     if unread:
         what = f'the most frequent class, "{frequent}"' if answer.task.form == "label" else "the shares of the classes"
-        log.warning("%d test images could not be read; their lines hold %s", len(unread), what)
+        log.warning("%d test images could not be read; their lines contain %s", len(unread), what)
     check_lines(text.getvalue(), out, answer, sample.ids)
     files.write_text(out, text.getvalue())
     if hint := form_hint(images, sample):
@@ -73,7 +73,7 @@ def write_submission(
 
 
 def check_target(out: Path, images: ImageSet) -> None:
-    """Raise DataError if the submission would replace anything but one that passes the check line by line."""
+    """Raise DataError if `out` is a file that is not a valid submission for the same images."""
     sample = images.folder / SAMPLE
 
     def is_submission(path: Path) -> bool:
@@ -88,10 +88,10 @@ def check_target(out: Path, images: ImageSet) -> None:
 
 
 def check_submission(path: str | Path, images: ImageSet) -> int:
-    """Compare a submission with the sample line by line; returns the number of images in it.
+    """Compare a submission with the sample line by line, and return its number of images.
 
-    Raises DataError that names the first line that differs: header, id, order, a label that is no class, a probability
-    that is none, a line too many or too few.
+    Raises DataError for the first line that differs: a wrong header, id or order, an unknown label, an invalid
+    probability, or an extra or missing line.
     """
     path = Path(path)
     try:
@@ -103,9 +103,9 @@ def check_submission(path: str | Path, images: ImageSet) -> int:
 
 
 def check_lines(text: str, path: Path, answer: Answer, sample_ids: list[str]) -> int:
-    """Compare the text of a submission with the sample's header and ids; returns the number of lines.
+    """Compare the text of a submission with the sample's header and ids, and return the number of lines.
 
-    Raises DataError that names the first line that differs, or that does not hold an answer of the right form.
+    Raises DataError for the first line that differs or has values of the wrong form.
     """
     header = list(answer.header)
 

@@ -41,17 +41,21 @@ def submit_pictures(
     device: str | None = None,
     on_progress: Progress | None = None,
 ) -> Path:
-    """Classify the pictures that a sample submission names and write the submission; check every line.
+    """Classify the pictures listed in a sample submission, write the submission, and check every line.
 
-    source: a folder or archive that holds these pictures, and perhaps others. The form of a line is that of the model's
-    Task, unless the sample has class columns or probabilities. Raises DataError if the sample does not fit; then
-    nothing is written.
+    source: a folder or archive with these pictures; others are ignored. The form of a line is that of the model's
+    Task, unless the sample has class columns or probabilities. Raises DataError if the sample does not match the model;
+    then nothing is written.
     """
     sample, out = Path(sample), Path(out)
     models = members(model)
     first = models[0][1]
     if not sample.is_file():
-        raise DataError(f'there is no file "{sample}".', where="--sample", expected="the competition's sample, a CSV")
+        raise DataError(
+            f'"{sample}" does not exist or is not a file.',
+            where="--sample",
+            expected="the competition's sample submission (CSV)",
+        )
     folder = Folder(sample.parent)
     data = read_whole({"sample": Place(folder, sample.name)}, ["sample"], MAX_BYTES)["sample"]
     table = read_table(str(sample), data, strip=False)
@@ -74,11 +78,11 @@ def submit_pictures(
         found = {id: pictures.find(id.strip()) for id in ids}
         if odd := [id for id, paths in found.items() if len(paths) != 1]:
             raise DataError(
-                f"{len(odd):,} of {len(ids):,} ids of the sample have no picture, or more than one, first "
+                f"{len(odd):,} of {len(ids):,} ids in the sample have no picture or more than one, first "
                 f"{first_few(odd)}.",
                 where=str(source),
                 expected=f"pictures such as {odd[0]}.png",
-                do="check the folder: it must hold each test picture once",
+                do="check the folder or archive: it must contain each test picture once",
             )
         wanted = {paths[0]: id for id, paths in found.items()}
         values: dict[str, list[str]] = {}
@@ -101,7 +105,7 @@ def submit_pictures(
             if on_progress:
                 on_progress("classify", len(values), len(wanted))
     if unread:
-        log.warning("%d pictures could not be read; their lines hold the same probability for each class", unread)
+        log.warning("%d pictures could not be read; their lines have the same probability for each class", unread)
     if others := sum(map(len, pictures.by_stem.values())) - len(wanted):
         log.info("%d other pictures are not in the sample", others)
     text = io.StringIO(newline="")
@@ -115,7 +119,7 @@ def submit_pictures(
 
 
 def _task(task: Task, sample: SampleLines) -> Task:
-    """The model's Task with the form that this sample has. Raises DataError if they contradict each other."""
+    """Return the model's Task with the form of this sample. Raises DataError if they contradict each other."""
     form = None if task.form == "label" else task.form
     decided = decide_task([], task.classes, sample, TaskOptions(form=form, metric=task.metric, positive=task.positive))
     return replace(task, form=decided.form, positive=decided.positive)

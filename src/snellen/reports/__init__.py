@@ -1,1 +1,1 @@
-"""What a person reads about runs and images."""
+"""Reports about runs and images, for people to read."""

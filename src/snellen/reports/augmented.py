@@ -1,4 +1,4 @@
-"""Training images as augmentation changes them."""
+"""Show training images before and after augmentation."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ OFF = {"flip": "off", "crop_pad": 0, "crop_area": 1.0, "cutout": 0, "mixup": 0.0
 
 
 def augmentation(recipe: Recipe, images: ImageSet, num_images: int = 5, num_epochs: int = 8) -> dict[str, Any]:
-    """Show a few training images, each unchanged and as the loader hands it out in several epochs."""
+    """Return a few training images for the page, each unchanged and as augmented in several epochs."""
     if all(getattr(recipe, name) == value for name, value in OFF.items()):
         return {"variants": [], "augmentation_note": ""}
     strips = []
@@ -26,14 +26,14 @@ def augmentation(recipe: Recipe, images: ImageSet, num_images: int = 5, num_epoc
         shown = [one.pixels()[0], *(view[0] for view in views)]
         alts = [f"image {one.ids[0]} unchanged", *(f"in epoch {epoch + 1}" for epoch in range(num_epochs))]
         strips.append({"what": f"image {one.ids[0]}", "pictures": [pages.picture(p) for p in shown], "alts": alts})
-    note = "On the left the image itself, then what the network sees in the first epochs."
+    note = "Left: the original image. Then: what the network sees in the first epochs."
     if recipe.mixup or recipe.cutmix:
         several = images.take(np.linspace(0, len(images) - 1, min(num_epochs + 1, len(images))).astype(int))
         mixed = next(Batches(several, recipe, torch.device("cpu")).epoch(0)).x
         shown = list(_pixels(mixed))
         alts = [f"mixed image {place + 1}" for place in range(len(shown))]
         strips.append({"what": "a batch, mixed", "pictures": [pages.picture(p) for p in shown], "alts": alts})
-        note += " The last row is a batch of images mixed with one another."
+        note += " Last row: a batch of mixed images."
     return {"variants": strips, "augmentation_note": note}
 
 

@@ -1,4 +1,4 @@
-"""Pictures of an ImageSet as a page shows them, each with its caption."""
+"""Make captioned pictures of an ImageSet for a page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class Card:
     split: str
     path: str
     label: str  # "" if unknown
-    remark: str = ""  # what a model or a rule finds
+    remark: str = ""  # the finding of a model or a rule
 
 
 def cards(images: ImageSet, index: Sequence[int] | np.ndarray, remarks: Sequence[str] = ()) -> list[Card]:
-    """Make a card for each of these positions, with its remark if there are any."""
+    """Make a card for each of these positions, with its remark if remarks are given."""
     chosen = images.take(np.asarray(index, dtype=np.int64))
     labels = ["" if label == UNLABELLED else images.classes[label] for label in chosen.labels]
     return [
@@ -42,7 +42,7 @@ def cards(images: ImageSet, index: Sequence[int] | np.ndarray, remarks: Sequence
 
 
 def suspect_cards(images: ImageSet, suspects: Suspects, certainty: np.ndarray, most: int) -> list[Card]:
-    """Make cards of the first suspected label errors.
+    """Make cards for the first `most` suspected label errors.
 
     certainty: float (n,), the probability of each suggested class.
     """

@@ -1,4 +1,4 @@
-"""Verb: ImageSet -> what is wrong with it: duplicates, leaks between splits, odd images, label errors."""
+"""Verb: ImageSet -> its problems: duplicates, leaks between splits, odd images, label errors."""
 
 import logging
 from pathlib import Path
@@ -30,11 +30,11 @@ def check(
     device: str | None = None,
     on_progress: Progress | None = None,
 ) -> Findings:
-    """Search images for duplicates, leaks between splits, odd images, contradicting labels and likely label errors.
+    """Search images for duplicates, leaks between splits, odd images, contradictory labels and likely label errors.
 
-    run: a run on these images, which judges the labels of the valid images, or out-of-fold predictions (or their .csv)
-    for labelled images. Without it the labels are not judged.
-    out: a page with pictures (.html), everything (.json) or the summary (.txt).
+    run: a run on these images, to check the labels of the valid images; or out-of-fold predictions (or their .csv)
+    for labelled images. If it is missing, the labels are not checked.
+    out: a page with pictures (.html), all findings (.json) or the summary (.txt).
     The rules are in `duplicates`, `oddities` and `label_errors`.
     Raises DataError for predictions with other classes or ids, RunError for a run on other images.
     """
@@ -87,52 +87,55 @@ def _counts(images: ImageSet) -> dict[str, dict[str, int]]:
 def _guesses(
     images: ImageSet, run: Run | Predictions | str | Path, device: str | None, on_progress: Progress | None
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Probabilities (n, classes) of images that the model had not seen, their positions, and what to say of them."""
+    """Return probabilities (n, K) of images the model has not seen, their positions, and a description."""
     if isinstance(run, (str, Path)) and Path(run).suffix == ".csv":
         run = Predictions.open(run)
     if isinstance(run, Predictions):
         index = _positions(images, run)
-        return run.probabilities, index, f"Asked were predictions for {len(index):,} labelled images."
-    from snellen.prediction.predict import predict  # here, so that looking for duplicates loads no torch
+        return run.probabilities, index, f"Based on predictions for {len(index):,} labelled images."
+    from snellen.prediction.predict import (
+        predict,
+    )  # imported here, so that a search for duplicates does not import torch
 
     run = run if isinstance(run, Run) else Run.open(run)
     run.check_finished()
     images = as_trained(images, run.about)
     if run.about["fingerprint"] != images.fingerprint:
         raise RunError(
-            "the run was made with other images, so it may have been trained on any of these.",
+            "the run was made with other images, so its training images may include these.",
             where=str(run.folder),
             expected=f"a run on {images.folder}",
-            do="train on these images first, or leave the run out",
+            do="train on these images first, or omit --run",
         )
     if seen(run.about, images, "valid") == "yes":
         raise RunError(
-            "the run was trained on all labelled images, so it contradicts none of their labels.",
+            "the run was trained on all labelled images, so it cannot reveal errors in their labels.",
             where=str(run.folder),
             expected="a run made with --on train, or out-of-fold predictions",
-            do="name the run that was validated",
+            do="name a run that was validated",
         )
     guesses = predict(run, images, split="valid", device=device, on_progress=on_progress)
     index = np.flatnonzero(images.splits == "valid")
     agrees = percent(float((guesses.labels == images.labels[index]).mean()), 1)
-    basis = f"{run.folder.name} was asked about the {len(index):,} valid images only, as it was trained on the others; "
+    basis = f"Based on the {len(index):,} valid images only, as {run.folder.name} was trained on the others; "
     basis += f"it agrees with {agrees} of their labels."
     return guesses.probabilities, index, basis
 
 
 def _positions(images: ImageSet, guesses: Predictions) -> np.ndarray:
-    """int64 (n,): where the predicted images lie among the labelled ones. Raises DataError."""
+    """Return the positions of the predicted images, int64 (n,). Raises DataError if they are not labelled images."""
     if guesses.classes != images.classes:
         raise DataError(
-            f"the predictions are over {len(guesses.classes)} classes, first {first_few(guesses.classes)}.",
+            f"the predictions have {len(guesses.classes)} classes, first {first_few(guesses.classes)}.",
             expected=f"the {len(images.classes)} classes of {images.folder}, first {first_few(images.classes)}",
             do="predict these images with a model trained on them",
         )
     place = {str(images.ids[i]): i for i in np.flatnonzero(images.labels != UNLABELLED).tolist()}
     if unknown := [id for id in guesses.ids.tolist() if id not in place]:
         raise DataError(
-            f"{len(unknown)} of {len(guesses)} predicted ids are of no labelled image, first {first_few(unknown)}.",
-            expected=f"ids of labelled images of {images.folder}",
-            do="name predictions for labelled images, made by models that had not trained on them",
+            f"{len(unknown)} of {len(guesses)} predicted ids do not belong to a labelled image, first "
+            f"{first_few(unknown)}.",
+            expected=f"ids of labelled images in {images.folder}",
+            do="name predictions for labelled images, made by models that were not trained on them",
         )
     return np.array([place[id] for id in guesses.ids.tolist()], dtype=np.int64)

@@ -36,9 +36,9 @@ def compare(
 ) -> Comparison:
     """Score runs on the same labelled images and test which differences from the first one are beyond noise.
 
-    images: by default those that the first run was trained on. out: a page (.html), a figure (.png) or JSON.
-    The differences are between these models; another seed may give others.
-    Raises RunError for fewer than two runs, an unfinished one, or one trained on other images or on the split.
+    images: by default those of the first run. out: a page (.html), a figure (.png) or JSON.
+    The differences apply to these trained models; another seed may give others.
+    Raises RunError for fewer than two runs, for an unfinished run, and for a run trained on other images or on `split`.
     """
     opened = [run if isinstance(run, Run) else Run.open(run) for run in runs]
     if len(opened) < 2:
@@ -84,16 +84,16 @@ def _check(runs: list[Run], names: list[str], images: ImageSet, split: str) -> N
             )
         if seen(run.about, images, split) == "yes":
             raise RunError(
-                f'"{name}" was trained on the {split} images, so its scores on them mean nothing.',
+                f'"{name}" was trained on the {split} images, so its scores on them are meaningless.',
                 where=str(run.folder),
-                expected="runs that were not trained on the images of the comparison",
+                expected="runs that were not trained on the compared images",
                 do="compare runs made with --on train",
             )
         run.check_finished()
 
 
 def _names(runs: list[Run]) -> list[str]:
-    """Return the end of each run's path, with as many parts as make it unique."""
+    """Return the last parts of each run's path, as few as make it unique."""
     parts = [run.folder.resolve().parts for run in runs]
     depth = 1
     while depth < max(map(len, parts)) and max(Counter(part[-depth:] for part in parts).values()) > 1:

@@ -12,30 +12,30 @@ from snellen.runs.run import Run
 from snellen.scoring.paired import Difference
 from snellen.system.units import minutes, percent, percents, points
 
-ENDINGS = (".html", ".png", ".json")  # of what `--out` may name
+ENDINGS = (".html", ".png", ".json")  # extensions that --out accepts
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
     """One run of a comparison."""
 
-    name: str  # the end of its folder's path, long enough to be unique
+    name: str  # the last parts of its folder's path, as few as make it unique
     run: Run
     scores: dict[str, Any]  # see `evaluate.score`
     parameters: int
     seconds: float  # of training, including validation
     images_per_second: float  # of training, without validation
-    difference: Difference | None  # from the first run; None for itself
+    difference: Difference | None  # from the first run; None for the first run itself
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Runs on the same images. Prints as a table."""
+    """Compared runs on the same images. Prints as a table."""
 
     images: ImageSet
     split: str
     runs: tuple[Compared, ...]
-    settings: dict[str, tuple[str, ...]]  # those that differ between the recipes: name to each run's value
+    settings: dict[str, tuple[str, ...]]  # settings that differ between the recipes: name to the value of each run
 
     def __str__(self) -> str:
         first = self.runs[0]
@@ -53,7 +53,7 @@ class Comparison:
         return text
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every figure, ready for JSON."""
+        """Return all numbers, ready for JSON."""
         runs = []
         for one in self.runs:
             figures = {"name": one.name, "folder": str(one.run.folder), **one.scores, "parameters": one.parameters}
@@ -64,7 +64,7 @@ class Comparison:
         return {"split": self.split, "runs": runs, "settings": {k: list(v) for k, v in self.settings.items()}}
 
     def save(self, path: str | Path) -> Path:
-        """Write a page (.html), a figure (.png) or every figure as JSON. Raises SnellenError for another ending."""
+        """Write a page (.html), a figure (.png) or all numbers (.json). Raises SnellenError for other extensions."""
         names = [one.name for one in self.runs]
         shares = [(one.scores["low"], one.scores["accuracy"], one.scores["high"]) for one in self.runs]
         curves = [_curve(one.run) for one in self.runs]
@@ -92,7 +92,7 @@ def interval(scores: dict[str, Any]) -> str:
 
 
 def against(one: Compared) -> tuple[str, str, str]:
-    """Return the difference from the first run in percentage points with its interval, p, and the verdict."""
+    """Return the difference from the first run (percentage points, with interval), p, and the verdict."""
     d = one.difference
     if d is None:
         return "", "", ""
@@ -106,7 +106,7 @@ def cost(one: Compared) -> tuple[str, str, str]:
 
 
 def _columns(table: list[list[str]]) -> str:
-    """Align the cells of a table."""
+    """Return the table as text with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join(
         "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table

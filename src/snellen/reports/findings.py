@@ -16,7 +16,7 @@ from snellen.reports.cards import Card, cards, suspect_cards
 from snellen.scoring.label_errors import Suspects
 from snellen.system.units import counted, percent
 
-ENDINGS = (".html", ".json", ".txt")  # of what `--out` may name
+ENDINGS = (".html", ".json", ".txt")  # extensions that --out accepts
 MOST_GROUPS, MOST_MEMBERS, MOST_OF_A_KIND, MOST_SUSPECTS = 80, 12, 12, 48  # shown on the page
 
 
@@ -24,10 +24,10 @@ MOST_GROUPS, MOST_MEMBERS, MOST_OF_A_KIND, MOST_SUSPECTS = 80, 12, 12, 48  # sho
 class Group:
     """Images that show the same picture."""
 
-    index: np.ndarray  # int64 (n,): positions in the ImageSet, rising
-    exact: bool  # whether all are the same pixel for pixel
-    splits: tuple[str, ...]  # that contain at least one of them
-    labels: tuple[str, ...]  # of all of them; two or more contradict each other
+    index: np.ndarray  # int64 (n,): positions in the ImageSet, ascending
+    exact: bool  # whether all are identical pixel for pixel
+    splits: tuple[str, ...]  # splits that contain at least one of the images
+    labels: tuple[str, ...]  # distinct labels of the images; two or more contradict each other
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +35,13 @@ class Findings:
     """The result of `check`. Prints as a summary; `save` writes everything."""
 
     images: ImageSet
-    groups: tuple[Group, ...]  # of duplicates: contradicting labels first, then duplicates across splits
-    pairs: Pairs  # the near duplicates among them
+    groups: tuple[Group, ...]  # of duplicates: those with contradictory labels first, then those across splits
+    pairs: Pairs  # of near duplicates
     odd: tuple[oddities.Odd, ...]
     counts: dict[str, dict[str, int]]  # class to split to number of images
     suspects: Suspects | None  # positions in the ImageSet; None without a model
-    certainty: np.ndarray | None  # float32, of each suspect: the probability of the suggested class
-    basis: str  # which images the model judged, and how far it can be trusted
+    certainty: np.ndarray | None  # float32, the probability of the suggested class of each suspect
+    basis: str  # the images that the model checked, and how reliable it is
 
     @property
     def conflicts(self) -> list[Group]:
@@ -49,7 +49,7 @@ class Findings:
         return [group for group in self.groups if len(group.labels) > 1]
 
     def leaked(self, split: str, into: str = "train") -> int:
-        """Count the images of `split` that have a duplicate in another split."""
+        """Count the images of `split` that have a duplicate in `into`."""
         return sum(
             int((self.images.splits[group.index] == split).sum())
             for group in self.groups
@@ -58,7 +58,7 @@ class Findings:
 
     @property
     def summary(self) -> list[tuple[str, str]]:
-        """Return what was searched for and what was found."""
+        """Return the searches and their findings, as pairs of name and text."""
         num, exact = sum(len(group.index) for group in self.groups), sum(group.exact for group in self.groups)
         text = f"{counted(num, 'image')} in {counted(len(self.groups), 'group')}, {exact:,} of them exact copies"
         if len(self.pairs):
@@ -88,7 +88,7 @@ class Findings:
         return lines
 
     def _first(self, index: Sequence[int] | np.ndarray, what: str) -> str:
-        """Count images and name the first ids. Test images are marked, as a labelled image may have the same id."""
+        """Return the number of images and the first ids. Test images are marked: ids may repeat across splits."""
         ids, splits = self.images.ids, self.images.splits
         names = [f"{'test ' if splits[i] == 'test' else ''}{ids[i]}" for i in index[:3]]
         names += ["..."] if len(index) > 3 else []
@@ -111,7 +111,7 @@ class Findings:
         return "\n".join([str(self.images), *(f"{name:{width}}  {text}" for name, text in self.summary)])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything, ready for JSON: every image by id, split, label and path."""
+        """Return all findings, ready for JSON; each image has its id, split, label and path."""
 
         def image(index: int) -> dict[str, str]:
             label = self.images.labels[index]
@@ -144,7 +144,7 @@ class Findings:
         return found
 
     def save(self, path: str | Path) -> Path:
-        """Write a page with pictures (.html), everything (.json) or the summary (.txt). Raises SnellenError."""
+        """Write a page with pictures (.html), all findings (.json) or the summary (.txt). Raises SnellenError."""
         makers = {
             ".html": lambda: pages.render("check.html", findings=self, **self._pictures()),
             ".json": self.to_dict,

@@ -1,4 +1,4 @@
-"""The curves of a training run in a notebook, redrawn in place after each epoch."""
+"""Draw the curves of a training run in a notebook, and redraw them in place after each epoch."""
 
 import base64
 from pathlib import Path
@@ -10,12 +10,12 @@ from snellen.system.units import percent
 
 
 class LiveFigure:
-    """Show loss and accuracy by epoch in a notebook; pass it to a verb as `on_epoch`.
+    """A figure of loss and accuracy by epoch in a notebook. Pass it to a verb as `on_epoch`.
 
         snellen.train(images, recipe, "run", on_epoch=LiveFigure("run"))
 
-    run: the run's folder. With it the epoch axis has its full length from the start, and a resumed run shows its
-    earlier epochs as well. A second training (the refit of `compete`) gets a figure of its own below the first.
+    run: the run's folder. If it is given, the epoch axis has its full length from the start, and a resumed run shows
+    its earlier epochs as well. A second training run (the refit of `compete`) gets its own figure below the first.
     Raises SnellenError if IPython is not installed.
     """
 
@@ -24,14 +24,14 @@ class LiveFigure:
             import IPython.display  # noqa: F401
         except ImportError:
             raise SnellenError(
-                "a live figure needs a notebook, and IPython is not installed.",
+                "a live figure needs a notebook, but IPython is not installed.",
                 where="LiveFigure",
                 expected="Jupyter, Colab, Kaggle or another notebook",
-                do='install it: pip install "snellen[notebook]"; outside of a notebook, open history.png in the run',
+                do='install it: pip install "snellen[notebook]"; outside a notebook, open history.png in the run',
             ) from None
         self.run = run
         self.rows: list[Epoch] = []
-        self._shown = None  # IPython's handle on the output to redraw
+        self._shown = None  # IPython's handle for redrawing the output
 
     def __call__(self, row: Epoch) -> None:
         from IPython.display import display

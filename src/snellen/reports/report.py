@@ -1,4 +1,4 @@
-"""Verb: Run -> one HTML page: how good the model is, where it fails, what it was made with, how to repeat it."""
+"""Verb: Run -> one HTML page: the model's scores and mistakes, its settings, and how to repeat the training."""
 
 import logging
 import time
@@ -31,10 +31,10 @@ from snellen.system.units import minutes, percent, size
 
 log = logging.getLogger("snellen")
 
-MOST_CARDS = 24  # pictures in a section
-MOST_CLASSES = 20  # that a confusion matrix can show legibly
-LOOK_SECONDS = 1.0  # between two looks at a run; at least 1, as a web server tells versions apart by whole seconds
-RELOAD_SECONDS = 5  # between two reloads of a live page
+MOST_CARDS = 24  # pictures per section
+MOST_CLASSES = 20  # classes in a legible confusion matrix
+LOOK_SECONDS = 1.0  # between checks of a run; at least 1, as web servers distinguish versions by whole seconds
+RELOAD_SECONDS = 5  # between reloads of a live page
 
 
 def report(
@@ -50,23 +50,23 @@ def report(
 ) -> Path:
     """Write one self-contained HTML page about a run.
 
-    A finished run is scored on the labelled images of `split`, by default the images that it was trained on. Its scores
-    are those of `evaluate`, and equal runs, images and machines give equal bytes. The page of an unfinished run has its
-    curves, settings and progress; it needs no images.
-    live: rewrite the page after each epoch until the run has finished or Ctrl-C is pressed. The page reloads itself.
-    Raises RunError for a folder without a run, DataError if images are missing, have no labels or do not fit the model.
+    A finished run is scored on the labelled images of `split`; images: by default those of the run. The scores are
+    those of `evaluate`, and the same run, images and machine always give the same bytes. The page of an unfinished run
+    shows its curves, settings and progress, and does not need the images.
+    live: rewrite the page after each epoch until the run finishes or Ctrl-C is pressed. The page reloads itself.
+    Raises RunError if the folder has no run, DataError if images are missing, unlabelled or do not fit the model.
     """
     run, out = run if isinstance(run, Run) else Run.open(run), Path(out)
     pages.check_page(out, "report", ".html", owners=[run.folder])
     command = f"snellen report {run.folder}"
     if images is not None:
-        images = images_of(run, images, command)  # wrong ones are refused now, not when training has finished
+        images = images_of(run, images, command)  # refuse unsuitable images now, not when training has finished
         pages.check_page(out, "report", ".html", source=images.source, owners=[run.folder])
         labelled(images, split)
     if live and not run.finished:
         run = _follow(run, out)
     if not run.finished:
-        notice = f"{_state(run)} Scores and pictures need the finished model: then run {command}"
+        notice = f"{_state(run)} Scores and pictures need the finished model. When it is finished, run {command}"
         _write(out, _unfinished(run, notice))
         return out
     try:
@@ -94,9 +94,11 @@ def _write(out: Path, page: str) -> None:
 
 
 def _follow(run: Run, out: Path) -> Run:
-    """Rewrite the page after each epoch; return the run as it is when it has finished, or at Ctrl-C."""
+    """Rewrite the page after each epoch until the run finishes or Ctrl-C is pressed; return the latest run."""
     num_written = -1
-    log.info("%s is rewritten after each epoch until the run has finished; Ctrl-C stops that, not the training", out)
+    log.info(
+        "%s is rewritten after each epoch until the run finishes; Ctrl-C stops the rewriting, not the training", out
+    )
     try:
         while not run.finished:
             if len(run.metrics) > num_written:
@@ -115,7 +117,7 @@ def _state(run: Run) -> str:
 
 
 def _unfinished(run: Run, notice: str, reload_seconds: int = 0) -> str:
-    """Render the page of a run that has no scores yet."""
+    """Render the page of a run that does not have scores yet."""
     return pages.render(
         "unfinished.html",
         command="report",
@@ -171,7 +173,7 @@ def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, s
 
 
 def _mistakes(names: tuple[str, ...], chosen: ImageSet, found: np.ndarray, decided: np.ndarray) -> dict[str, Any]:
-    """Return the values of the sections on classes, confusions, calibration, and pictures of mistakes and doubts."""
+    """Return the values of the sections on classes, confusions, calibration, mistakes and doubtful images."""
     labels, guesses, confidence = chosen.labels, decided, found.max(axis=1)
     table = confusion_table(labels, guesses, len(names))
     classes = class_rows(table, names)

@@ -1,4 +1,4 @@
-"""The images that a report or a comparison is about."""
+"""Open the images for a report or a comparison."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from snellen.runs.run import Run
 
 
 def images_of(run: Run, images: ImageSet | str | Path | None, command: str) -> ImageSet:
-    """Open the images, by default those of the run, with the splits that it was trained with.
+    """Open the images, by default those of the run, with the splits used in its training.
 
-    command: the command line that names other images, for the message. Raises DataError for missing or damaged images.
+    command: the command line to suggest in the message. Raises DataError for missing or damaged images.
     """
     if images is None:
         try:
@@ -19,7 +19,7 @@ def images_of(run: Run, images: ImageSet | str | Path | None, command: str) -> I
         except DataError as problem:
             raise DataError(
                 problem.what,
-                where=f"the images that the run was trained on, by {run.folder / 'about.json'}",
+                where=f"the training images of the run, according to {run.folder / 'about.json'}",
                 expected=problem.expected,
                 do=f"if they have moved, name their folder: {command} --data DATA",
             ) from None

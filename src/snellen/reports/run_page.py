@@ -1,4 +1,4 @@
-"""The parts of a page that follow from a run alone: curves, costs, settings, and how to repeat the training."""
+"""The parts of a page that depend only on the run: curves, costs, settings, and how to repeat the training."""
 
 import time
 from typing import Any
@@ -13,11 +13,11 @@ from snellen.runs.run import Run
 from snellen.system.units import minutes, percent, size
 from snellen.training.optim import lr_at
 
-RECENT = 5  # epochs from which the time left is estimated
+RECENT = 5  # epochs used to estimate the time left
 
 
 def heading(run: Run) -> dict[str, Any]:
-    """Return the values of the title and the line below it."""
+    """Return the values of the title and of the line below it."""
     return {
         "title": f"{run.folder.resolve().name}: {run.recipe.model}",
         "recipe_line": f"{run.recipe.model}, {show_value(run.recipe.epochs)} epoch{'s' * (run.recipe.epochs != 1)}",
@@ -43,7 +43,7 @@ def progress(run: Run) -> dict[str, Any]:
 
 
 def training(run: Run) -> dict[str, Any]:
-    """Return the values of the section on training; without epochs it has no figures."""
+    """Return the values of the section on training; before the first epoch ends, there are no figures."""
     recipe, rows = run.recipe, run.metrics
     if not rows:
         return {"history": "", "learning_rate": "", "rate_note": "", "epochs": [], "costs": []}
@@ -78,7 +78,7 @@ def training(run: Run) -> dict[str, Any]:
 def recipe(run: Run, fingerprint: str | None = None) -> dict[str, Any]:
     """Return the values of the sections on the recipe and on repeating the training.
 
-    fingerprint: of the images that the page is about, if it is about any.
+    fingerprint: that of the images scored on the page, if there are any.
     """
     preset = nearest_preset(run.recipe)
     changed = run.recipe.differences(PRESETS[preset])
@@ -93,7 +93,7 @@ def recipe(run: Run, fingerprint: str | None = None) -> dict[str, Any]:
                 "meaning": f.metadata["meaning"],
             }
         )
-    note = "The same machine, number of threads and versions give the same bits."
+    note = "With the same machine, number of threads and versions, the result is bit-for-bit identical."
     if "init" in run.about:
         note += f" Training started from the weights of another model, {first_weights(run)}, which must still exist."
     versions = run.about.get("versions", {})
@@ -102,7 +102,7 @@ def recipe(run: Run, fingerprint: str | None = None) -> dict[str, Any]:
         circumstances.append(("images of this page", fingerprint))
     circumstances.append(("training images", run.about["fingerprint"]))
     differing = (
-        f"{len(changed)} of {len(settings)} settings differ from it." if changed else "Every setting is the same."
+        f"{len(changed)} of {len(settings)} settings differ from it." if changed else "All settings are the same."
     )
     return {
         "preset": preset,

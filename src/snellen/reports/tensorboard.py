@@ -1,4 +1,4 @@
-"""The epochs, the figure and the recipe of a run as TensorBoard files."""
+"""Write the epochs, the figure and the recipe of a run as TensorBoard files."""
 
 from pathlib import Path
 from typing import Any
@@ -7,21 +7,22 @@ from snellen.errors import SnellenError
 from snellen.runs.run import Epoch, Run
 
 FOLDER = "tensorboard"  # inside the run
-NUM_FIGURES = 20  # of a run at most; the last epoch always has one
+NUM_FIGURES = 20  # at most per run; the last epoch always has one
 
 
 class TensorBoard:
-    """Write TensorBoard files into RUN/tensorboard; pass it to `train` as `on_epoch`. View: `tensorboard --logdir RUN`.
+    """A writer of TensorBoard files in RUN/tensorboard. Pass it to `train` as `on_epoch`.
 
-    run: the folder of the run. Scalars by epoch: loss/train, accuracy/valid and so on, lr, images_per_second, seconds.
-    The recipe is written as text, and under HParams, which compares runs by it. A resumed run is written again from its
-    first epoch, so that no epoch is missing or counts twice.
+    View the files with `tensorboard --logdir RUN`. run: the folder of the run.
+    Scalars by epoch: loss/train, accuracy/valid and so on, lr, images_per_second, seconds. The recipe is written as
+    text, and under HParams for comparing runs. A resumed run is rewritten from its first epoch, so that no epoch is
+    missing or duplicated.
     Raises SnellenError if the extra is not installed.
     """
 
     def __init__(self, run: str | Path) -> None:
         try:
-            import tensorboard  # noqa: F401  # its package, not this file; torch's writer for it comes with torch
+            import tensorboard  # noqa: F401  # the tensorboard package, not this file; the writer comes with torch
         except ImportError:
             raise SnellenError(
                 "TensorBoard is not installed.",
@@ -29,7 +30,7 @@ class TensorBoard:
                 do='install it: pip install "snellen[tensorboard]"',
             ) from None
         self.folder = Path(run)
-        self._writer: Any = None  # created with the first epoch: before, the folder may not be a run
+        self._writer: Any = None  # created in the first epoch: before that, the folder may not be a run yet
 
     def __call__(self, row: Epoch) -> None:
         run = Run.open(self.folder)
@@ -50,12 +51,12 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
-        # purge_step: TensorBoard drops what an earlier part of this training wrote for epoch 1 and later.
+        # purge_step: TensorBoard drops earlier entries of this training run from epoch 1 onwards.
         writer: Any = SummaryWriter(self.folder / FOLDER, purge_step=1)
         writer.add_text("recipe", "\n".join(f"    {line}" for line in str(run.recipe).splitlines()))
         settings = {k: str(v) if isinstance(v, list) else v for k, v in run.recipe.to_dict().items()}
         score = "accuracy/valid" if run.about["on"] == "train" else "accuracy/train"
-        for summary in hparams(settings, {score: 0.0}):  # unused value: the column shows the scalar
+        for summary in hparams(settings, {score: 0.0}):  # the value is unused: the column shows the scalar
             writer.file_writer.add_summary(summary)
         return writer
 
@@ -72,13 +73,13 @@ class TensorBoard:
 
 
 def tag(column: str) -> str:
-    """Return TensorBoard's name of a column of metrics.jsonl, grouped by what it measures: loss/train, loss/valid."""
+    """Return TensorBoard's name for a column of metrics.jsonl, grouped by quantity: loss/train, loss/valid."""
     split, _, kind = column.partition("_")
     return f"{kind}/{split}" if kind in ("loss", "accuracy") else column
 
 
 def _pixels(path: Path):
-    """Return a PNG file as uint8 (H, W, 3)."""
+    """Return the pixels of a PNG file, uint8 (H, W, 3)."""
     import numpy as np
     from PIL import Image
 

@@ -1,1 +1,1 @@
-"""A model for other programs: a web page with a JSON API, and exported files."""
+"""Models for other programs: a web page with a JSON API, and exported files."""

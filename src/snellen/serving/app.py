@@ -1,4 +1,4 @@
-"""The web application: the page, the JSON API behind it, and who may use them."""
+"""The web application: the page, its JSON API, and access control."""
 
 import logging
 import math
@@ -27,7 +27,7 @@ PAGE = {  # path: file in page/, media type
     "/style.css": ("style.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-# Sent with every answer. The page may load from and send to this server only, and no page may put it in a frame.
+# Sent with every response. The page may communicate only with this server, and no page may frame it.
 HEADERS = [
     (
         "content-security-policy",
@@ -49,19 +49,19 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     413: {"model": Refusal, "description": "The picture is too large"},
     503: {
         "model": Refusal,
-        "description": "Too many pictures are waiting; send it again after the seconds in the header retry-after",
+        "description": "Too many pictures are waiting; retry after the number of seconds in the retry-after header",
     },
 }
 
 
 def application(service: Service, hosts: frozenset[str] | None) -> FastAPI:
-    """Return the application. hosts: the names by which it may be called; None: any name."""
+    """Return the application. hosts: the host names that requests may use; None: any name."""
     app = FastAPI(
         title="snellen",
         version=__version__,
-        description="Classifies pictures, one per request, and stores none. Pages of other sites cannot use it.",
+        description="Classifies one picture per request and stores none. Pages from other sites cannot use it.",
         license_info={"name": "MIT", "identifier": "MIT"},
-        docs_url=None,  # those two pages load scripts from another host
+        docs_url=None,  # the pages for docs and redoc load scripts from another host
         redoc_url=None,
         redirect_slashes=False,
         responses={"default": {"model": Refusal, "description": "Why the request was refused"}},
@@ -81,16 +81,16 @@ def application(service: Service, hosts: frozenset[str] | None) -> FastAPI:
     )
     async def classify(
         request: Request,
-        top: Annotated[int, Query(ge=1, le=9_999_999, description="How many of the most probable classes")] = 5,
+        top: Annotated[int, Query(ge=1, le=9_999_999, description="Number of the most probable classes to return")] = 5,
     ) -> Any:
         """Send the file as the body: `curl --data-binary @cat.jpg http://localhost:8000/api/classify`
 
-        The picture is turned as its EXIF data states, and its central square is scaled to the model's size.
+        The picture is rotated according to its EXIF data, and its central square is scaled to the model's size.
         """
         try:
             found = await service.classify(request)
         except ClientDisconnect:
-            return Response(status_code=400)  # there is nobody left to read it
+            return Response(status_code=400)  # the client has disconnected and cannot read it
         is_known = not math.isnan(found.strangeness)
         return Answer(
             classes=[ClassProbability(name=name, probability=p) for name, p in found.top(service.model.classes, top)],
@@ -115,7 +115,7 @@ def application(service: Service, hosts: frozenset[str] | None) -> FastAPI:
 
 
 class OwnPagesOnly:
-    """Refuse requests under another host name (DNS rebinding), and requests of other sites' pages."""
+    """Middleware that refuses requests for other host names (DNS rebinding) and requests from other sites' pages."""
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None):
         self.app, self.hosts = app, hosts
@@ -131,13 +131,13 @@ class OwnPagesOnly:
                 )(scope, receive, send)
                 return
             if origin is not None and origin.partition("://")[2] != host:
-                await _error(403, "pages of other sites cannot use this server.")(scope, receive, send)
+                await _error(403, "pages from other sites cannot use this server.")(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
 
 def _file(name: str, media_type: str) -> Callable[[], Response]:
-    """Return an endpoint that answers with a file of page/, read now."""
+    """Return an endpoint that serves a file from page/, read once at startup."""
     content = (Path(__file__).parent / "page" / name).read_bytes()
 
     async def answer() -> Response:
@@ -149,7 +149,7 @@ def _file(name: str, media_type: str) -> Callable[[], Response]:
 async def _refused(request: Request, problem: Any) -> Response:
     what = {
         404: f'there is nothing at "{request.url.path[:100]}".',
-        405: f"{request.method[:20]} is not possible here.",
+        405: f"{request.method[:20]} is not allowed here.",
     }.get(problem.status_code, problem.detail)
     parts = {"expected": problem.expected, "do": problem.do} if isinstance(problem, Refused) else {}
     return _error(problem.status_code, what, headers=problem.headers, **parts)
@@ -162,7 +162,7 @@ async def _invalid(request: Request, problem: Any) -> Response:
 
 async def _our_bug(request: Request, problem: Exception) -> Response:
     log.error("a request failed", exc_info=problem)
-    return _error(500, "the server made a mistake.", do="look at its log")
+    return _error(500, "the server failed.", do="see the server's log")
 
 
 def _error(status: int, what: str, *, headers: Any = None, **parts: str | None) -> Response:

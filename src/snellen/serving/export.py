@@ -1,4 +1,4 @@
-"""Verb: model -> one file that other programs run, from raw images to calibrated probabilities."""
+"""Verb: model -> one file for other programs, which turns raw images into calibrated probabilities."""
 
 import contextlib
 import copy
@@ -34,9 +34,9 @@ from snellen.system.targets import check_file
 log = logging.getLogger("snellen")
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "gluon": ".params"}
-COMPARED = 128  # images, or as many as there are
-TOLERANCE = 1e-4  # of a probability; float32 in another order of additions gives about 1e-6
-FACTS = "snellen.json"  # the file inside a torch.export archive that holds what ONNX keeps in its metadata
+COMPARED = 128  # images at most
+TOLERANCE = 1e-4  # for a probability; summing float32 in a different order changes it by about 1e-6
+FACTS = "snellen.json"  # the file in a torch.export archive with the facts that ONNX has in its metadata
 
 EXPORTED = "a model that `snellen export` wrote"
 
@@ -45,13 +45,13 @@ Runner = Callable[[np.ndarray], np.ndarray]  # uint8 (N, H, W, 3) to float32 (N,
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file, and how it differs from snellen on the images that both classified."""
+    """A written file, and its differences from snellen on the images of the comparison."""
 
     path: Path
-    difference: float  # from snellen's probabilities in float32, the largest of all classes and images
+    difference: float  # largest difference from snellen's float32 probabilities, over all classes and images
     num_images: int
-    num_other_labels: int = 0  # images that `predict` gives another label in its default precision
-    precision: str = "float32"  # that default, on this machine
+    num_other_labels: int = 0  # images that `predict` labels differently in its default precision
+    precision: str = "float32"  # the default precision on this machine
 
     def __str__(self) -> str:
         if not self.num_images:
@@ -77,12 +77,12 @@ def export(
 ) -> Exported:
     """Write a float32 program: uint8 (N, H, W, 3) RGB "images" to float32 (N, K) "probabilities", any N.
 
-    Or, to="gluon", the weights alone in MXNet's format; reading them back gives the same bits.
+    With to="gluon", write only the weights, in MXNet's format; reading them back gives the same bits.
 
-    Normalisation, views and temperature are inside; classes and preprocessing in the metadata (ONNX), or in the
-    archive's extra file snellen.json (torch).
+    The program includes normalisation, views and temperature. Classes and preprocessing are described in the metadata
+    (ONNX) or in the archive's extra file snellen.json (torch).
     out: by default model.onnx, model.pt2 or model.params beside the model. to: "torch" is a torch.export program.
-    views: 1, 2 or 6; by default the recipe's. images: to compare on; by default noise.
+    views: 1, 2 or 6; by default the recipe's. images: for the comparison; by default noise.
 
     Before the file is written, its bytes are loaded and compared with snellen in float32, and with the labels of
     `predict` in its default precision. Raises RunError if probabilities in float32 differ by more than 1e-4, and
@@ -97,7 +97,7 @@ def export(
     path = Path(out) if out is not None else _beside(model, SUFFIXES[to])
     images = ImageSet.open(images) if isinstance(images, str | Path) else images
     owners = folders_of(model)
-    model = copy.deepcopy(opened(model)).cpu().eval()  # the caller's keeps its device and mode
+    model = copy.deepcopy(opened(model)).cpu().eval()  # the caller's model keeps its device and mode
     if to == "gluon":
         return _gluon(model, path, owners)
     is_ours = _is_our_onnx if to == "onnx" else _is_our_torch
@@ -110,7 +110,7 @@ def export(
     program = _program(model, views)
     data, runner = _onnx(program, facts) if to == "onnx" else _torch(program, facts)
     wanted = probabilities(model, pixels, choose_runtime("float32", "cpu"), views=views)
-    # First one image, then the others: the program must take any number.
+    # First one image, then the others: the program must accept any number.
     found = np.concatenate([runner(part) for part in (pixels[:1], pixels[1:]) if len(part)])
     difference = float(np.abs(found - wanted).max())
     if not difference <= TOLERANCE:
@@ -118,7 +118,7 @@ def export(
             f"the exported program's probabilities differ from snellen's in float32 by {difference:.1e}.",
             where=f"{path}, which was not written",
             expected=f"{TOLERANCE:g} or less, on {len(pixels)} images",
-            do=f"export to another format ({' or '.join(SUFFIXES)}), or with other versions of the packages",
+            do=f"export to another format ({' or '.join(SUFFIXES)}), or use other versions of the packages",
         )
     runtime = runtime_of(model, None)
     labels = probabilities(model, pixels, runtime, views=views).argmax(axis=1)
@@ -134,7 +134,7 @@ def export(
 
 def _is_our_onnx(path: Path) -> bool:
     with open(path, "rb") as file:
-        return b"\x12\x07snellen" in file.read(64)  # the producer's name, behind the version of the format
+        return b"\x12\x07snellen" in file.read(64)  # the producer's name, after the version of the format
 
 
 def _is_our_torch(path: Path) -> bool:
@@ -142,15 +142,17 @@ def _is_our_torch(path: Path) -> bool:
 
 
 def _gluon(model: Classifier, path: Path, owners: Collection[Path]) -> Exported:
-    """Write the weights, and log classes and normalisation: the format has no place for them."""
+    """Write the weights, and log classes and normalisation, which the format cannot store."""
     params = to_gluon(model.network, model.name)
     data = params_bytes(params)
-    # The format has no place for its writer's name either: only a file with the same bytes is known to be ours.
+    # The format cannot store its writer's name either, so only a file with the same bytes counts as ours.
     check_file(path, EXPORTED, lambda path: path.read_bytes() == data, owners=owners)
     write_params(path, params)
     back = read_params(path)
-    assert back.keys() == params.keys(), "the file names other arrays than were written"
-    assert all(np.array_equal(back[name], params[name]) for name in params), "the file holds other values"
+    assert back.keys() == params.keys(), "the file has different arrays from those written"
+    assert all(np.array_equal(back[name], params[name]) for name in params), (
+        "the file has different values from those written"
+    )
     mean, std = (", ".join(f"{value:.4f}" for value in buffer.flatten().tolist()) for buffer in (model.mean, model.std))
     log.info("%s: %d arrays; divide images by 255, then normalise: mean %s, std %s", path, len(params), mean, std)
     log.info("classes: %s", ", ".join(model.classes))
@@ -176,7 +178,7 @@ def _program(model: Classifier, views: int) -> torch.export.ExportedProgram:
             _FromPixels(model, views).eval(), (example,), dynamic_shapes={"images": {0: torch.export.Dim("N")}}
         )
     for node in program.graph.nodes:
-        # The lines of source that each operation came from hold paths of this machine.
+        # The source lines of each operation contain paths of this machine.
         for key in ("stack_trace", "from_node", "source_fn_stack"):
             node.meta.pop(key, None)
     return program
@@ -204,7 +206,7 @@ def _onnx(program: torch.export.ExportedProgram, facts: dict[str, Any]) -> tuple
     assert written is not None, "torch.onnx.export(dynamo=True) returns the program"
     proto = written.model_proto
     graph = proto.graph
-    # The exporter's notes hold names of Python classes, and symbols that change from process to process.
+    # The exporter's notes contain names of Python classes, and symbols that vary between processes.
     graph.ClearField("value_info")
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
@@ -235,13 +237,13 @@ def _torch(program: torch.export.ExportedProgram, facts: dict[str, Any]) -> tupl
 
 
 def _facts(model: Classifier, views: int) -> dict[str, Any]:
-    """Return what a user of the file must know, and where the model came from."""
+    """Return what users of the file need to know, and the origin of the model."""
     height, width = model.size
     facts = {
         "classes": list(model.classes),
         "size": [height, width],
-        "preprocessing": "turn the picture by its EXIF orientation, cut out the central square, scale it to "
-        f"{width}x{height} pixels (bicubic, antialiased), RGB, uint8; normalisation is inside",
+        "preprocessing": "rotate the picture according to its EXIF orientation, crop the central square, scale it to "
+        f"{width}x{height} pixels (bicubic, antialiased), RGB, uint8; the model normalises it",
         "model": model.name,
         "views": views,
         "temperature": float(model.temperature),
@@ -253,9 +255,9 @@ def _facts(model: Classifier, views: int) -> dict[str, Any]:
 
 
 def _some_pixels(model: Classifier, images: ImageSet | None) -> np.ndarray:
-    """Return uint8 (n, H, W, 3): images spread over the set, or noise."""
+    """Return images spread evenly over the set, or noise: uint8 (n, H, W, 3)."""
     if images is None:
-        log.info("compared on noise; name prepared images with --data to compare on them")
+        log.info("compared on noise; add --data to compare on prepared images")
         return randomness.random(0).integers(0, 256, (COMPARED, *model.size, 3), dtype=np.uint8)
     check_fit(model, images)
     chosen = np.linspace(0, len(images) - 1, min(COMPARED, len(images))).astype(np.int64)
@@ -271,9 +273,9 @@ def _beside(model: Model, suffix: str) -> Path:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the warnings of torch's exporters about themselves (deprecated calls, no torchvision).
+    """Silence warnings of torch's exporters about themselves (deprecated calls, missing torchvision).
 
-    What matters to the user is whether the result computes the same, and that is measured.
+    Users only need to know whether the results agree, and that is measured.
     """
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -1,4 +1,4 @@
-"""The JSON that the API answers with, as /openapi.json describes it."""
+"""The JSON responses of the API, as described in /openapi.json."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Closed(BaseModel):
-    """An object with these keys and no others."""
+    """A JSON object with these keys and no others."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -21,7 +21,7 @@ class ClassProbability(Closed):
 class Answer(Closed):
     classes: list[ClassProbability] = Field(min_length=1, description="The most probable first")
     strangeness: float | None = Field(
-        description="0: as familiar as the median training picture; above 1: unlike them; null: unknown for this model"
+        description="0: as familiar as the median training picture; above 1: unlike training pictures; null: unknown"
     )
     is_strange: bool | None = Field(description="Whether strangeness is above 1; null: unknown")
 
@@ -32,19 +32,19 @@ class Size(Closed):
 
 
 class Limits(Closed):
-    bytes: int = Field(ge=1, description="Of the file")
-    memory: int = Field(ge=1, description="Bytes that decoding the picture may take")
+    bytes: int = Field(ge=1, description="Maximum size of the file")
+    memory: int = Field(ge=1, description="Maximum memory for decoding the picture, in bytes")
 
 
 class ModelFacts(Closed):
     model: str = Field(description="The network's name")
     classes: list[str] = Field(min_length=1)
-    size: Size = Field(description="Pixels that the network sees")
+    size: Size = Field(description="Size of the network's input in pixels")
     false_alarm_rate: Share | None = Field(
-        description="Share of pictures like the training pictures that are called strange; null: unknown"
+        description="Share of pictures similar to the training pictures that are marked as strange; null: unknown"
     )
-    limits: Limits = Field(description="What one picture may take")
-    snellen: str = Field(description="Version")
+    limits: Limits = Field(description="Limits for one picture")
+    snellen: str = Field(description="Version of snellen")
 
 
 class Problem(Closed):

@@ -1,4 +1,4 @@
-"""Verb: model -> a web page that classifies the pictures dropped on it, and the JSON API behind the page."""
+"""Verb: model -> a web page that classifies pictures, and its JSON API."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ log = logging.getLogger("snellen")
 
 MAX_CONNECTIONS = 256  # the usual limit of open files is 1,024
 MAX_HEAD = 16 * 1024  # bytes of a request's first line and headers
-STOP_SECONDS = 30  # for requests that were under way when the server was stopped
+STOP_SECONDS = 30  # for requests in progress when the server is stopped
 OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -47,15 +47,15 @@ def serve(
 ) -> None:
     """Serve the page, and the API that /openapi.json describes, until Ctrl-C or SIGTERM.
 
-    host: 127.0.0.1 is for this machine only; 0.0.0.0 is for everyone who can reach it. port: 0 takes a free one.
+    host: 127.0.0.1 accepts only this machine; 0.0.0.0 accepts everyone who can reach it. port: 0 picks a free one.
     allow_hosts: names under which a reverse proxy on this machine serves the page.
-    max_bytes: of one picture file. max_memory: bytes that decoding one picture may take.
-    patience: seconds that a client may take to send a picture, or to send its next request.
-    on_ready: called with the address as soon as it can be opened.
+    max_bytes: maximum size of a picture file. max_memory: maximum memory for decoding a picture, in bytes.
+    patience: seconds allowed for sending a picture or the next request.
+    on_ready: called with the address as soon as the page can be opened.
 
-    Pictures are classified one at a time, in memory; requests neither read nor write files. Requests that are under
-    way at the stop are answered.
-    Raises SnellenError if the packages are missing, the model computes no numbers or the address cannot be used.
+    Pictures are classified one at a time, in memory; requests neither read nor write files. Requests in
+    progress are answered before the server stops.
+    Raises SnellenError if packages are missing, the model yields invalid numbers or the address cannot be used.
     """
     try:
         import fastapi  # noqa: F401 (app.py uses it)
@@ -98,7 +98,7 @@ def _server(app: Any, patience: int) -> Any:
 
     config = uvicorn.Config(
         app,
-        http="h11",  # the only one whose heads are limited
+        http="h11",  # the only implementation with a limit on the size of headers
         loop="asyncio",
         ws="none",
         lifespan="off",
@@ -118,7 +118,7 @@ def _server(app: Any, patience: int) -> Any:
 
 
 async def _run(server: Any, sock: socket.socket) -> None:
-    """Run the uvicorn server, and have asyncio report at most once a minute that the system is out of files."""
+    """Run the uvicorn server, and log at most once a minute that the system has run out of file descriptors."""
     quiet_until = 0.0
 
     def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ async def _run(server: Any, sock: socket.socket) -> None:
 
 
 def _classify_blank(model: Classifier, runtime: Runtime, views: int | None) -> None:
-    """Classify a blank picture: the first visitor need not wait for it, and a broken model fails here."""
+    """Classify a blank picture, so that the first request is fast and a broken model fails at startup."""
     blank = io.BytesIO()
     Image.new("RGB", model.size[::-1]).save(blank, "PNG")
     classify(model, [("blank", blank.getvalue())], runtime, views=views)
@@ -146,7 +146,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """Open a socket that accepts connections. Raises SnellenError if the address cannot be used."""
     try:
         if not 0 <= port <= 65535:
-            raise OverflowError("there is no such port")  # some systems would take another one
+            raise OverflowError("this port does not exist")  # some systems would use another one
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         sock = socket.create_server(address[:2], family=family, backlog=MAX_CONNECTIONS)  # type: ignore[arg-type]
     except (OSError, OverflowError, UnicodeError) as problem:
@@ -154,9 +154,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         raise SnellenError(
             f'the address "{host}", port {port}, cannot be used: {reason}.',
             expected="an address of this machine and a free port from 1024 to 65535",
-            do="choose another --port (0 takes a free one), or stop the program that uses it",
+            do="choose another --port (0 picks a free one), or stop the program that uses it",
         ) from None
-    # Connections inherit this. Without it, the second part of an answer waits 40 ms for an acknowledgement.
+    # Connections inherit this option. Without it, the second part of a response waits 40 ms for an acknowledgement.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with sock:
         yield sock
@@ -170,7 +170,7 @@ def _url(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> s
 
 @contextlib.contextmanager
 def _surviving_the_signal(stop: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Let the caller go on after a signal: uvicorn shuts down and then raises the signal again.
+    """Let the caller continue after a signal: uvicorn shuts down and then raises the signal again.
 
     stop: handles a signal that arrives before uvicorn handles signals itself.
     """

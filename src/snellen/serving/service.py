@@ -1,4 +1,4 @@
-"""One model, and the pictures that wait for it: bounded in number, in bytes and in the memory that decoding takes."""
+"""One model and its queue of pictures, with limits on their number, size and decoding memory."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -15,15 +15,15 @@ from snellen.system.device import Runtime
 from snellen.system.memory import return_freed_memory
 from snellen.system.units import size
 
-MAX_WAITING = 32  # pictures that wait for the one that is being classified
-MAX_HELD = 16  # times max_bytes: what all pictures in memory may take together
-LARGE = 32 * 2**20  # bytes; after a picture that took more, freed memory is returned to the system
-# AVIF is left out: only decoding shows how large such a picture really is.
+MAX_WAITING = 32  # pictures in the queue
+MAX_HELD = 16  # times max_bytes: the limit for all pictures in memory together
+LARGE = 32 * 2**20  # bytes; after decoding a picture that needs more, freed memory is returned to the system
+# AVIF is excluded, because only decoding reveals the true size of a picture.
 FORMATS = {"PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA", "JPEG2000"}
 
 
 class Refused(HTTPException):
-    """A request that is answered with an error, in the parts of our messages."""
+    """An HTTP error with the same parts as other messages: what, expected, do."""
 
     def __init__(
         self,
@@ -39,10 +39,10 @@ class Refused(HTTPException):
 
 
 class Service:
-    """A model that classifies one picture at a time, in a thread of its own.
+    """A model that classifies one picture at a time, in its own thread.
 
-    max_bytes: of one file. max_memory: bytes that decoding one picture may take. patience: seconds that sending one
-    may take.
+    max_bytes: maximum size of a file. max_memory: maximum memory for decoding a picture, in bytes. patience: seconds
+    allowed for sending a picture.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Service:
         self.held = 0  # bytes of all pictures that are being received or waiting
 
     async def classify(self, request: Request) -> Classified:
-        """Classify the picture in the body. Raises Refused, or ClientDisconnect if the client has gone."""
+        """Classify the picture in the body. Raises Refused, or ClientDisconnect if the client has disconnected."""
         picture = bytearray()
         try:
             await self._receive(request, picture)
@@ -77,7 +77,7 @@ class Service:
             self.held -= len(picture)
 
     async def _receive(self, request: Request, picture: bytearray) -> None:
-        """Fill `picture` with the body, up to the limit, whatever length the request claims."""
+        """Read the body into `picture`, up to the limit, regardless of the length in the header."""
         too_large = Refused(
             413,
             f"the file has more than {self.max_bytes:,} bytes.",
@@ -119,7 +119,7 @@ class Service:
         return found
 
     def _check_header(self, picture: bytes) -> int:
-        """Return the bytes that decoding takes, or refuse the picture before any of it is decoded."""
+        """Return the memory needed for decoding, in bytes. Raises Refused before anything is decoded."""
         try:
             header = read_header(picture, self.model.size[0])
         except TooManyPixels as problem:
@@ -131,7 +131,7 @@ class Service:
         if header.memory > self.max_memory:
             raise Refused(
                 413,
-                f"decoding the picture would take {size(header.memory)} of memory: "
+                f"decoding the picture would need {size(header.memory)} of memory: "
                 f"{header.width:,} x {header.height:,} pixels, {header.format}.",
                 expected=f"{size(self.max_memory)} or less",
                 do="scale the picture down, or start the server with a larger --max-memory",
@@ -143,7 +143,7 @@ def _unreadable(reason: str) -> Refused:
     return Refused(
         400,
         f"the picture cannot be read: {reason}.",
-        expected="the bytes of one PNG, JPEG, WebP, GIF, BMP or TIFF file as the body, and nothing else",
+        expected="a body with the bytes of one PNG, JPEG, WebP, GIF, BMP or TIFF file and nothing else",
         do="send another picture",
     )
 

@@ -1,4 +1,4 @@
-"""What a path holds: prepared images, a run, a model and so on, from names of files and a few bytes."""
+"""Recognize the content of a path (prepared images, a run, a model, ...) from file names and a few bytes."""
 
 import os
 from collections.abc import Set
@@ -12,7 +12,7 @@ ORGANIZED = ".organized.json"  # the file that `organize` writes into its tree
 
 
 class Contents(StrEnum):
-    """What a path can hold, as messages name it."""
+    """The kinds of content of a path, as messages name them."""
 
     IMAGES = "prepared images"
     RUN = "a run"
@@ -31,11 +31,11 @@ class Contents(StrEnum):
 
     @property
     def is_ours(self) -> bool:
-        """Whether snellen wrote it."""
+        """Return whether snellen wrote it."""
         return self not in (Contents.OTHER, Contents.EMPTY, Contents.NOTHING)
 
 
-# The files that lie together in each kind of folder, in the order of the questions.
+# The files that identify each kind of folder, in the order in which they are checked.
 MARKS = (
     (Contents.IMAGES, {"about.json", "images.npy"}),
     (Contents.IMAGES, {"about.json", "rows.csv"}),  # its images.npy is missing
@@ -45,12 +45,12 @@ MARKS = (
     (Contents.ORGANIZED, {ORGANIZED}),
     (Contents.MODEL, {"model.safetensors"}),
 )
-# The folders of results: below a source they are no raw data.
+# Folders of results, which are not raw data even inside a source.
 RESULTS = {Contents.IMAGES, Contents.RUN, Contents.UNFINISHED_RUN, Contents.FOLDS, Contents.ENTRY, Contents.ORGANIZED}
 PARTS_OF_ENTRY = {"data", "run", "refit", "folds"}  # the folders that `compete` writes
 PREDICTIONS_START = b"id,label,p_"
 
-# What to expect, and what to do, if something else is there.
+# What messages expect and advise if a path holds something else.
 HINTS = {
     Contents.IMAGES: (
         "a folder written by `snellen prepare` (with about.json, images.npy and rows.csv)",
@@ -74,9 +74,9 @@ def packaged_models() -> list[str]:
 
 
 def contents_of(path: str | Path) -> Contents:
-    """Return what a path holds. Names of files and a few bytes decide; their readers find out whether they are intact.
+    """Return what a path holds, from file names and a few bytes; whether the files are intact is not checked.
 
-    A path comes before the name of a packaged model.
+    An existing path takes precedence over a packaged model of the same name.
     """
     name, path = str(path), Path(path)
     if path.is_dir():
@@ -91,7 +91,7 @@ def contents_of(path: str | Path) -> Contents:
 
 
 def folder_contents(path: Path, names: Set[str] | None = None) -> Contents:
-    """Return what a folder holds. names: of all its files and folders, if the caller has listed them already."""
+    """Return what a folder holds. names: its files and folders, if the caller has already listed them."""
     for contents, marks in MARKS:
         if all((path / mark).exists() for mark in marks) if names is None else marks <= names:
             is_unfinished = not (path / "model.safetensors").is_file() or (path / "checkpoint.safetensors").is_file()
@@ -103,7 +103,7 @@ def folder_contents(path: Path, names: Set[str] | None = None) -> Contents:
 
 
 def _is_entry(path: Path) -> bool:
-    """Whether `compete` wrote the folder. A person's own folders beside the results are not to be overlooked."""
+    """Return whether `compete` wrote the folder, and it has no other folders beside the results."""
     if folder_contents(path / "data") is not Contents.IMAGES:
         return False
     with os.scandir(path) as entries:
@@ -122,7 +122,7 @@ def starts_with(path: Path, start: bytes) -> bool:
 
 
 def check_holds(path: str | Path, *wanted: Contents, error: type[SnellenError]) -> Contents:
-    """Return what the path holds. Raises `error` unless it is one of `wanted`, the first of which messages name."""
+    """Return what the path holds. Raises `error` if it is not in `wanted`; messages name the first of these."""
     found = contents_of(path)
     if found in wanted:
         return found

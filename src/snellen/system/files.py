@@ -1,4 +1,4 @@
-"""Files written atomically, beside their final name and then moved: a crash leaves the old file or the new one."""
+"""Write files atomically: under a temporary name, then renamed. A crash leaves either the old file or the new one."""
 
 import contextlib
 import errno
@@ -13,68 +13,68 @@ from snellen.errors import DataError, SnellenError
 
 try:
     import fcntl
-except ImportError:  # Windows: half-written files of killed processes stay there, hidden
+except ImportError:  # Windows: hidden partial files of killed processes are not removed
     fcntl = None  # type: ignore[assignment]
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-# Errors of disks, which a user can fix. Errors of the network have other numbers, or none.
+# Disk errors, which a user can fix. Network errors have other numbers or none.
 OF_DISKS = FULL | {errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 OF_DISKS |= {errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP, errno.ESTALE, errno.EMFILE}
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a binary file that becomes `path` if the block ends well, and disappears if it does not.
+    """Yield a binary file that becomes `path` if the block succeeds and is deleted if it fails.
 
-    The bytes are on the disk before the name (fsync), so not even a power cut leaves an empty file. Half-written
-    versions of the same file that a killed process left are removed. Raises DataError if the disk refuses.
+    The bytes are flushed to the disk (fsync) before renaming, so even a power cut leaves no empty file. Partial
+    versions of the same file, left by killed processes, are removed first. Raises DataError if writing fails.
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path.parent, of=path.name)
         handle, name = _new_partial(path)
         try:
-            os.chmod(name, 0o666 & ~umask())  # mkstemp makes private files; ours are as readable as any other
+            os.chmod(name, 0o666 & ~umask())  # mkstemp makes private files; give this one the usual permissions
             with os.fdopen(handle, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
                 if fcntl is not None:
-                    os.replace(name, path)  # still locked, so that nobody takes it for a leftover before it is moved
+                    os.replace(name, path)  # still locked, so that no process takes it for a leftover first
             if fcntl is None:
-                os.replace(name, path)  # Windows moves no open file
+                os.replace(name, path)  # Windows cannot rename an open file
         except BaseException:
-            with contextlib.suppress(OSError):  # gone, or on a disk that has become read-only
+            with contextlib.suppress(OSError):  # already gone, or the disk has become read-only
                 os.unlink(name)
             raise
 
 
 def _new_partial(path: Path) -> tuple[int, str]:
-    """Return an open file beside `path`, and its name. Its lock distinguishes it from a leftover."""
+    """Return a new open file beside `path` and its name. Its lock distinguishes it from a leftover."""
     while True:
         # The dot hides the unfinished file from commands that list images or runs.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         if fcntl is not None:
-            with contextlib.suppress(OSError):  # without locks on this file system nobody else gets one either
+            with contextlib.suppress(OSError):  # if this file system has no locks, no process can get one
                 fcntl.flock(handle, fcntl.LOCK_EX)
         if os.path.exists(name):
             return handle, name
-        os.close(handle)  # taken for a leftover before it was locked
+        os.close(handle)  # another process removed it as a leftover before it was locked
 
 
 def remove_leftovers(folder: Path, *, of: str = "") -> None:
-    """Remove half-written files of killed processes from a folder, of the file `of` or of any; none that is in use."""
+    """Remove partial files of killed processes from a folder, except those in use. of: only those of this file."""
     prefix = f".{of}." if of else "."
     for entry in os.scandir(folder) if fcntl else ():
         if entry.name.startswith(prefix) and entry.name.endswith(".partial") and entry.is_file():
-            with contextlib.suppress(OSError), open(entry.path, "rb") as file:  # in use, gone, or not ours
+            with contextlib.suppress(OSError), open(entry.path, "rb") as file:  # in use, gone, or owned by another user
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.unlink(entry.path)
 
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn errors of the disk in the block into a DataError that names the file, or `path`."""
+    """Turn disk errors in the block into a DataError that names the file, or else `path`."""
     try:
         yield
     except OSError as problem:
@@ -90,7 +90,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8, atomically. Bytes of file names that are not UTF-8 become escapes, which JSON reads back."""
+    """Write text as UTF-8, atomically. Bytes of file names that are not UTF-8 become escapes that JSON restores."""
     with replacing(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
 
@@ -101,7 +101,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, *, error: type[SnellenError], do: str) -> Any:
-    """Return the JSON in `path`. A missing or damaged file raises `error`, with its name and what to `do`."""
+    """Return the JSON in `path`. A missing or damaged file raises `error` with the advice `do`."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as problem:
@@ -113,7 +113,7 @@ def read_json(path: Path, *, error: type[SnellenError], do: str) -> Any:
 
 
 def umask() -> int:
-    """Return the permissions that new files of this process lack."""
+    """Return the umask of this process: the permissions withheld from new files."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""Folders that are written beside their final name and moved into place, and folders held by one process at a time."""
+"""Write folders atomically, by renaming a finished one, and lock a folder for one process at a time."""
 
 import contextlib
 import errno
@@ -18,9 +18,9 @@ LOCK = ".lock"
 
 
 def acquired(path: Path, busy: SnellenError) -> FileLock:
-    """Lock a file and return the lock; the system releases it however the process ends.
+    """Lock a file and return the lock. The system releases it even if the process is killed.
 
-    Raises `busy` if another process holds it, OSError if the disk refuses.
+    Raises `busy` if another process holds the lock, OSError if the file cannot be opened.
     """
     lock = FileLock(path, timeout=0)
     try:
@@ -32,13 +32,13 @@ def acquired(path: Path, busy: SnellenError) -> FileLock:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process, and create it if need be.
+    """Lock a folder for this process, and create it if necessary.
 
-    What killed processes left half-written in the folder is removed. Raises RunError if another process holds it,
-    DataError if the disk refuses.
+    Partial files left by killed processes are removed. Raises RunError if another process holds the lock, DataError if
+    the folder cannot be written.
     """
     busy = RunError(
-        "another snellen command works in this folder.", where=str(folder), do="wait for it, or choose another --out"
+        "another snellen command is using this folder.", where=str(folder), do="wait for it, or choose another --out"
     )
     with files.disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,11 +52,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing_folder(out: Path, *, old_goes: bool = False, kept_for: str = "") -> Iterator[Path]:
-    """Yield a hidden folder that becomes `out` if the block ends well, and disappears if it does not.
+    """Yield a hidden folder that becomes `out` if the block succeeds and is deleted if it fails.
 
-    What a killed command left half-written is removed first. old_goes: replace an `out` that holds files.
-    kept_for: describes the work; after a kill or an interrupt the same description gets the same folder back.
-    Raises DataError if another command is writing `out`, and if the disk refuses.
+    Partial folders left by a killed command are removed first. old_goes: replace an `out` that is not empty.
+    kept_for: a description of the work; after a kill or an interrupt, the same description gets the same folder again.
+    Raises DataError if another command is writing `out` or if it cannot be written.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def replacing_folder(out: Path, *, old_goes: bool = False, kept_for: str = "") -
         finally:
             lock.release()
         (work / LOCK).unlink(missing_ok=True)
-        os.chmod(work, 0o777 & ~files.umask())  # mkdtemp makes private folders; this one is as readable as any other
+        os.chmod(work, 0o777 & ~files.umask())  # mkdtemp makes private folders; give this one the usual permissions
         if old_goes and out.exists():
             old = _new_partial(out)
             os.replace(out, old)
@@ -85,7 +85,7 @@ def replacing_folder(out: Path, *, old_goes: bool = False, kept_for: str = "") -
         else:
             os.replace(work, out)
     except OSError as problem:
-        # Two commands that start at the same moment: one takes the other's folder for a leftover. The other gives way.
+        # Two commands started at the same moment, and one removed the other's folder as a leftover: the other gives up.
         is_taken = not work.exists()
         shutil.rmtree(work, ignore_errors=True)
         raise _busy(out) if is_taken else _refused(out, problem) from None
@@ -119,7 +119,7 @@ def _refused(out: Path, problem: OSError) -> DataError:
             "files have been added to this folder in the meantime.",
             where=str(out),
             expected="a new or empty folder",
-            do="run the same command again: it opens what another one made, or reports what differs",
+            do="run the same command again: it uses these files if they fit, or reports what differs",
         )
     return DataError(
         f"the folder cannot be written: {problem.strerror or problem}.",

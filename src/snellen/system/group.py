@@ -1,6 +1,6 @@
-"""Which of several processes this one is, read from the environment that torchrun or a job manager set. No torch here.
+"""Find the place of this process among several, from the environment set by torchrun or a job manager, without torch.
 
-Without these variables a process works alone.
+If these variables are not set, the process works alone.
 """
 
 import os
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 from snellen.errors import RunError, SnellenError
 
-# The process's number on its machine: torchrun's variable, then those of job managers that have no torchrun.
+# The process's number on its machine: torchrun's variable, then those that job managers set instead.
 LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK")
-LAUNCHER = "SNELLEN_LAUNCHER"  # the process id of the `snellen train --devices` that started this process
+LAUNCHER = "SNELLEN_LAUNCHER"  # process ID of the `snellen train --devices` command that started this process
 
 
 @dataclass(frozen=True)
 class Member:
     """One of several processes that train or predict together."""
 
-    rank: int  # from 0, on all machines
+    rank: int  # from 0, across all machines
     local_rank: int  # from 0, on its own machine
-    size: int  # the number of processes on all machines
+    size: int  # number of processes on all machines
 
 
 def member(environment: Mapping[str, str] = os.environ) -> Member | None:
@@ -58,23 +58,23 @@ def member(environment: Mapping[str, str] = os.environ) -> Member | None:
 
 
 def prints() -> bool:
-    """Return whether this process prints results: the first of several does, and one that works alone."""
+    """Return whether this process prints results: only the first of several does, or one that works alone."""
     try:
         found = member()
     except SnellenError:
-        return True  # the verb raises it again, and this process prints the message
+        return True  # the verb raises it again, and this process prints its message
     return found is None or found.rank == 0
 
 
 def end_with_launcher() -> None:
-    """If `snellen train --devices` started this process, end it as soon as that is gone, even if killed."""
+    """Make this process end when the `snellen train --devices` that started it ends, even if that is killed."""
     launcher = int(os.environ.get(LAUNCHER, 0))
     if launcher:
         threading.Thread(target=_watch, args=(launcher,), daemon=True).start()
 
 
 def _watch(parent: int) -> None:
-    # Polling works on every Unix. An orphan's parent is another process; Windows never changes the number.
+    # Polling works on every Unix, where an orphan gets a new parent. On Windows the number never changes.
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

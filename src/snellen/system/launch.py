@@ -1,4 +1,4 @@
-"""Start a command in several processes on this machine, with torch's elastic agent, the engine of torchrun."""
+"""Start a command in several processes on this machine, with torch's elastic agent (the engine of torchrun)."""
 
 import logging
 import os
@@ -13,11 +13,11 @@ from snellen.system.group import LAUNCHER
 
 log = logging.getLogger("snellen")
 
-NAME = "snellen"  # the agent's name for the group; set in processes that `launch` started, unlike torchrun
+NAME = "snellen"  # the agent's name for the group: identifies processes that `launch` started, not torchrun
 
 
 def count_devices(devices: str, device: str | None) -> int:
-    """Return the number of processes that --devices means: a number, or "all" GPUs; 1 if there are none.
+    """Return the number of processes for --devices: a given number, or one per GPU for "all" (1 if there is no GPU).
 
     Raises RunError for more processes than GPUs.
     """
@@ -36,9 +36,9 @@ def count_devices(devices: str, device: str | None) -> int:
 
 
 def launch(num: int, arguments: list[str]) -> None:
-    """Run `snellen ARGUMENTS` in `num` processes that train together, and wait for all.
+    """Run `snellen ARGUMENTS` in `num` processes that train together, and wait for all of them.
 
-    If one fails, the agent stops the others; they also stop if this process is killed. Raises the message of the one
+    If one fails, the agent stops the others; they also stop if this process is killed. Raises the error of the process
     that failed.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
@@ -46,7 +46,7 @@ def launch(num: int, arguments: list[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it logs each failure in 30 lines
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it logs 30 lines for each failure
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // num)))
     os.environ[LAUNCHER] = str(os.getpid())
     with tempfile.TemporaryDirectory(prefix="snellen-") as folder:
@@ -62,7 +62,7 @@ def launch(num: int, arguments: list[str]) -> None:
             logs_specs=DefaultLogsSpecs(log_dir=folder),
         )
         try:
-            # -P: a file in the current folder must not pass for a module, numpy.py for example.
+            # -P: a file in the current folder, such as numpy.py, must not be imported as a module.
             elastic_launch(config, sys.executable)("-P", "-m", "snellen", *arguments)
         except ChildFailedError as problem:
             raise _cause(problem.failures, num) from None
@@ -73,13 +73,13 @@ def launch(num: int, arguments: list[str]) -> None:
 
 
 def _cause(failures: dict, num: int) -> SnellenError:
-    """Return the error to report among those of all processes; the others' lost connections only follow from it."""
+    """Return the error to report: the cause, not the lost connections that follow from it in other processes."""
     for rank, failure in sorted(failures.items()):
         if failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM:  # SIGTERM: stopped by the agent
             return RunError(
                 f"process {rank} of {num} was killed ({failure.signal_name()}), so all were stopped.",
-                do="run the same command again to resume from the last checkpoint. If nobody killed it, memory ran "
-                "out: use fewer processes or a smaller piece_size",
+                do="run the same command again to resume from the last checkpoint. If you did not kill it, memory "
+                "probably ran out: use fewer processes or a smaller piece_size",
             )
     left = {rank: failure.message for rank, failure in sorted(failures.items()) if isinstance(failure.message, dict)}
     for message in left.values():
@@ -94,12 +94,12 @@ def _cause(failures: dict, num: int) -> SnellenError:
 
 
 def _names(error: type[SnellenError]) -> set[str]:
-    """Return the names of an error class and of all classes below it."""
+    """Return the names of an error class and all its subclasses."""
     return {error.__name__}.union(*map(_names, error.__subclasses__()))
 
 
 def left_for_launcher(problem: BaseException) -> bool:
-    """Leave an error for `launch` to report once; return False if `launch` has not started this process."""
+    """Record an error for `launch` to report; return False if `launch` did not start this process."""
     if os.environ.get("TORCHELASTIC_RUN_ID") != NAME:
         return False
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler

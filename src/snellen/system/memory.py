@@ -1,4 +1,4 @@
-"""Memory: how much is free, how much was used, and running out of it."""
+"""Memory: how much is free, how much was used, and errors when it runs out."""
 
 import contextlib
 import ctypes
@@ -25,10 +25,10 @@ LESS = (
 
 @cache
 def keep_freed_memory() -> None:
-    """Make glibc's malloc keep the memory that a step frees for the next one; do nothing with other C libraries.
+    """Make glibc's malloc keep freed memory for the next step; do nothing with other C libraries.
 
-    By default it returns large pieces to the system and gets them again page by page, each zeroed: two million page
-    faults a minute. Kept, training is 1.1 times as fast and the peak 4% higher (lab-notes 2026-11-20).
+    By default it returns large blocks to the system and gets them back page by page, each zeroed: two million page
+    faults a minute. Keeping them makes training 1.1 times as fast and the peak 4% higher (lab-notes 2026-11-20).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -39,7 +39,7 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Give free memory back to the system, if the C library is glibc: undo `keep_freed_memory` once."""
+    """Return the memory kept by `keep_freed_memory` to the system once, if the C library is glibc."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
@@ -47,11 +47,11 @@ def return_freed_memory() -> None:
 
 @contextlib.contextmanager
 def memory_errors(device: "torch.device | None" = None, *, where: str = "", do: str = LESS) -> Iterator[None]:
-    """Turn running out of memory in the block into an OutOfMemoryError that names the device, if it is known."""
+    """Turn running out of memory in the block into an OutOfMemoryError that names the device, if known."""
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as problem:
-        # torch raises RuntimeError: for a GPU its own kind of it, for a processor a plain one.
+        # torch raises RuntimeError: a subclass for a GPU, a plain one for a CPU.
         is_torch = isinstance(problem, RuntimeError) and OUT_OF_MEMORY.search(str(problem))
         if not (is_torch or isinstance(problem, MemoryError) or getattr(problem, "errno", None) == errno.ENOMEM):
             raise
@@ -60,7 +60,7 @@ def memory_errors(device: "torch.device | None" = None, *, where: str = "", do: 
 
 
 def peak_memory(device: "torch.device") -> int | None:
-    """Return the most memory in use so far, in bytes: of the GPU if `device` is one, otherwise of this process.
+    """Return the peak memory in use so far, in bytes: of the GPU if `device` is one, otherwise of this process.
 
     None if the system does not report it.
     """
@@ -77,10 +77,10 @@ def peak_memory(device: "torch.device") -> int | None:
 
 
 def holds(num_bytes: int, device: "torch.device") -> tuple[bool, str]:
-    """Return whether images of this many bytes are held on the device, not read from the disk again, and why.
+    """Return whether images of this size are kept in memory instead of being read from disk each time, and why.
 
-    They are if they fill at most half of the free memory; the rest is for the training. Processes on one machine that
-    compute on its processors each hold their own.
+    They are if they fit in half of the free memory; the other half is for training. If several processes on one
+    machine compute on CPUs, each holds its own copy.
     """
     available = available_memory(device)
     if available is None:
@@ -88,23 +88,23 @@ def holds(num_bytes: int, device: "torch.device") -> tuple[bool, str]:
     copies = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     is_held = num_bytes * copies <= available // 2
     times = f" in each of {copies} processes" if copies > 1 else ""
-    how = "held in memory" if is_held else "read from the disk as they are needed"
+    how = "held in memory" if is_held else "read from disk as needed"
     limit = f"{'' if is_held else 'only '}{size(available)} are free on {device}"
     return is_held, f"{size(num_bytes)} of images{times} are {how} ({limit})"
 
 
 def available_memory(device: "torch.device") -> int | None:
-    """Return the free bytes of the GPU, or of this process on the machine. None if they are unknown."""
+    """Return the free memory of the GPU, or that available to this process, in bytes; None if unknown."""
     import torch
 
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
 
 
 def free_memory(root: Path = Path("/")) -> int | None:
-    """Return the bytes that this process can still take on the machine, or all it has if only that is known.
+    """Return the bytes that this process can still allocate, or the machine's total memory if only that is known.
 
-    On Linux the limits of the process count too: those of its group of processes (a container, say) and `ulimit -d`.
-    root: the folder that has proc/ and sys/. None if nothing is known.
+    On Linux this respects the limits of the process: those of its control group (a container, for example) and of
+    `ulimit -d`. root: the folder that contains proc/ and sys/. None if nothing is known.
     """
     found = []
     try:
@@ -129,8 +129,8 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
 
 def _left_to_group(folder: Path, limit: str, used: str, cached: str) -> list[int]:
-    """Return the bytes that a group of processes may still take, its file cache included; nothing if unlimited."""
-    try:  # without a limit the file has the word "max"
+    """Return the bytes that a control group may still allocate, file cache included; an empty list if unlimited."""
+    try:  # without a limit, the file contains "max"
         num_limit, num_used = (int((folder / f"memory.{name}").read_text()) for name in (limit, used))
         pages = re.search(rf"^{cached} (\d+)", (folder / "memory.stat").read_text(), re.MULTILINE)
     except (OSError, ValueError):
@@ -139,6 +139,6 @@ def _left_to_group(folder: Path, limit: str, used: str, cached: str) -> list[int
 
 
 def bytes_in(file: str | Path, name: str) -> int:
-    """Return the value of a line of a file in /proc, in bytes. Raises StopIteration if there is no such line."""
+    """Return the value of a line in a /proc file, in bytes. Raises StopIteration if the line is missing."""
     line = next(line for line in Path(file).read_text().splitlines() if line.startswith(name + ":"))
     return int(line.split()[1]) * 1024

@@ -1,8 +1,8 @@
-"""What several processes exchange, on top of torch.distributed (gloo between processors, NCCL between GPUs).
+"""Communication between processes, on top of torch.distributed (gloo between CPUs, NCCL between GPUs).
 
-Every process draws the order and the changes of the whole batch and computes its share of the rows; then the gradients
-are summed, and each makes the same update (training/pieces.py, training/synchronize.py).
-The environment defines which processes take part (group.py). A process that works alone exchanges nothing.
+Every process draws the order and the augmentation of the whole batch and computes its share of the rows. Then the
+gradients are summed, and every process makes the same update (training/pieces.py, training/synchronize.py).
+The environment defines which processes take part (group.py). A process that works alone does not communicate.
 """
 
 import contextlib
@@ -27,23 +27,23 @@ log = logging.getLogger("snellen")
 
 
 def rank() -> int:
-    """Return this process's number among those joined, from 0."""
+    """Return this process's number among the joined processes, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def size() -> int:
-    """Return the number of processes joined, on all machines."""
+    """Return the number of joined processes on all machines."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def device_here(device: str | None) -> str | None:
-    """Return `device`, or this process's own one of several. Raises RunError for a device that they cannot share."""
+    """Return `device`, or this process's own device if there are several. Raises RunError if they cannot share it."""
     mine = group.member() if size() > 1 else None
     return device_of(mine.local_rank, device, torch.cuda.device_count()) if mine else device
 
 
 def device_of(local_rank: int, device: str | None, num_gpus: int) -> str:
-    """Return the device of one of several processes: a GPU each if there are any, unless `device` is "cpu".
+    """Return the device of one of several processes: its own GPU if the machine has any, unless `device` is "cpu".
 
     local_rank: the process's number on its machine. Raises RunError for other devices, and for too few GPUs.
     """
@@ -55,11 +55,11 @@ def device_of(local_rank: int, device: str | None, num_gpus: int) -> str:
             f'several processes cannot share the device "{kind}".',
             where=f"--device {kind}",
             expected="cuda (each process gets its own GPU) or cpu",
-            do="leave --device out, or start one process",
+            do="omit --device, or start one process",
         )
     if local_rank >= num_gpus:
         raise RunError(
-            f"process {local_rank + 1} of this machine has no GPU: there are {num_gpus}.",
+            f"process {local_rank + 1} on this machine has no GPU: there are {num_gpus}.",
             expected="a GPU for each process",
             do="start fewer processes on this machine, or add --device cpu",
         )
@@ -67,9 +67,9 @@ def device_of(local_rank: int, device: str | None, num_gpus: int) -> str:
 
 
 def backend_of(device: str) -> str:
-    """Return torch's name of what connects processes that compute on `device`.
+    """Return torch's name for the backends that connect processes on `device`.
 
-    On GPUs there are two: scores and files are exchanged in main memory.
+    GPUs need two, because scores and files are exchanged in main memory.
     """
     return "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
 
@@ -88,7 +88,7 @@ def joined(device: str | None = None) -> Iterator[None]:
         return
     mine = device_of(member.local_rank, device, torch.cuda.device_count())
     if mine != "cpu":
-        torch.cuda.set_device(mine)  # or every process would also open the first GPU
+        torch.cuda.set_device(mine)  # otherwise every process would also open the first GPU
     store, rank_here, num = next(rendezvous("env://"))
     dist.init_process_group(backend_of(mine), store=_unwritten(store, rank_here, num), rank=rank_here, world_size=num)
     level = log.level
@@ -96,10 +96,10 @@ def joined(device: str | None = None) -> Iterator[None]:
         log.setLevel(logging.ERROR)
     log.info("%d processes share each batch", size())
     yield
-    # Not after an error: others may wait for this process in the middle of a sum, and this one would wait for them.
+    # Skipped after an error: other processes may be waiting in a sum, and this one would wait for them.
     log.setLevel(level)
-    # Connections must stay up while another process uses them, so all wait for each other. By a sum, because torch's
-    # barrier would wait on the current device; by gloo, because the processors must wait, not their GPUs.
+    # Connections must stay open while another process uses them, so all processes wait for each other. They do so in a
+    # sum, because torch's barrier would wait on the current device, and through gloo, so that CPUs wait, not GPUs.
     dist.all_reduce(torch.zeros(1))
     dist.destroy_process_group()
 
@@ -107,9 +107,9 @@ def joined(device: str | None = None) -> Iterator[None]:
 def _unwritten(store: dist.Store, rank: int, num: int) -> dist.Store:
     """Return the part of torchrun's store that belongs to this start of the processes.
 
-    Torchrun 2.13 keeps one store over restarts, so processes would find the addresses of those before them. Therefore
-    the first process invents a name, and each other one asks for it under a key of its own; entries of other starts are
-    never read.
+    Torchrun 2.13 keeps one store across restarts, so processes would read the addresses of earlier ones. Therefore the
+    first process creates a random name, and every other process requests it under its own key. Entries of other starts
+    are never read.
     """
     if rank > 0:
         question = secrets.token_hex(8)
@@ -120,7 +120,7 @@ def _unwritten(store: dist.Store, rank: int, num: int) -> dist.Store:
     name = secrets.token_hex(8)
     patience = store.timeout.total_seconds()  # type: ignore[attr-defined]  # public, but missing in torch's stub
     missing, deadline = set(range(1, num)), time.monotonic() + patience
-    while missing and time.monotonic() < deadline:  # after that, the others' failure to connect is reported
+    while missing and time.monotonic() < deadline:  # afterwards, the other processes' failure to connect is reported
         for other in missing:
             if store.check([f"question of {other}"]):
                 store.set(f"answer to {store.get(f'question of {other}').decode()}", name)
@@ -136,12 +136,12 @@ def once(function: Callable, *arguments: Any, **named: Any) -> None:
 
 
 def part_of(num: int) -> tuple[int, int]:
-    """Return (start, stop), the rows out of `num` that this process computes; every row belongs to one process."""
+    """Return the range (start, stop) of the `num` rows that this process computes; each row belongs to one process."""
     return num * rank() // size(), num * (rank() + 1) // size()
 
 
 def collect(totals: Tensor) -> None:
-    """Add the others' totals to the first process's and set theirs to zero, without waiting for the values."""
+    """Add the other processes' totals to the first one's and set theirs to zero, without waiting for the values."""
     if size() == 1:
         return
     dist.reduce(totals, 0)
@@ -149,13 +149,13 @@ def collect(totals: Tensor) -> None:
 
 
 def keep_in_first(totals: Tensor) -> None:
-    """Set the totals of all processes but the first to zero, so that nothing counts twice."""
+    """Set the totals of all processes except the first to zero, so that nothing is counted twice."""
     if rank() > 0:
         totals.zero_()
 
 
 def broadcast(values: Tensor) -> Tensor:
-    """Copy the first process's values into those of all; return them."""
+    """Copy the first process's values to all processes, and return them."""
     if size() > 1:
         dist.broadcast(values, 0)
     return values
@@ -164,7 +164,7 @@ def broadcast(values: Tensor) -> Tensor:
 def gather_rows(found: np.ndarray) -> np.ndarray:
     """Fill in the rows that other processes computed. found: float32 (N, ...), zero outside `part_of(N)`."""
     if size() > 1:
-        dist.all_reduce(torch.from_numpy(found))  # a sum with zeros: exact, each row counts once
+        dist.all_reduce(torch.from_numpy(found))  # exact: the other terms of each sum are zero
     return found
 
 
@@ -175,22 +175,22 @@ def check_same(text: str, what: str) -> None:
     first = _broadcast_bytes(text.encode())
     if first != text.encode():
         raise DataError(
-            f"process {rank()} has other {what} than process 0.",
+            f"process {rank()} has different {what} from process 0.",
             expected="the same on every machine",
-            do="copy the prepared folder to every machine, or to a disk that all can read",
+            do="copy the prepared folder to every machine, or to a disk that all machines can read",
         )
 
 
 def answer_of_first(fact: bool) -> bool:
-    """Return the first process's answer in all of them."""
+    """Return the first process's value in every process."""
     return bool(broadcast(torch.tensor(int(fact))))
 
 
 @contextlib.contextmanager
 def copy_of(path: Path) -> Iterator[Path]:
-    """Yield the path of the first process's file or a copy of it: machines need not share its disk.
+    """Yield the path of the first process's file or of a copy, so that machines need not share a disk.
 
-    If the file does not exist, nor does the one at the path.
+    If the file does not exist, the yielded path does not exist either.
     """
     if size() == 1:
         yield path

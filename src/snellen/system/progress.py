@@ -1,5 +1,5 @@
-"""How the verbs report their progress."""
+"""The type of the functions to which the verbs report their progress."""
 
 from collections.abc import Callable
 
-Progress = Callable[[str, int, int], None]  # (stage, such as "decode"; done; in all, or 0 if unknown)
+Progress = Callable[[str, int, int], None]  # (stage, such as "decode"; done; total, or 0 if unknown)

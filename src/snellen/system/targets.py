@@ -1,4 +1,4 @@
-"""May a command write here? Only to a new place, or over what the same command wrote."""
+"""Checks that a command writes only to a new path or over its own earlier results."""
 
 from collections.abc import Callable, Collection, Set
 from pathlib import Path
@@ -7,9 +7,9 @@ from snellen.errors import DataError, RunError, SnellenError
 from snellen.system.contents import Contents, contents_of, folder_contents, starts_with
 from snellen.system.folders import LOCK
 
-# Folders that only the commands add to that wrote them.
+# Folders to which only the commands that wrote them may add files.
 CLOSED = {Contents.IMAGES, Contents.RUN, Contents.UNFINISHED_RUN, Contents.ORGANIZED}
-# What these commands write there. Reports, predictions and exports beside it belong to the run or the folds.
+# The files that these commands write there. Others, such as reports and exports, may be added to a run or folds.
 THEIR_OWN = {"recipe.json", "about.json", "metrics.jsonl", "history.png", "folds.json", "out_of_fold.csv"}
 
 
@@ -21,11 +21,11 @@ def check_file(
     source: Path | None = None,
     owners: Collection[Path] = (),
 ) -> None:
-    """Raise DataError unless `path` is a new file, an empty one, or one that `is_ours`.
+    """Raise DataError unless `path` is new, empty, or written by the same command.
 
-    what: the content, for messages. is_ours: whether a file is of the same command, or how every such file begins.
-    source: the folder of raw files that the command works on; nothing is added to it, except below results of
-    `compete`. owners: the runs that the file is about, which may hold it.
+    what: the content, for messages. is_ours: a test whether the same command wrote a file, or the first bytes of its
+    files. source: the folder of raw files, to which nothing may be added except inside results of `compete`.
+    owners: the runs that the file is about, whose folders may contain it.
     """
     path = Path(path)
     if path.is_dir():
@@ -55,8 +55,8 @@ def check_folder(
 ) -> None:
     """Raise `error` unless the folder is new or empty, DataError if it would lie inside other results.
 
-    wanted, command: what is to be written there and by which command, for the message. begun: files that a start of
-    the same command leaves if it is cut short; like locks and half-written files they count as nothing.
+    wanted, command: the content to write and the command that writes it, for the message. begun: files left by an
+    interrupted start of the same command; like locks and partial files, they are ignored.
     """
     check_place(folder)
     if not folder.exists():
@@ -78,7 +78,7 @@ def check_folder(
 def check_place(
     path: Path, closed: Set[Contents] = CLOSED, *, source: Path | None = None, owners: Collection[Path] = ()
 ) -> None:
-    """Raise DataError if `path` lies in the source or in a `closed` folder that is none of the owners."""
+    """Raise DataError if `path` is inside the source, or inside a `closed` folder that is not one of the owners."""
     own = {owner.resolve() for owner in owners} if not _is_their_own(path) else set()
     for folder in path.resolve().parents:
         found = folder_contents(folder) if folder.is_dir() else Contents.NOTHING
@@ -86,10 +86,10 @@ def check_place(
             return
         if found in closed or (source and folder == source.resolve()):
             raise DataError(
-                f'"{path}" lies in a folder that holds {found if found in closed else "the raw files"}.',
+                f'"{path}" is in a folder that holds {found if found in closed else "the raw files"}.',
                 where="--out",
-                expected="a place outside of it: nothing is added there",
-                do=f"choose an --out outside of {folder}",
+                expected="a path outside this folder, to which nothing may be added",
+                do=f"choose an --out outside {folder}",
             )
 
 

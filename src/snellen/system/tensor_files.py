@@ -1,7 +1,7 @@
-"""Tensors and a JSON header in one safetensors file, with a checksum over both.
+"""Safetensors files with tensors, a JSON header, and a checksum of both.
 
-Files are read into memory, never mapped: replacing or truncating one changes nothing in a process that has read it.
-No pickle, so reading runs no code.
+Files are read into memory, never mapped, so replacing or truncating one does not affect a process that has read it.
+The format does not use pickle, so reading a file cannot run code.
 """
 
 import contextlib
@@ -20,12 +20,12 @@ from torch import Tensor
 
 from snellen.system import files
 
-KEY = "snellen"  # one key of safetensors' metadata holds everything as JSON: several keys have no fixed order
+KEY = "snellen"  # a single key in safetensors' metadata holds the JSON, because several keys have no fixed order
 MAX_HEADER = 100_000_000  # bytes, the limit of safetensors itself
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    """Write a file atomically. Equal tensors and headers give equal bytes."""
+    """Write a file atomically. The same tensors and header always give the same bytes."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = _as_json({"sha256": digest(tensors, header), **header})
     with files.replacing(path) as file:
@@ -42,22 +42,22 @@ class TensorFile:
     checksum: str | None
 
     def read(self) -> dict[str, Tensor]:
-        """Read all tensors into memory. Raises ValueError if a bit has changed since they were written."""
+        """Read all tensors into memory. Raises ValueError if they do not match the checksum."""
         self.file.seek(0)
         try:
             tensors = load(self.file.read())
         except SafetensorError as problem:
             raise ValueError(str(problem)) from None
         if self.checksum is not None and self.checksum != digest(tensors, self.header):
-            raise ValueError("its content does not have the checksum that was written with it")
+            raise ValueError("its content does not match its checksum")
         return tensors
 
 
 @contextlib.contextmanager
 def open_tensors(path: Path) -> Iterator[TensorFile]:
-    """Open a file and read its header; no tensor is read yet. Raises ValueError for a damaged or foreign file.
+    """Open a file and read its header, but no tensors. Raises ValueError for a damaged file or another format.
 
-    Files of other programs, which have no checksum, are read as they are.
+    Files without a checksum, written by other programs, are read unchecked.
     """
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -74,7 +74,7 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
 
 
 def digest(tensors: dict[str, Tensor], header: dict[str, Any] | None = None) -> str:
-    """Return the SHA-256 of names, types, shapes and values of tensors on the CPU, and of a header."""
+    """Return the SHA-256 of a header and of the names, types, shapes and values of tensors on the CPU."""
     found = hashlib.sha256(_as_json(header or {}).encode())
     for name in sorted(tensors):
         value = tensors[name].detach().contiguous()

@@ -1,23 +1,23 @@
-"""Seconds, bytes and shares as people read them."""
+"""Format seconds, bytes and shares for people."""
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """Return a share as 83.12%."""
+    """Return a share as a percentage, such as 83.12%."""
     return f"{100 * share:.{digits}f}%"
 
 
 def percents(low: float, high: float, digits: int = 2) -> str:
-    """Return an interval of shares as 81.04 to 85.20%."""
+    """Return an interval of shares as percentages, such as 81.04 to 85.20%."""
     return f"{100 * low:.{digits}f} to {percent(high, digits)}"
 
 
 def points(difference: float) -> str:
-    """Return a difference of shares in percentage points: +0.52."""
+    """Return a difference of shares in percentage points, such as +0.52."""
     return f"{100 * difference:+.2f}"
 
 
 def minutes(seconds: float) -> str:
-    """Return a length of time as 8.1 s, 2 min 5 s or 1 h 40 min."""
+    """Return a duration such as 8.1 s, 2 min 5 s or 1 h 40 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -25,7 +25,7 @@ def minutes(seconds: float) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """Return a number of bytes as 812 kB or 7.9 MB; a kB has 1,000 bytes."""
+    """Return a size such as 812 kB or 7.9 MB; 1 kB is 1,000 bytes."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if num_bytes < 1000 or unit == "GB":
             break
@@ -34,5 +34,5 @@ def size(num_bytes: float) -> str:
 
 
 def counted(num: int, noun: str) -> str:
-    """Return a number with its noun: 1 image, 2,000 images."""
+    """Return a number with its noun, such as 1 image or 2,000 images."""
     return f"{num:,} {noun}{'s' * (num != 1)}"

@@ -1,4 +1,4 @@
-"""What a result can depend on besides data and recipe."""
+"""The software and hardware on which a result can depend."""
 
 import platform
 from functools import cache
@@ -9,7 +9,7 @@ import torch
 
 
 def versions() -> dict[str, Any]:
-    """Return the versions, the machine and the number of threads, as JSON values."""
+    """Return the package versions, the machine and the number of threads, as JSON values."""
     from snellen import __version__
 
     return {

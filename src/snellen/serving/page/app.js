@@ -1,9 +1,9 @@
-// Pictures are dropped, pasted, chosen or taken; each is sent to /api/classify and shown with its answer.
+// Pictures can be dropped, pasted, chosen or taken; each is sent to /api/classify and shown with the result.
 
-const AT_ONCE = 2; // requests at a time; the server classifies one picture at a time anyway
+const AT_ONCE = 2; // simultaneous requests; the server classifies one picture at a time
 const SHOWN = 5; // classes shown for each picture
-const RETRIES = 30; // while the server has no room for a picture
-const REDRAWN = /^image\/(avif|heic|heif)$/; // not read by the server: sent as a JPEG copy if the browser reads it
+const RETRIES = 30; // while the server is busy
+const REDRAWN = /^image\/(avif|heic|heif)$/; // unreadable for the server: sent as JPEG if the browser reads it
 
 const $ = (id) => document.getElementById(id);
 const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -11,30 +11,30 @@ const whole = new Intl.NumberFormat("en");
 
 const waiting = []; // pictures not yet sent: {file, item}
 let running = 0;
-let total = 0; // pictures since the page was last idle, and what became of them
+let total = 0; // pictures since the page was last idle, and their outcomes below
 let done = 0;
 let strange = 0;
 let failed = 0;
 let last = "";
 
 const model = fetch("/api/model").then((answer) => answer.json());
-model.then(introduce, () => say("The server does not answer. Load the page again."));
+model.then(introduce, () => say("The server does not respond. Reload the page."));
 
 function introduce({ classes, model, size }) {
   const some = classes.slice(0, 12).join(", ") + (classes.length > 12 ? ", …" : "");
   $("model").textContent =
-    `${model} sees ${size.width}×${size.height} pixels and knows ${classes.length} classes: ${some}.`;
+    `${model} sees ${size.width}×${size.height} pixels and distinguishes ${classes.length} classes: ${some}.`;
 }
 
 function say(text) {
   $("status").textContent = text;
 }
 
-// Pictures wait for their turn
+// The queue of pictures
 
 function add(files) {
   if (!files.length) return;
-  const before = $("results").firstElementChild; // the newest on top, each group in its own order
+  const before = $("results").firstElementChild; // newest group first, in order within a group
   for (const file of files) {
     const item = show(file);
     $("results").insertBefore(item, before);
@@ -51,7 +51,7 @@ async function work() {
   while (waiting.length) {
     const { file, item } = waiting.shift();
     if (!item.isConnected) {
-      total -= 1; // removed while it waited
+      total -= 1; // removed while waiting
       continue;
     }
     try {
@@ -79,7 +79,7 @@ async function classified(file) {
     } catch {
       throw Error("The server could not be reached.");
     }
-    const content = await answer.json().catch(() => ({ error: { what: `the server answered ${answer.status}.` } }));
+    const content = await answer.json().catch(() => ({ error: { what: `the server sent status ${answer.status}.` } }));
     if (answer.ok) return content;
     if (answer.status !== 503 || retry >= RETRIES) throw Error(sentence(content.error.what));
     await new Promise((resolve) => setTimeout(resolve, 1000 * Number(answer.headers.get("retry-after") ?? 1)));
@@ -96,7 +96,7 @@ async function redrawn(file) {
     context.drawImage(bitmap, 0, 0);
     return await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.95));
   } catch {
-    return file; // the server states what is wrong
+    return file; // let the server report the problem
   }
 }
 
@@ -104,7 +104,7 @@ function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-// Show the answers
+// Results
 
 function show(file) {
   const item = $("result").content.cloneNode(true).firstElementChild;
@@ -131,7 +131,7 @@ function answered(item, file, { classes, is_strange }) {
     item.querySelector(".strange").hidden = false;
     model.then(({ false_alarm_rate }) => {
       item.querySelector(".strange span").textContent =
-        `The answer may be meaningless. (${percent.format(false_alarm_rate)} of familiar pictures get this warning too.)`;
+        `The answer may be meaningless. (${percent.format(false_alarm_rate)} of familiar pictures get it too.)`;
     });
   }
   item.querySelector(".classes").replaceChildren(...classes.map(row));
@@ -148,7 +148,7 @@ function row({ name, probability }) {
     line.appendChild(Object.assign(document.createElement("span"), { className: part })),
   );
   label.textContent = name;
-  bar.ariaHidden = "true"; // the number is read out
+  bar.ariaHidden = "true"; // screen readers read the number instead
   bar.appendChild(document.createElement("span")).style.width = `${100 * probability}%`;
   value.textContent = percent.format(probability);
   return line;
@@ -205,7 +205,7 @@ $("clear").addEventListener("click", () => {
 $("choose").addEventListener("click", () => $("files").click());
 $("files").addEventListener("change", () => {
   add([...$("files").files]);
-  $("files").value = ""; // the same file may be chosen again
+  $("files").value = ""; // so that the same file can be chosen again
 });
 
 addEventListener("paste", (event) => add([...event.clipboardData.files]));
@@ -222,7 +222,7 @@ addEventListener("drop", (event) => {
   add([...event.dataTransfer.files]);
 });
 
-// Take a picture: browsers offer the camera only to pages of this machine and of https
+// Camera: browsers allow it only on pages from this machine or over https
 
 $("use-camera").hidden = !navigator.mediaDevices?.getUserMedia;
 $("use-camera").addEventListener("click", async () => {
@@ -233,7 +233,7 @@ $("use-camera").addEventListener("click", async () => {
     const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
     $("video").srcObject = stream;
     await $("video").play();
-    if (!$("camera").open) return stopCamera(); // closed while the browser asked for permission
+    if (!$("camera").open) return stopCamera(); // closed while the browser was requesting permission
     $("shoot").disabled = false;
     $("shoot").focus();
   } catch (problem) {
