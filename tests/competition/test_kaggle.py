@@ -340,7 +340,7 @@ def test_limit_for_good(kaggle, images, submission):
 
 @pytest.mark.parametrize(
     ("fact", "words"),
-    [("isKernelsSubmissionsOnly", "from notebooks on Kaggle only"), ("submissionsDisabled", "cifar-10 is closed")],
+    [("isKernelsSubmissionsOnly", "only from Kaggle notebooks"), ("submissionsDisabled", "cifar-10 is closed")],
 )
 def test_competition_that_takes_no_files(kaggle, images, submission, fact, words):
     kaggle.competition[fact] = True
@@ -430,7 +430,7 @@ def test_an_interrupted_download_resumes(kaggle, tmp_path):
 
 def test_a_second_download_to_the_same_place_is_refused(kaggle, tmp_path):
     kaggle.archive = a_zip()
-    with locked(tmp_path / ".cifar-10.download"), pytest.raises(RunError, match="another snellen command works"):
+    with locked(tmp_path / ".cifar-10.download"), pytest.raises(RunError, match="another snellen command is using"):
         download("cifar-10", tmp_path / "cifar-10")
     assert files_in(download("cifar-10", tmp_path / "cifar-10")) == THREE
 

@@ -281,7 +281,7 @@ def test_each_image_is_predicted_by_the_model_that_did_not_train_on_it(images, t
 def test_other_verbs_know_a_models_fold(images, trained, tmp_path):
     run = trained.runs[1]
     assert report(run, images, out=tmp_path / "report.html").exists()
-    assert "asked about the 14 valid images" in check(images, run=run).basis
+    assert "the 14 valid images only" in check(images, run=run).basis
     assert "predictions for 42 labelled images" in check(images, run=trained.predictions).basis
     assert compare([run, run], images).runs[0].scores["images"] == 14
     with pytest.raises(RunError, match="other images"):

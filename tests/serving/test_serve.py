@@ -314,7 +314,7 @@ def test_the_memory_that_a_picture_takes_is_bounded(server, kind):
     before = server.memory()
     status, _, value = server.ask("POST", "/api/classify", refused)
     assert (status, value["error"]["expected"]) == (413, "40.0 MB or less")
-    assert "decoding the picture would take" in value["error"]["what"]
+    assert "decoding the picture would need" in value["error"]["what"]
     assert server.memory("VmHWM") - before < 5e6
     assert server.ask("POST", "/api/classify", allowed)[0] == 200
     assert server.memory("VmHWM") - before < MAX_MEMORY + 5e6
