@@ -10,7 +10,7 @@ from click.shell_completion import ShellComplete
 
 import snellen
 from snellen.cli.commands import main
-from snellen.runs.recipe import parse_setting
+from snellen.runs.recipe import Recipe, parse_setting
 
 
 def offered(*words, typed=""):
@@ -47,9 +47,8 @@ def test_settings_are_offered_with_their_meaning():
 
 def test_a_clear_setting_is_offered_with_values_that_can_be_used():
     assert {"nesterov=true", "nesterov=false"} <= offered("train", "data", "--set", typed="nest").keys()
-    assert offered("train", "data", "--set", typed="optimizer=").keys() == {
-        f"optimizer={name}" for name in ("sgd", "muon", "adamw", "lbfgs")
-    }
+    optimizers = Recipe.__dataclass_fields__["optimizer"].metadata["choices"]
+    assert offered("train", "data", "--set", typed="optimizer=").keys() == {f"optimizer={name}" for name in optimizers}
     assert offered("train", "data", "--set", typed="optimizer=m").keys() == {"optimizer=muon"}
     assert "model=resnet18" in offered("train", "data", "--set", typed="model=")
     assert offered("train", "data", "--set", typed="nothing=") == {}
