@@ -197,7 +197,7 @@ def npy(array):
 def test_pixels_of_another_shape_or_type_are_refused(images, array):
     problem = damaged(images, "images.npy", npy(array))
     assert "one uint8 image" in problem.expected
-    assert "rows.csv 8 rows" in problem.what
+    assert "rows.csv has 8 rows" in problem.what
 
 
 def test_pixel_files_cut_off_anywhere_or_of_another_kind_are_refused(images):

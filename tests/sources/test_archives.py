@@ -148,7 +148,7 @@ def test_a_name_of_more_than_a_thousand_letters_is_refused(tmp_path, packer):
     longest = "folder/" * 142 + "ab.png"
     assert len(longest) == 1000
     assert longest in open_container(packer(tmp_path / "good", ["good.png", longest])).sizes
-    with pytest.raises(DataError, match=r"the file name .* is longer than 1,000 letters") as caught:
+    with pytest.raises(DataError, match=r"the file name .* is longer than 1,000 characters") as caught:
         _ = open_container(packer(tmp_path / "bad", ["good.png", "x" + longest])).sizes
     assert len(str(caught.value)) < 1000
     assert str(tmp_path / "bad") in str(caught.value)

@@ -187,5 +187,5 @@ def test_other_files_are_not_taken_for_cifar(names):
 
 def test_options_without_meaning_are_refused(tmp_path):
     folder = write_cifar_binary(tmp_path / "x", "CIFAR-10")
-    with pytest.raises(DataError, match=r"--labels a\.csv has no meaning for it"):
+    with pytest.raises(DataError, match=r"--labels a\.csv does not apply"):
         prepare(folder, tmp_path / "data", labels="a.csv")

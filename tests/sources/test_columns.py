@@ -106,5 +106,5 @@ def test_two_columns_that_mean_different_pictures_are_refused():
     pictures = Lookup(["1.png", "2.png", "3.png"])
     with pytest.raises(DataError, match=r'two columns of train\.csv could be the ids: "first", "second"') as caught:
         match_ids(table, pictures, 3)
-    assert "--id first, or --id second" in caught.value.do
+    assert "--id first or --id second" in caught.value.do
     assert match_ids(table, pictures, 3, id="second").where[0] == ["3.png"]

@@ -183,13 +183,16 @@ LONG = "x" * 1001
         (LABELS + "9\x9bm,x\n8\u2028y,z\n", r'2 of 6 lines .*, first "9\\x9bm" in line 6, "8\\u2028y" in line 7'),
         (
             LABELS.replace("9,dog", f"9,{LONG}"),
-            '1 of 4 lines have an id or label of more than 1,000 letters, first "xxx',
+            '1 of 4 lines have an id or label of more than 1,000 characters, first "xxx',
         ),
         (
             LABELS.replace("9,dog", f"{LONG},dog"),
-            '1 of 4 lines have an id or label of more than 1,000 letters, first "xxx',
+            '1 of 4 lines have an id or label of more than 1,000 characters, first "xxx',
         ),
-        (LABELS.replace("9,dog", f"{LONG},{ODD}"), "1 of 4 lines have an id or label of .*; 1 of 4 lines have control"),
+        (
+            LABELS.replace("9,dog", f"{LONG},{ODD}"),
+            "1 of 4 lines have an id or label of .*; 1 of 4 lines contain control",
+        ),
     ],
 )
 def test_ids_and_labels_that_command_a_terminal_or_fill_the_memory_are_refused_by_line(labels, message):
@@ -199,12 +202,12 @@ def test_ids_and_labels_that_command_a_terminal_or_fill_the_memory_are_refused_b
     assert "\x1b" not in str(caught.value)
     assert len(str(caught.value)) < 1000
     assert "in: trainLabels.csv" in str(caught.value)
-    assert "expected: ids and labels of at most 1,000 letters" in str(caught.value)
+    assert "expected: ids and labels of at most 1,000 characters" in str(caught.value)
 
 
-@pytest.mark.parametrize(("id", "message"), [(ODD, "control characters"), (LONG, "more than 1,000 letters")])
+@pytest.mark.parametrize(("id", "message"), [(ODD, "control characters"), (LONG, "more than 1,000 characters")])
 def test_such_ids_in_a_sample_are_refused_too_but_what_it_says_of_them_is_not_looked_at(id, message):
-    with pytest.raises(DataError, match=f"1 of 4 lines have .*{message}.*in line 5") as caught:
+    with pytest.raises(DataError, match=f"1 of 4 lines contain .*{message}.*in line 5") as caught:
         find(TRAIN + TEST, table(LABELS), table(SAMPLE + f"{id},cat\n", "sampleSubmission.csv"))
     assert "in: sampleSubmission.csv" in str(caught.value)
     assert len(find(TRAIN + TEST, table(LABELS), table(SAMPLE.replace("cat", f'"{ODD}"'), "sample.csv")).rows) == 7
@@ -236,7 +239,7 @@ def test_a_file_that_was_named_and_fits_nothing_is_refused():
     with pytest.raises(DataError, match="the sample submission lists none of the 3 pictures") as caught:
         find(TRAIN + TEST, table(LABELS), sample=other)
     assert '"1", "2", "30"' in str(caught.value)
-    with pytest.raises(DataError, match="the sample submission has 2 ids, but no pictures were found that it could"):
+    with pytest.raises(DataError, match="the sample submission has 2 ids, but no pictures were found for it"):
         find(TRAIN, table(LABELS), sample=other)
     for named in ({"labels": table("id,label\n")}, {"sample": table("id,label\n")}):
         with pytest.raises(DataError, match=r"(labels file|sample submission) has no lines below its header"):

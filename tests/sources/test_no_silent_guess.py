@@ -127,7 +127,7 @@ def test_cities_are_no_classes_if_a_table_has_labels_but_that_is_said(raw, caplo
     raw.pictures(*(f"images/{'paris' if n < 3 else 'rome'}/{n}.png" for n in N))
     raw.table("labels.csv", "id,label", *TRUTH.items())
     assert raw.labels() == TRUTH
-    assert 'the folders "paris", "rome" are not taken for classes' in caplog.text
+    assert 'the folders "paris", "rome" are not used as classes' in caplog.text
     raw.table("labels.csv", "id,kind", *TRUTH.items())
     assert "--labels folders" in refusal(raw, "disagree on").do
 
@@ -153,7 +153,7 @@ def test_ids_of_another_spelling_are_refused_with_an_example_of_each_side(raw):
 def test_a_column_can_be_named_as_the_ids(raw):
     raw.numbered("train", *N)
     raw.table("train.csv", "a,b,label", *((n, 7 - n, TRUTH[str(n)]) for n in N))
-    assert "--id a, or --id b" in refusal(raw, "two columns of train.csv could be the ids").do
+    assert "--id a or --id b" in refusal(raw, "two columns of train.csv could be the ids").do
     assert raw.labels(id="a") == TRUTH
     assert raw.labels(id="b") == {str(7 - n): TRUTH[str(n)] for n in N}
 
@@ -185,7 +185,7 @@ def test_chains_of_hotels_are_not_hotels(raw):
     ("values", "sample", "message"),
     [
         ([0.5, 1.5, 2.25, 3, 4, 5], None, 'numbers with fractions, such as "0.5": this is regression'),
-        ([1, 2, 3, 1, 2, 3], "50.0", 'has the value "50.0", which is no training label'),
+        ([1, 2, 3, 1, 2, 3], "50.0", 'has the value "50.0", which is not a training label'),
         (list(range(1, 13)), None, "numbers, with 12 distinct values for 12 images: this is regression"),
     ],
 )
@@ -277,7 +277,7 @@ def test_columns_that_are_not_the_classes_are_refused(raw):
 def test_a_form_that_contradicts_the_sample_is_refused(raw):
     with_sample(raw, "id,cat,dog", (0.5, 0.5))
     refusal(raw, "--form is label, but sample_submission.csv has one column per class", form="label")
-    refusal(raw, 'there is no form "colums"', form="colums")
+    refusal(raw, 'unknown form "colums"', form="colums")
     refusal(raw, 'unknown metric "acuracy"', metric="acuracy")
 
 
@@ -569,7 +569,7 @@ def test_labels_of_test_arrays_must_be_known(raw):
 def test_objects_in_arrays_are_refused(raw):
     labels = np.array(["a", {}, "b", "c"], dtype=object)
     np.savez(raw.folder / "a.npz", train_images=np.zeros((4, 8, 8), np.uint8), train_labels=labels)
-    refusal(raw, r"a\.npz holds Python objects")
+    refusal(raw, r"a\.npz contains Python objects")
 
 
 def test_tables_for_each_split_and_their_test_labels(raw):

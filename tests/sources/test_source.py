@@ -207,8 +207,8 @@ def test_a_test_folder_is_found_inside_the_source_on_windows_too(tmp_path, monke
     ("test", "message"),
     [
         ("nowhere", '"nowhere" is neither on disk nor in the source'),
-        ("empty", '"empty" holds no pictures'),
-        ("texts", '"texts" holds no pictures'),
+        ("empty", '"empty" contains no pictures'),
+        ("texts", '"texts" contains no pictures'),
     ],
 )
 def test_a_test_folder_without_pictures_is_refused(world, tmp_path, monkeypatch, test, message):
