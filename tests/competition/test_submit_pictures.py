@@ -98,7 +98,7 @@ def test_a_sample_may_ask_for_probabilities_that_the_model_did_not_know_of(tmp_p
 
 
 def test_a_sample_of_something_else_is_refused(tmp_path, folder):
-    with pytest.raises(DataError, match=r"the columns of sample\.csv and the classes do not fit"):
+    with pytest.raises(DataError, match=r"the columns of sample\.csv and the classes do not match"):
         submit_pictures(model_of("label"), folder, sample(tmp_path, "id,cat,dog", 0, 1), tmp_path / "out.csv")
     (folder / "10.png").unlink()
     with pytest.raises(DataError, match='1 of 5 ids in the sample have no picture or more than one, first "10"'):

@@ -396,7 +396,7 @@ def test_what_the_average_gains_is_said_on_images_new_to_all_models(images, tmp_
     caplog.clear()
     predict(runs, images, split="train")
     assert "trained on train images" in said(caplog)
-    assert "gains is unknown" in said(caplog)
+    assert "gain of the average is unknown" in said(caplog)
 
 
 def test_no_gain_is_claimed_on_images_that_a_fold_trained_on(images, trained, caplog):

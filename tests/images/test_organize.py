@@ -97,7 +97,7 @@ def test_links_into_an_archive_are_refused_and_nothing_is_written(world, tmp_pat
         organize(source, tmp_path / "out", link="hard")
     assert "--link copy" in str(caught.value)
     assert not (tmp_path / "out" / "train_valid_test").exists()
-    with pytest.raises(DataError, match='no kind of link "soft"'):
+    with pytest.raises(DataError, match='unknown kind of link "soft"'):
         organize(source, tmp_path / "out", link="soft")
 
 

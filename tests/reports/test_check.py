@@ -184,8 +184,8 @@ def test_predictions_for_other_ids_or_classes_are_refused(images):
 def test_a_run_is_asked_about_the_images_it_did_not_train_on(images, place):
     run = train(images, BRIEF, place / "run")
     findings = check(images, run=run.folder)
-    assert "about the 11 valid images only" in findings.basis
-    assert "about the 11 valid images only" in str(findings)
+    assert "Based on the 11 valid images only" in findings.basis
+    assert "Based on the 11 valid images only" in str(findings)
     assert {*images.splits[findings.suspects.index].tolist()} <= {"valid"}
 
 

@@ -224,5 +224,5 @@ def test_a_weight_that_is_not_a_number_is_a_message_and_no_page(run, images, pla
         done = CliRunner().invoke(main, [*map(str, words), "--out", str(out)])
         assert done.exit_code == 1
         assert isinstance(done.exception, SystemExit), "no traceback"
-        assert "values that are not numbers" in done.stderr
+        assert "values that are infinite or not a number" in done.stderr
         assert not out.exists()

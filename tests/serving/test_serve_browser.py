@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_read_gets_the_reason_and_the_others_are_classifie
     large = as_file("large.png", picture(noise(1, size=400)[0]))
     page.set_input_files("#files", [as_file("letter.txt", b"Dear Sir"), FILES[0], large])
     expect(page.get_by_role("status")).to_contain_text("1 of 3 pictures classified")
-    expect(card(page, "letter.txt")).to_contain_text("The picture cannot be read: no picture of a known format")
+    expect(card(page, "letter.txt")).to_contain_text("The picture cannot be read: not a picture of a known format")
     expect(card(page, "letter.txt")).to_contain_text("no preview")
     expect(card(page, "large.png")).to_contain_text("The file is larger than 292 KiB")
     expect(card(page, "noise.png").locator(".classes li")).to_have_count(4)

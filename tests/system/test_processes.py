@@ -202,7 +202,7 @@ def test_a_budget_is_not_planned_by_several(images, tmp_path, monkeypatch):
     group = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
     for name, value in group.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(RunError, match="planned by one process"):
+    with pytest.raises(RunError, match="planned by a single process"):
         train(images, SMOKE, tmp_path / "run", budget=30.0)
     assert not (tmp_path / "run").exists()
 

@@ -190,7 +190,7 @@ def test_a_folder_with_something_else_is_refused(images, tmp_path):
     ("arguments", "words"),
     [
         ({"space": ["seed=0,1"]}, "luck"),
-        ({"space": ["model=whitened_cnn,resnet19"]}, 'no model "resnet19"'),
+        ({"space": ["model=whitened_cnn,resnet19"]}, 'unknown model "resnet19"'),
         ({"trials": 0}, "number of trials is 0"),
         ({"budget": -1.0}, "budget"),
         ({"storage": "nonsense"}, "cannot be used"),
