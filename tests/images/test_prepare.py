@@ -172,8 +172,8 @@ def test_what_is_left_out_is_said(world, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("sizes", "expected", "why"),
     [
-        ([(8, 8)], 8, "as the first 60 pictures have"),
-        ([(96, 96)], 96, "as the first 60 pictures have"),
+        ([(8, 8)], 8, "as in the first 60 pictures"),
+        ([(96, 96)], 96, "as in the first 60 pictures"),
         ([(97, 97)], 32, "have 97x97 pixels"),
         ([(8, 9)], 32, "have 8x9 pixels"),
         ([(8, 8), (10, 10)], 32, "have different sizes"),
