@@ -166,9 +166,9 @@ def test_the_examples_of_help_work(tmp_path, monkeypatch):
     shutil.make_archive("cifar-10", "zip", "shapes")
     shutil.copytree("shapes/test", "folder")
     shutil.make_archive("test", "zip", "shapes/test")
-    shutil.copy("shapes/sampleSubmission.csv", "sample_submission.csv")
+    shutil.copy("shapes/sampleSubmission.csv", "sample.csv")
     shutil.copy("shapes/test/1.png", "photo.jpg")
-    executed.run("snellen export cifar10-resnet20 --to gluon --out net.params")
+    executed.run("snellen export cifar10-resnet20 --to gluon --out a.params")
     for name, command in main.commands.items():
         if name in STAY_OPEN_OR_NEED_THE_NETWORK:
             continue

@@ -64,7 +64,8 @@ def main() -> None:
     """From raw image files to a trained model you can trust and a checked submission.csv.
 
     \b
-    Start with:  snellen compete demo --out demo
+    Start with:
+      snellen compete demo --out demo
     """
 
 

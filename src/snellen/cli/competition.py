@@ -33,7 +33,8 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
     """Turn raw files into a checked submission.csv.
 
     \b
-    Example:  snellen compete cifar-10.zip --out cifar
+    Example:
+      snellen compete cifar-10.zip --out cifar
 
     SOURCE is a folder or an archive (such as a zip file) with images and labels, or one of: demo, cifar10-tiny,
     cifar10. Run the same command again to resume.
@@ -62,7 +63,8 @@ def submission(predictions: Path, data: Path, out: Path) -> None:
     """Write a submission from predictions; check each line.
 
     \b
-    Example:  snellen submission predictions.csv data --out submission.csv
+    Example:
+      snellen submission predictions.csv data --out submission.csv
     """
     from snellen.cli.display import Display
     from snellen.competition.submission import check_submission, write_submission
@@ -93,10 +95,11 @@ def submission(predictions: Path, data: Path, out: Path) -> None:
     help="Longest time to wait for the score.",
 )
 def submit(**arguments: Any) -> None:
-    """Check a submission, send it to Kaggle and wait for its score.
+    """Check a submission, send it to Kaggle, wait for its score.
 
     \b
-    Example:  snellen submit cifar/submission.csv --competition cifar-10 --message "first try"
+    Example:
+      snellen submit submission.csv --competition cifar-10 --message "first try"
     """
     from snellen.cli.display import Display
     from snellen.competition.kaggle import submit
@@ -114,7 +117,8 @@ def download(**arguments: Any) -> None:
     """Download a Kaggle competition's files.
 
     \b
-    Example:  snellen download cifar-10
+    Example:
+      snellen download cifar-10
     """
     from snellen.cli.display import Display
     from snellen.competition.kaggle import download

@@ -31,7 +31,8 @@ def prepare(**arguments: Any) -> None:
     """Decode all images into one array, with a table of rows.
 
     \b
-    Example:  snellen prepare cifar-10.zip --out data
+    Example:
+      snellen prepare cifar-10.zip --out data
     """
     from snellen.cli.display import Display
     from snellen.images.prepare import prepare
@@ -60,7 +61,8 @@ def organize(**arguments: Any) -> None:
     """Write class folders, train_valid_test/, for other tools.
 
     \b
-    Example:  snellen organize cifar-10.zip --out folders
+    Example:
+      snellen organize cifar-10.zip --out folders
     """
     from snellen.cli.display import Display
     from snellen.images.organize import organize
@@ -80,7 +82,8 @@ def check(data: Path, **arguments: Any) -> None:
     """Find duplicates, leaks, doubtful labels, odd images.
 
     \b
-    Example:  snellen check data --out check.html
+    Example:
+      snellen check data --out check.html
 
     Leaks are duplicates across splits. Doubtful labels are those of duplicates that disagree and, with --run, those
     that the model contradicts.

@@ -25,6 +25,7 @@ from snellen.system.units import percent
 )
 @click.option(
     "--split",
+    metavar="SPLIT",
     default="test",
     show_default=True,
     shell_complete=completion.splits,
@@ -37,7 +38,12 @@ from snellen.system.units import percent
     help="File to write: CSV with id, label and class probabilities; for pictures, JSON.",
 )
 @click.option(
-    "--top", type=click.IntRange(1), default=3, show_default=True, help="Number of classes to show for each picture."
+    "--top",
+    metavar="N",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Number of classes to show for each picture.",
 )
 @click.option(
     "--sample", type=PATH, metavar="CSV", help="Write a submission for this sample, from a folder or archive."
@@ -51,10 +57,11 @@ def predict(
     """Classify prepared images, or any pictures and folders.
 
     \b
-    Examples:  snellen predict run data --out predictions.csv
-               snellen predict run1 run2 data --out predictions.csv
-               snellen predict cifar10-resnet20 photo.jpg folder/ --top 3
-               snellen predict run test.zip --sample sample_submission.csv --out submission.csv
+    Examples:
+      snellen predict run data --out predictions.csv
+      snellen predict run1 run2 data --out predictions.csv
+      snellen predict cifar10-resnet20 photo.jpg folder/ --top 3
+      snellen predict run test.zip --sample sample.csv --out submission.csv
 
     MODEL is a run, a folder written by `train --folds`, a model.safetensors file or the name of a packaged model. The
     probabilities of several models are averaged.
@@ -123,10 +130,15 @@ def classify_pictures(models: list[str], paths: list[Path], out: Path | None, to
 @click.command()
 @click.argument("model", shell_complete=completion.words(files=True))
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 also accepts other machines."
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; 0.0.0.0 also accepts other machines.",
 )
 @click.option(
     "--port",
+    metavar="PORT",
     type=click.IntRange(0, 65535),
     default=8000,
     show_default=True,
@@ -140,10 +152,16 @@ def classify_pictures(models: list[str], paths: list[Path], out: Path | None, to
     help="Also accept requests for this host name; for a reverse proxy on this machine.",
 )
 @click.option(
-    "--max-bytes", type=click.IntRange(1), default=16 * 2**20, show_default=True, help="Largest picture file accepted."
+    "--max-bytes",
+    metavar="BYTES",
+    type=click.IntRange(1),
+    default=16 * 2**20,
+    show_default=True,
+    help="Largest picture file accepted.",
 )
 @click.option(
     "--max-memory",
+    metavar="BYTES",
     type=click.IntRange(1),
     default=256 * 2**20,
     show_default=True,
@@ -155,7 +173,8 @@ def serve(views: str | None, **arguments: Any) -> None:
     """Serve a web page and a JSON API that classify pictures.
 
     \b
-    Example:  snellen serve run
+    Example:
+      snellen serve run
     """
     from snellen.cli.display import Display
     from snellen.serving.serve import serve
@@ -176,7 +195,8 @@ def export(views: str | None, **arguments: Any) -> None:
     """Write a model for other programs.
 
     \b
-    Example:  snellen export run --to onnx --data data
+    Example:
+      snellen export run --to onnx --data data
 
     ONNX and torch programs turn raw uint8 images into probabilities. A gluon file (MXNet .params) has only the weights.
     """
@@ -207,7 +227,8 @@ def import_gluon(classes: str | None, **arguments: Any) -> None:
     """Read an MXNet Gluon .params file, without MXNet.
 
     \b
-    Example:  snellen import-gluon net.params --model cifar_resnet20_v2 --out model.safetensors
+    Example:
+      snellen import-gluon a.params --model cifar_resnet20_v2 --out a.safetensors
     """
     from snellen.models.import_gluon import import_gluon
 

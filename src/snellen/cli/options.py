@@ -61,7 +61,7 @@ class Duration(click.ParamType):
 
 
 the_source = options(
-    click.option("--labels", type=PATH, help="Labels CSV, or the word folders or names (default: detected)."),
+    click.option("--labels", type=PATH, help="Labels CSV, or `folders`, or `names` (default: detected)."),
     click.option("--test", type=PATH, help="Folder or archive of test pictures (default: detected)."),
     click.option("--sample", type=PATH, help="Sample submission CSV (default: detected)."),
     click.option("--label", metavar="COLUMN", help="Column of labels, or A,B,C: one column of 0 and 1 per class."),
@@ -69,7 +69,7 @@ the_source = options(
 )
 raw_files = options(
     the_source,
-    click.option("--kind", metavar="KIND", help="single or multi: one label per image or several."),
+    click.option("--kind", metavar="KIND", help="One label per image (single) or several (multi)."),
     click.option("--form", metavar="FORM", help="Form of a submission line: label, positive, columns or top5."),
     click.option(
         "--metric", metavar="NAME", help="The competition's metric, such as auc (default: depends on --form)."
@@ -95,12 +95,15 @@ the_folds = click.option(
 the_share = options(
     click.option(
         "--valid-share",
+        metavar="SHARE",
         type=float,
         default=VALID_SHARE,
         show_default=True,
         help="Share of each class used for validation.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Seed that selects the validation images."),
+    click.option(
+        "--seed", metavar="N", type=int, default=0, show_default=True, help="Seed that selects the validation images."
+    ),
 )
 
 

@@ -24,6 +24,7 @@ from snellen.system.units import percent
 @click.argument("data", type=PATH)
 @click.option(
     "--split",
+    metavar="SPLIT",
     default="valid",
     show_default=True,
     shell_complete=completion.splits,
@@ -38,7 +39,8 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
     """Score a run on a labelled split.
 
     \b
-    Example:  snellen evaluate run data
+    Example:
+      snellen evaluate run data
     """
     from snellen.cli.display import Display
     from snellen.prediction.evaluate import describe_accuracy, describe_metric, evaluate
@@ -62,7 +64,12 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
 @click.option("--data", "images", type=PATH, metavar="DATA", help="Prepared images (default: those of the run).")
 @click.option("--out", type=PATH, default="report.html", show_default=True, metavar="FILE", help="The page to write.")
 @click.option(
-    "--split", default="valid", show_default=True, shell_complete=completion.splits, help="Labelled split to score."
+    "--split",
+    metavar="SPLIT",
+    default="valid",
+    show_default=True,
+    shell_complete=completion.splits,
+    help="Labelled split to score.",
 )
 @click.option("--live", is_flag=True, help="Rewrite the page after each epoch; it reloads itself.")
 @the_views
@@ -71,7 +78,8 @@ def report(views: str | None, **arguments: Any) -> None:
     """Write a page about a run: curves, scores, mistakes, recipe.
 
     \b
-    Example:  snellen report run --data data --out report.html
+    Example:
+      snellen report run --data data --out report.html
 
     The page of an unfinished run shows its curves, settings and progress. To watch a run while it trains, add --live
     and open the page in a browser.
@@ -91,14 +99,20 @@ def report(views: str | None, **arguments: Any) -> None:
     "--out", type=PATH, metavar="FILE", help="Also write a page (.html), a chart (.png) or the scores (.json)."
 )
 @click.option(
-    "--split", default="valid", show_default=True, shell_complete=completion.splits, help="Labelled split to score."
+    "--split",
+    metavar="SPLIT",
+    default="valid",
+    show_default=True,
+    shell_complete=completion.splits,
+    help="Labelled split to score.",
 )
 @the_device
 def compare(**arguments: Any) -> None:
     """Compare runs: which differences are beyond noise.
 
     \b
-    Example:  snellen compare runs/a runs/b --out compare.html
+    Example:
+      snellen compare runs/a runs/b --out compare.html
 
     All runs are scored on the same images. Their training times and speeds are listed as well.
     """
@@ -110,12 +124,13 @@ def compare(**arguments: Any) -> None:
 
 
 @click.command()
-@click.argument("thing", shell_complete=completion.recipes)
+@click.argument("thing", metavar="PATH|NAME", shell_complete=completion.recipes)
 def show(thing: str) -> None:
     """Describe images, runs, folds, studies, models or recipes.
 
     \b
-    Example:  snellen show fast
+    Example:
+      snellen show fast
     """
     from snellen.cli.show import show
 
@@ -128,7 +143,8 @@ def list_(what: str) -> None:
     """List the recipes or the models.
 
     \b
-    Example:  snellen list recipes
+    Example:
+      snellen list recipes
     """
     from snellen.cli.show import list_models, list_recipes
 

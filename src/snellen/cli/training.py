@@ -52,7 +52,8 @@ def train(
     """Train on prepared images; resume a stopped run.
 
     \b
-    Example:  snellen train data --out run --recipe fast --set epochs=12
+    Example:
+      snellen train data --out run --recipe fast --set epochs=12
     """
     from snellen.cli.display import Display, fold_folders
     from snellen.runs.cross_validation import CrossValidation
@@ -132,8 +133,9 @@ def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **argum
     """Search for the recipe that suits the images best.
 
     \b
-    Examples:  snellen tune data --out study --budget 30m
-               snellen tune data --out study --trials 40 --set peak_lr=5..200 --set flip=off,random
+    Examples:
+      snellen tune data --out study --budget 30m
+      snellen tune data --out study --set peak_lr=5..200 --set flip=off,random
 
     Run the same command again to resume a stopped study. Run it in another terminal, or with --storage on another
     machine, to add a worker.
