@@ -608,7 +608,7 @@ def test_memory_that_runs_out_stops_and_does_not_skip_the_picture(tmp_path, work
 
 
 SCRIPT = """
-from snellen.images.pixels import choose_workers
+from snellen.images.workers import choose_workers
 for side, num, wanted in ((32, 60_000, None), (32, 100, None), (512, 100, None), (32, 100, 3)):
     workers = choose_workers([(side, side)] * 64, num, wanted)
     print(workers.num, workers.are_processes)

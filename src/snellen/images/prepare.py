@@ -23,9 +23,10 @@ from snellen.errors import DataError, first_few
 from snellen.images.choices import LARGEST, LEAST, SMALLEST, SPLIT_RULES, SPLITS, VALID_SHARE
 from snellen.images.duplicates import groups as duplicate_groups
 from snellen.images.imageset import COLUMNS, SAMPLE, ImageSet, read_table, table_digest
-from snellen.images.pixels import HEADER_BYTES, decode_into, write_at
+from snellen.images.pixels import decode_into
 from snellen.images.sample import check_sample
 from snellen.images.splits import doubts_about, groups_of, splits_of
+from snellen.images.workers import HEADER_BYTES, write_at
 from snellen.sources.answers import TaskOptions
 from snellen.sources.rows import Row
 from snellen.sources.source import identity, is_source, open_source, results_inside
