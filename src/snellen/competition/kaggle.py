@@ -24,6 +24,7 @@ from snellen.errors import DataError
 from snellen.images.imageset import ImageSet
 from snellen.runs.run import Run
 from snellen.system import files
+from snellen.system.contents import Contents, contents_of
 from snellen.system.folders import locked
 
 log = logging.getLogger("snellen")
@@ -129,7 +130,7 @@ def competition_name(text: str) -> str:
 def _run_beside(path: Path) -> Run | None:
     """Return the run that made the predictions in this file, if `compete` wrote it."""
     for name in ("refit", "run"):
-        if (path.parent / name / "about.json").exists():
+        if contents_of(path.parent / name) in (Contents.RUN, Contents.UNFINISHED_RUN):
             return Run.open(path.parent / name)
     return None
 

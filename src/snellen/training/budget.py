@@ -23,6 +23,7 @@ from snellen.runs.run import Run
 from snellen.system import processes
 from snellen.system.contents import Contents, contents_of
 from snellen.system.device import choose_runtime
+from snellen.system.threads import choose_threads
 from snellen.system.units import minutes, percent
 from snellen.training.job import Job
 from snellen.training.loader import Batches
@@ -181,6 +182,7 @@ def choose_recipe(
         recipe = Run.open(started).recipe
         log.info("%s was started with %s epochs; the budget does not change that", started, show_value(recipe.epochs))
         return recipe
+    choose_threads()
     made = plan(images, seconds, recipe, folds=folds, **work)
     log.info("%s", made)
     return made.recipe

@@ -220,6 +220,15 @@ def note_circumstances(run: Run, about: dict[str, Any]) -> None:
     files.write_json(run.folder / "about.json", run.about)
 
 
+def threads_of(folder: str | Path) -> int | None:
+    """Return the number of threads of the unfinished run in this folder, if there is one."""
+    if contents_of(Path(folder)) is not Contents.UNFINISHED_RUN:
+        return None
+    about = Run.open(folder).about
+    threads = about.get("continued", [about])[-1].get("versions", {}).get("threads")
+    return threads if isinstance(threads, int) else None
+
+
 def _check_same(run: Run, recipe: Recipe, about: dict[str, Any]) -> None:
     """Raise RunError unless the run was started with this recipe and these data."""
     problem = ""

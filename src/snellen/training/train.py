@@ -19,12 +19,13 @@ from snellen.system import processes
 from snellen.system.device import Runtime, choose_runtime
 from snellen.system.memory import memory_errors
 from snellen.system.progress import Progress
+from snellen.system.threads import choose_threads
 from snellen.system.versions import versions
 from snellen.training.budget import choose_recipe
 from snellen.training.job import Job
 from snellen.training.loop import fit
 from snellen.training.probe import probe
-from snellen.training.record import recording
+from snellen.training.record import recording, threads_of
 
 log = logging.getLogger("snellen")
 
@@ -58,9 +59,9 @@ def train(
     most promising one is chosen (see budget.py). A resumed training run keeps its plan.
     checkpoint_seconds: the time between checkpoints, and so about the most work that can be lost.
 
-    Resuming is bit-for-bit identical on a CPU with the same number of threads. Under torchrun, the processes share each
-    batch and get the result of a single process, up to rounding. Only the first one writes, and calls on_epoch and
-    on_progress.
+    On a CPU, training uses the processors that are idle at the start (see threads.py). A resumed run uses as many
+    threads as before, so that resuming is bit-for-bit identical. Under torchrun, the processes share each batch and get
+    the result of a single process, up to rounding. Only the first one writes, and calls on_epoch and on_progress.
     Raises RunError if the folder holds another run or the loss diverges, DataError if a split is missing.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
@@ -71,6 +72,7 @@ def train(
         images = images.scored_by(metric)
     named = None if recipe is None else find_recipe(recipe)
     _check(on, calibrated_by)
+    choose_threads(threads_of(out))
     chosen = choose_recipe(named, images, out, budget, on=on, device=device)
     # Check before anything is written: the folder would otherwise refuse the corrected settings.
     check_model(chosen, images)
