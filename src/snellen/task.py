@@ -43,9 +43,14 @@ class Task:
         if self.display_names is not None and len(self.display_names) != len(self.classes):
             raise ValueError(f"{len(self.display_names)} display names for {len(self.classes)} classes")
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the classes for people: the display names if there are any. Files keep the classes."""
+        return self.display_names or self.classes
+
     def display(self, name: str) -> str:
-        """Return the display name of a class."""
-        return name if self.display_names is None else self.display_names[self.classes.index(name)]
+        """Return the name of a class for people."""
+        return self.names[self.classes.index(name)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the classes, as JSON values."""

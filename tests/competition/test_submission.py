@@ -148,6 +148,37 @@ def test_semicolons_and_spaces_in_a_sample_are_read_as_prepare_reads_them(tmp_pa
     assert rows[1:] == [[f" {id}", predicted.label_of(id)] for id in TEST_IDS]
 
 
+def test_the_ids_may_be_in_any_column_of_the_sample_and_stay_there(tmp_path):
+    sample = "label,id\n" + "".join(f"cat,{id}.png\n" for id in TEST_IDS)
+    images = data(tmp_path / "data", sample=sample)
+    check_sample(images)
+    predicted = guesses(images)
+    out = write_submission(predicted, images, tmp_path / "submission.csv")
+    assert rows_of(out) == [["label", "id"]] + [[predicted.label_of(id), f"{id}.png"] for id in TEST_IDS]
+    out.write_text(out.read_text().replace(f"{predicted.label_of('9')},9.png", "wolf,9.png"))
+    with pytest.raises(DataError, match='"wolf" is not a class'):
+        check_submission(out, images)
+
+
+def test_classes_on_both_sides_of_the_ids_keep_their_columns(tmp_path):
+    sample = "owl,image,cat,dog\n" + "".join(f"0.3,{id},0.3,0.4\n" for id in TEST_IDS)
+    images = data(tmp_path / "data", sample=sample)
+    predicted = guesses(images)
+    rows = rows_of(write_submission(predicted, images, tmp_path / "submission.csv"))
+    assert rows[0] == ["owl", "image", "cat", "dog"]
+    assert [row[1] for row in rows[1:]] == TEST_IDS
+    for row in rows[1:]:
+        own = predicted.probabilities[predicted.ids.tolist().index(row[1])]
+        assert np.array([row[0], *row[2:]], dtype=np.float32).tolist() == own[[2, 0, 1]].tolist()
+
+
+def test_labels_that_are_ids_of_pictures_too_are_not_taken_for_the_ids(tmp_path):
+    ids = ["0", "1", "2", "3"]
+    sample = "label,id\n" + "".join(f"{n % 2},{id}\n" for n, id in enumerate(ids))
+    images = data(tmp_path / "data", ids=ids, classes=("0", "1", "2"), sample=sample)
+    assert read_sample(images).ids == ids
+
+
 PROBABILITY_SAMPLE = "image,owl,cat,dog\n" + "".join(f"{id},0.3,0.3,0.4\n" for id in TEST_IDS)
 
 

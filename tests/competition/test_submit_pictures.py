@@ -97,6 +97,14 @@ def test_a_sample_may_ask_for_probabilities_that_the_model_did_not_know_of(tmp_p
     assert all(0 < float(value) < 1 for _, value in rows_of(path)[1:])
 
 
+def test_the_ids_may_be_in_any_column_of_the_sample(tmp_path, folder):
+    model = model_of("label")
+    first = submit_pictures(model, folder, sample(tmp_path, "id,label", "0"), tmp_path / "first.csv", device="cpu")
+    write_csv(tmp_path / "swapped.csv", [("label", "id"), *(("0", id) for id in IDS)])
+    second = submit_pictures(model, folder, tmp_path / "swapped.csv", tmp_path / "second.csv", device="cpu")
+    assert rows_of(second) == [row[::-1] for row in rows_of(first)]
+
+
 def test_a_sample_of_something_else_is_refused(tmp_path, folder):
     with pytest.raises(DataError, match=r"the columns of sample\.csv and the classes do not match"):
         submit_pictures(model_of("label"), folder, sample(tmp_path, "id,cat,dog", 0, 1), tmp_path / "out.csv")

@@ -473,7 +473,7 @@ def test_a_stopped_prepare_resumes_to_the_same_bytes(many, undisturbed, tmp_path
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(
     "step",
-    ["_readable_rows", "_copy_readable", "_duplicates", "_rows_csv", "_measure", "_skipped", "check_sample"],
+    ["readable_rows", "copy_readable", "duplicate_ids", "rows_text", "measure", "about_of", "check_sample"],
 )
 def test_a_stop_at_any_step_gives_no_picture_the_label_of_another(world, tmp_path, monkeypatch, step, when):
     for name in ("9", "31"):

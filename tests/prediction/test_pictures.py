@@ -119,7 +119,7 @@ def test_a_picture_that_is_named_twice_is_found_once(folder):
 
 
 def test_what_holds_no_pictures_is_named(tmp_path):
-    with pytest.raises(DataError, match="holds no pictures"):
+    with pytest.raises(DataError, match="contains no pictures"):
         find_pictures([tmp_path])
     with pytest.raises(DataError, match="does not exist"):
         find_pictures([tmp_path / "photo.jpg"])
@@ -151,7 +151,7 @@ def test_the_packaged_model_works_by_name_without_any_file_of_ours(tmp_path, mon
 @pytest.mark.skipif(not Path("/dev/null").exists(), reason="no such device here")
 def test_what_is_neither_file_nor_folder_holds_no_pictures(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match='"/dev/null" holds no pictures'):
+    with pytest.raises(DataError, match='"/dev/null" contains no pictures'):
         find_pictures([tmp_path / "a.png", "/dev/null"])
 
 

@@ -11,9 +11,10 @@ from conftest import write_csv
 from made import warnings_in
 from snellen.errors import DataError
 from snellen.sources import decode as decoding
-from snellen.sources.answers import TaskOptions, plain_form
+from snellen.sources.class_names import plain_form
 from snellen.sources.decode import UnreadablePicture, decode
 from snellen.sources.source import open_source
+from snellen.sources.task_options import TaskOptions
 
 
 class Raw:
@@ -593,3 +594,67 @@ def test_lists_in_text_files(raw):
     rows = raw.open().rows
     assert [row.split for row in rows] == [None] * 8 + ["test"] * 4
     assert [row.label for row in rows] == [str(n % 3) for n in range(12)]
+
+
+# Pixels in a table.
+
+
+def pixel_table(raw, header, images, labels, name="train.csv", after=False):
+    lines = [[*image, label] if after else [label, *image] for image, label in zip(images, labels, strict=True)]
+    raw.table(name, header, *lines)
+
+
+def colours(order):
+    """Six 4x4 images in which red, green and blue have values of their own, as lines of numbers in this order."""
+    images = np.random.default_rng(0).integers(0, 80, (6, 4, 4, 3)) + np.array([0, 80, 160])
+    if order == "planes":
+        return images, images.transpose(0, 3, 1, 2).reshape(6, -1).tolist()
+    return images, images.reshape(6, -1).tolist()
+
+
+@pytest.mark.parametrize("order", ["planes", "pixels"])
+def test_the_names_of_pixel_columns_give_the_order_of_colours(raw, order):
+    if order == "planes":
+        header = [f"{colour}{n}" for colour in ("r", "g", "b") for n in range(16)]
+    else:
+        header = [f"pixel_{n}_{colour}" for n in range(16) for colour in ("red", "green", "blue")]
+    images, lines = colours(order)
+    pixel_table(raw, ",".join(["label", *header]), lines, [0, 1, 0, 1, 0, 1])
+    assert np.array_equal([pixels for _, pixels in raw.open().read()], images)
+
+
+@pytest.mark.parametrize("order", ["planes", "pixels"])
+def test_colours_in_an_order_that_nothing_tells_are_refused(raw, order):
+    _, lines = colours(order)
+    pixel_table(raw, ",".join(["label", *(f"pixel{n}" for n in range(48))]), lines, [0, 1, 0, 1, 0, 1])
+    caught = refusal(raw, "colour by colour .as in CIFAR. or pixel by pixel")
+    assert "r0, r1" in caught.do
+    assert ".npz" in caught.do
+
+
+def test_pixel_columns_of_other_kinds_are_refused(raw):
+    _, lines = colours("planes")
+    names = [f"{colour}{n}" for colour in ("h", "s", "v") for n in range(16)]
+    pixel_table(raw, ",".join(["label", *names]), lines, [0, 1, 0, 1, 0, 1])
+    refusal(raw, "the order of the pixel columns of train.csv is unknown")
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_pixel_table_without_a_header_needs_the_column_of_labels(raw, after):
+    images = np.random.default_rng(0).integers(0, 256, (6, 16))
+    lines = [
+        [*image, label] if after else [label, *image] for image, label in zip(images, [5, 0, 4, 1, 9, 2], strict=True)
+    ]
+    write_csv(raw.folder / "mnist_train.csv", lines)
+    caught = refusal(raw, "mnist_train.csv has no header, and 17 columns: one of labels and 16 of pixels")
+    assert "--label 1 if it is the first column, or --label 17" in caught.do
+    source = raw.open(label="17" if after else "1")
+    assert [row.label for row in source.rows] == list("504192")
+    assert np.array_equal([pixels[..., 0].ravel() for _, pixels in source.read()], images)
+
+
+def test_fractions_below_a_first_line_of_whole_numbers_are_refused(raw):
+    lines = [[0] * 16, *([[0.5] * 16] * 3)]
+    pixel_table(raw, ",".join(["label", *(f"pixel{n}" for n in range(16))]), lines, [0, 1, 0, 1])
+    with pytest.raises(DataError, match="whole numbers in the first line, and fractions in others"):
+        list(raw.open().read())

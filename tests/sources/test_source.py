@@ -11,7 +11,9 @@ from snellen.errors import DataError
 from snellen.images.prepare import prepare
 from snellen.sources.archives import Folder
 from snellen.sources.decode import decode
-from snellen.sources.source import _located, _with_test, identity, open_source, results_inside
+from snellen.sources.option_files import with_test
+from snellen.sources.origin import identity, located, results_inside
+from snellen.sources.source import open_source
 from snellen.sources.source_files import Place
 
 
@@ -195,10 +197,10 @@ class WindowsPath(PureWindowsPath):
 
 
 def test_a_test_folder_is_found_inside_the_source_on_windows_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("snellen.sources.source.Path", WindowsPath)
+    monkeypatch.setattr("snellen.sources.option_files.Path", WindowsPath)
     raw = Folder(WindowsPath(r"C:\raw"))
     files = {name: Place(raw, name) for name in ("holdout/1.png", "train/1.png", "train/2.png")}
-    found, test = _with_test(files, r"C:\raw\holdout", tmp_path)
+    found, test = with_test(files, r"C:\raw\holdout", tmp_path)
     assert test == {"test/1.png"}
     assert set(found) == {"test/1.png", "train/1.png", "train/2.png"}
 
@@ -429,10 +431,10 @@ def test_a_folder_named_like_a_word_is_pointed_to_where_it_holds_pictures_of_a_p
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("snellen.sources.demo.write_competition", lambda *args, **options: None)
     run_folder(tmp_path / "demo" / "run")  # `compete demo --out demo`
-    _located("demo", tmp_path, None)
+    located("demo", tmp_path, None)
     assert not caplog.messages
     Image.new("RGB", (4, 4)).save(tmp_path / "demo" / "cat.png")
-    _located("demo", tmp_path, None)
+    located("demo", tmp_path, None)
     assert caplog.messages == ['"demo" is the built-in source; for the folder of that name pass ./demo']
 
 

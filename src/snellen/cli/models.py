@@ -112,17 +112,17 @@ def classify_pictures(models: list[str], paths: list[Path], out: Path | None, to
             check_list(out)
         found = find_pictures(paths)
         named = members(models)
-        classes = named[0][1].classes
+        model = named[0][1]
         pictures = classify_by_all(named, found, on_progress=display.on_progress, **arguments)
     for picture in pictures:
         if picture.problem:
             echo(f"{shown(picture.name)}: cannot be read: {picture.problem}")
             continue
-        best = ", ".join(f"{shown(name)} {percent(p, 1)}" for name, p in picture.top(classes, top))
+        best = ", ".join(f"{shown(name)} {percent(p, 1)}" for name, p in picture.top(model.task.names, top))
         warning = "  (unlike anything it was trained on)" if picture.is_strange else ""
         echo(f"{shown(picture.name)}: {best}{warning}")
     if out is not None:
-        echo(write_classified(pictures, classes, out))
+        echo(write_classified(pictures, model.classes, out))
     if all(picture.problem for picture in pictures):
         click.get_current_context().exit(1)
 

@@ -54,9 +54,10 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
         echo(line)
     echo(describe_accuracy(scores))
     echo(f"log-loss {scores['log_loss']:.4f} nats, calibration error {percent(scores['calibration_error'])}")
-    width = max(len(shown(name)) for name in scores["classes"])
-    for name, figures in scores["classes"].items():
-        echo(f"  {shown(name):{width}}  {percent(figures['accuracy']):>7}  of {figures['images']:,}")
+    names = [shown(figures.get("name", label)) for label, figures in scores["classes"].items()]
+    width = max(map(len, names))
+    for name, figures in zip(names, scores["classes"].values(), strict=True):
+        echo(f"  {name:{width}}  {percent(figures['accuracy']):>7}  of {figures['images']:,}")
 
 
 @click.command()

@@ -22,7 +22,7 @@ from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Epoch, Run
-from snellen.sources.source import WORDS, results_inside
+from snellen.sources.origin import WORDS, results_inside
 from snellen.system import files
 from snellen.system.contents import PARTS_OF_ENTRY, PREDICTIONS_START, Contents, contents_of
 from snellen.system.folders import locked

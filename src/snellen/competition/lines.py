@@ -17,10 +17,19 @@ class Answer:
 
     task: Task
     header: Sequence[str]  # of the submission
+    id_column: int = 0
 
     @property
     def _columns(self) -> list[int]:
-        return [self.task.classes.index(name) for name in self.header[1:]]
+        return [self.task.classes.index(name) for name in self.without_id(self.header)]
+
+    def without_id(self, line: Sequence[str]) -> list[str]:
+        """Return the values of a line without its id."""
+        return [*line[: self.id_column], *line[self.id_column + 1 :]]
+
+    def line(self, id: str, values: Sequence[str]) -> list[str]:
+        """Return a line of the submission."""
+        return [*values[: self.id_column], id, *values[self.id_column :]]
 
     def values(self, probabilities: np.ndarray, label: str) -> list[str]:
         """Return the values for one image. probabilities: (K,), calibrated; label: the chosen class."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from snellen.competition.lines import Answer, shares
 from snellen.errors import DataError, first_few, some_of
 from snellen.images.imageset import SAMPLE, ImageSet
-from snellen.images.sample import answered_task, form_hint, left_out, read_sample
+from snellen.images.sample import Sample, answered_task, form_hint, left_out, read_sample
 from snellen.prediction.predictions import Predictions
 from snellen.system import files
 from snellen.system.targets import check_file
@@ -54,14 +54,14 @@ def write_submission(
         )
     counts = images.about["class_counts"]
     frequent, usual = max(images.classes, key=lambda name: counts[name]), shares(counts, images.classes)
-    answer = Answer(answered_task(images, sample.header), sample.header)
+    answer = _answer(images, sample)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(sample.header)
     for id, own in lines:
         is_read = own in known
         label = predictions.label_of(own) if is_read else frequent
-        writer.writerow([id, *answer.values(known[own] if is_read else usual, label)])
+        writer.writerow(answer.line(id, answer.values(known[own] if is_read else usual, label)))
     if unread:
         what = f'the most frequent class, "{frequent}"' if answer.task.form == "label" else "the shares of the classes"
         log.warning("%d test images could not be read; their lines contain %s", len(unread), what)
@@ -99,7 +99,11 @@ def check_submission(path: str | Path, images: ImageSet) -> int:
     except (OSError, UnicodeDecodeError) as problem:
         raise DataError(f"the submission cannot be read: {problem}.", where=str(path), do="write it again") from None
     sample = read_sample(images)
-    return check_lines(text, path, Answer(answered_task(images, sample.header), sample.header), sample.ids)
+    return check_lines(text, path, _answer(images, sample), sample.ids)
+
+
+def _answer(images: ImageSet, sample: Sample) -> Answer:
+    return Answer(answered_task(images, sample), sample.header, sample.id_column)
 
 
 def check_lines(text: str, path: Path, answer: Answer, sample_ids: list[str]) -> int:
@@ -122,8 +126,8 @@ def check_lines(text: str, path: Path, answer: Answer, sample_ids: list[str]) ->
     if len(rows) - 1 != len(sample_ids):
         raise wrong(f"there are {len(rows) - 1} lines.", len(rows), f"{len(sample_ids)}, one for each id of the sample")
     for line, (row, id) in enumerate(zip(rows[1:], sample_ids, strict=True), start=2):
-        if len(row) != len(header) or row[0] != id:
+        if len(row) != len(header) or row[answer.id_column] != id:
             raise wrong(f'the line is "{",".join(row)[:60]}".', line, f'id "{id}" and {len(header) - 1} values')
-        if problem_here := answer.problem(row[1:]):
+        if problem_here := answer.problem(answer.without_id(row)):
             raise wrong(f"{problem_here[0]} (id {id}).", line, problem_here[1])
     return len(sample_ids)

@@ -15,12 +15,14 @@ from snellen.competition.submission import check_lines
 from snellen.errors import DataError, first_few
 from snellen.prediction.ensemble import classify_by_all
 from snellen.prediction.opening import Model, members
-from snellen.sources.answers import SampleLines, TaskOptions, decide_task
+from snellen.sources.answers import decide_task
 from snellen.sources.archives import Contents, Folder
 from snellen.sources.decode import UnreadablePicture, is_picture
-from snellen.sources.lookup import Lookup
+from snellen.sources.forms import SampleLines
+from snellen.sources.lookup import Lookup, id_column
 from snellen.sources.source_files import Place, gather, read_pictures, read_whole
 from snellen.sources.tables import MAX_BYTES, read_table
+from snellen.sources.task_options import TaskOptions
 from snellen.system import files
 from snellen.system.progress import Progress
 from snellen.system.targets import check_file
@@ -60,21 +62,22 @@ def submit_pictures(
     data = read_whole({"sample": Place(folder, sample.name)}, ["sample"], MAX_BYTES)["sample"]
     table = read_table(str(sample), data, strip=False)
     table.check_width()
-    header, ids = table.lines[0][1], table.column(0)[1:]
-    answer = Answer(_task(first.task, SampleLines.of(read_table(str(sample), data), 0, 1)), header)
-
-    def is_submission(path: Path) -> bool:
-        try:
-            return path.read_bytes() != data and check_lines(path.read_bytes().decode(), path, answer, ids) > 0
-        except (DataError, UnicodeDecodeError):
-            return False
-
-    check_file(
-        out, "a submission for this sample", is_submission, source=Path(source) if Path(source).is_dir() else None
-    )
     with tempfile.TemporaryDirectory() as scratch:
         held = gather(Path(source), scratch=Path(scratch))
         pictures = Lookup(name for name in held if is_picture(name))
+        column = id_column(table, pictures.find)
+        ids = table.column(column)[1:]
+        task = _task(first.task, SampleLines.of(read_table(str(sample), data), column, 1))
+        answer = Answer(task, table.lines[0][1], column)
+
+        def is_submission(path: Path) -> bool:
+            try:
+                return path.read_bytes() != data and check_lines(path.read_bytes().decode(), path, answer, ids) > 0
+            except (DataError, UnicodeDecodeError):
+                return False
+
+        raw = Path(source) if Path(source).is_dir() else None
+        check_file(out, "a submission for this sample", is_submission, source=raw)
         found = {id: pictures.find(id.strip()) for id in ids}
         if odd := [id for id, paths in found.items() if len(paths) != 1]:
             raise DataError(
@@ -110,8 +113,8 @@ def submit_pictures(
         log.info("%d other pictures are not in the sample", others)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([id, *values[id]] for id in ids)
+    writer.writerow(answer.header)
+    writer.writerows(answer.line(id, values[id]) for id in ids)
     num = check_lines(text.getvalue(), out, answer, ids)
     files.write_text(out, text.getvalue())
     log.info("%d lines, checked against the sample", num)

@@ -23,6 +23,7 @@ import numpy as np
 
 from snellen.errors import DataError, did_you_mean, some_of
 from snellen.images.choices import SPLITS
+from snellen.sources.resize import Resize
 from snellen.system import files
 from snellen.system.contents import Contents, check_holds
 from snellen.task import Task
@@ -123,6 +124,11 @@ class ImageSet:
         return Task.from_dict(self.classes, self.about.get("task"))
 
     @property
+    def resize(self) -> Resize:
+        """Return how pictures that are not square became images."""
+        return Resize.from_dict(self.about.get("resize"))
+
+    @property
     def fingerprint(self) -> str:
         """Return the SHA-256 of pixels and rows, as `prepare` computed it."""
         return self.about["fingerprint"]
@@ -193,7 +199,7 @@ class ImageSet:
     def __str__(self) -> str:
         height, width = self.size
         counts = ", ".join(f"{n:,} {split}" for split, n in self.counts.items())
-        names = some_of(self.classes, 10)
+        names = some_of(self.task.names, 10)
         return f"{len(self):,} images of {width}x{height} pixels ({counts}); {len(self.classes)} classes: {names}"
 
     def __repr__(self) -> str:
@@ -276,6 +282,7 @@ def _check(about: dict[str, Any]) -> None:
     if any(not isinstance(entry[name], str) for entry in about["skipped"] for name in ("id", "split")):
         raise ValueError("skipped does not contain ids and splits")
     Task.from_dict(about["classes"], about.get("task"))
+    Resize.from_dict(about.get("resize"))
     if type((about.get("options") or {}).get("seed", 0)) is not int:
         raise ValueError("the seed is not a whole number")
 

@@ -17,13 +17,14 @@ import snellen
 from snellen.errors import DataError
 from snellen.images.choices import LINKS, VALID_SHARE
 from snellen.images.splits import doubts_about, splits_of
-from snellen.sources.answers import TaskOptions
 from snellen.sources.archives import Contents as Picture
 from snellen.sources.class_folders import UNKNOWN, UNLABELLED
 from snellen.sources.decode import UnreadablePicture, is_picture
 from snellen.sources.names import is_junk
+from snellen.sources.origin import identity, results_inside
 from snellen.sources.rows import Row, without_suffix
-from snellen.sources.source import identity, open_source, results_inside
+from snellen.sources.source import open_source
+from snellen.sources.task_options import TaskOptions
 from snellen.system import files
 from snellen.system.contents import ORGANIZED, Contents, contents_of
 from snellen.system.folders import replacing_folder

@@ -19,6 +19,7 @@ from snellen.models.cifar_wide_resnet import cifar_wide_resnet
 from snellen.models.resnet18 import resnet18, resnet18_bn_shortcut, resnet18_mxnet
 from snellen.models.whitened_cnn import Whitening, whitened_cnn, whitened_resnet
 from snellen.runs.recipe import Recipe
+from snellen.sources.resize import CROP
 from snellen.system import randomness
 from snellen.task import Task
 
@@ -95,6 +96,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.name, self.classes, self.size = name, classes, size
         self.task = Task(classes)
+        self.resize = CROP  # how pictures that are not square become images
         self.network = network
         self.has_frozen_norm = False
         self.about: dict[str, Any] = {}  # the header of the file it was loaded from
@@ -200,7 +202,7 @@ def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
     randomness.seed_torch(recipe.seed, randomness.INITIAL_WEIGHTS)
     network = build_network(recipe.model, len(images.classes), recipe.dropout)
     model = Classifier(recipe.model, network, images.classes, images.size)
-    model.task = images.task
+    model.task, model.resize = images.task, images.resize
     for buffer, values in ((model.mean, images.about["mean"]), (model.std, images.about["std"])):
         # A constant channel, for example all black, has a std of 0.
         buffer.copy_(torch.tensor(values).clamp(min=1e-3 if buffer is model.std else 0.0)[:, None, None])

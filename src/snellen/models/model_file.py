@@ -13,6 +13,7 @@ from snellen.models.classifier import Classifier, build_network
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run
 from snellen.sources.names import CONTROL
+from snellen.sources.resize import CROP, Resize
 from snellen.system.contents import PACKAGED, Contents, check_holds
 from snellen.system.tensor_files import digest, open_tensors, write_tensors
 from snellen.task import Task
@@ -34,6 +35,7 @@ def save_model(path: str | Path, model: Classifier, **about: Any) -> Path:
         "classes": list(model.classes),
         "task": model.task.to_dict(),
         "size": list(model.size),
+        **({} if model.resize == CROP else {"resize": model.resize.to_dict()}),
         "normalisation": {"mean": model.mean.flatten().tolist(), "std": model.std.flatten().tolist()},
         **about,
     }
@@ -146,6 +148,7 @@ def _described(header: dict[str, Any], path: Path) -> Classifier:
     with torch.device("meta"):
         model = Classifier(header["model"], build_network(header["model"], len(classes)), classes, size)
     model.task = Task.from_dict(classes, header.get("task"))
+    model.resize = Resize.from_dict(header.get("resize"))
     recipe = header.get("recipe", {})
     Recipe(**{name: recipe[name] for name in recipe.keys() & {"precision", "views"}})  # the settings used in prediction
     model.about = header

@@ -57,11 +57,13 @@ def evaluate(
     right = (decided == chosen.labels).astype(np.int64)
     totals = np.bincount(chosen.labels, minlength=len(images.classes))
     hits = np.bincount(chosen.labels, weights=right, minlength=len(images.classes))
-    by_class = {
-        name: {"images": int(n), "accuracy": float(k / n)}
-        for name, n, k in zip(images.classes, totals, hits, strict=True)
+    by_class: dict[str, dict[str, Any]] = {
+        label: {"images": int(n), "accuracy": float(k / n)}
+        for label, n, k in zip(images.classes, totals, hits, strict=True)
         if n
     }
+    if images.task.display_names:
+        by_class = {label: {"name": images.task.display(label)} | figures for label, figures in by_class.items()}
     facts = {"split": split, "seen": seen(model.about, images, split)}
     scores = score(guesses, chosen.labels, decided=decided, metric=chosen_metric)
     return {**facts, **scores, "classes": by_class}

@@ -94,6 +94,13 @@ def check_fit(model: Classifier, images: ImageSet) -> None:
             where=str(images.folder),
             do=f"prepare them with --size {model.size[0]}",
         )
+    if model.resize != images.resize:
+        raise DataError(
+            f"the images were prepared with --resize {images.resize.how}, those of the model with --resize "
+            f"{model.resize.how}.",
+            where=str(images.folder),
+            do=f"prepare them with --resize {model.resize.how}",
+        )
     if model.classes != images.classes:
         raise DataError(
             f"the images' classes are {some_of(images.classes)}; the model's {some_of(model.classes)}.",

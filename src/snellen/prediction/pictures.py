@@ -61,7 +61,7 @@ def classify(
     views: int | None = None,
     on_progress: Progress | None = None,
 ) -> list[Classified]:
-    """Classify named pictures: apply the orientation, scale the shorter side to the model's size, crop the centre.
+    """Classify named pictures, resized like the images that the model was trained on.
 
     A picture that cannot be read becomes an entry with a `problem`.
     """
@@ -71,7 +71,7 @@ def classify(
         pixels: list[np.ndarray | str] = []
         for _, picture in chunk:
             try:
-                pixels.append(decode(picture, model.size[0])[0])
+                pixels.append(decode(picture, model.size[0], model.resize)[0])
             except (UnreadablePicture, OSError) as problem:
                 pixels.append(str(problem))
         readable = [image for image in pixels if not isinstance(image, str)]
@@ -109,7 +109,7 @@ def find_pictures(paths: Sequence[str | Path]) -> list[tuple[str, Path]]:
             inside = [path]
         contents = contents_of(path)
         if not inside or contents.is_ours:
-            what = f"holds {contents}, not pictures" if contents.is_ours else "holds no pictures"
+            what = f"holds {contents}, not pictures" if contents.is_ours else "contains no pictures"
             raise DataError(
                 f'"{path}" {what if path.exists() else "does not exist"}.',
                 expected="prepared images, picture files, or folders of them (.png, .jpg, ...)",

@@ -26,7 +26,7 @@ class Card:
 def cards(images: ImageSet, index: Sequence[int] | np.ndarray, remarks: Sequence[str] = ()) -> list[Card]:
     """Make a card for each of these positions, with its remark if remarks are given."""
     chosen = images.take(np.asarray(index, dtype=np.int64))
-    labels = ["" if label == UNLABELLED else images.classes[label] for label in chosen.labels]
+    labels = ["" if label == UNLABELLED else images.task.names[label] for label in chosen.labels]
     return [
         Card(picture(pixels), id, split, path, label, remark)
         for pixels, id, split, path, label, remark in zip(
@@ -47,7 +47,7 @@ def suspect_cards(images: ImageSet, suspects: Suspects, certainty: np.ndarray, m
     certainty: float (n,), the probability of each suggested class.
     """
     remarks = [
-        f"looks like {images.classes[k]}, {percent(p, 1)}"
+        f"looks like {images.task.names[k]}, {percent(p, 1)}"
         for k, p in zip(suspects.suggested[:most], certainty[:most], strict=True)
     ]
     return cards(images, suspects.index[:most], remarks)

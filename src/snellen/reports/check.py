@@ -68,17 +68,17 @@ def _groups(images: ImageSet, copies: np.ndarray, pairs: Pairs) -> tuple[Group, 
         if len(index) < 2:
             continue
         labels = np.unique(images.labels[index])
-        names = tuple(images.classes[label] for label in labels if label != UNLABELLED)
+        names = tuple(images.task.names[label] for label in labels if label != UNLABELLED)
         splits = tuple(split for split in SPLITS if (images.splits[index] == split).any())
         found.append(Group(index, len({*copies[index].tolist()}) == 1, splits, names))
     return tuple(sorted(found, key=lambda group: (-len(group.labels), -len(group.splits), -len(group.index))))
 
 
 def _counts(images: ImageSet) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {name: {} for name in images.classes}
+    found: dict[str, dict[str, int]] = {name: {} for name in images.task.names}
     for split in images.counts:
         labels = images.labels[(images.splits == split) & (images.labels != UNLABELLED)]
-        for name, number in zip(images.classes, np.bincount(labels, minlength=len(images.classes)), strict=True):
+        for name, number in zip(images.task.names, np.bincount(labels, minlength=len(images.classes)), strict=True):
             if len(labels):
                 found[name][split] = int(number)
     return found

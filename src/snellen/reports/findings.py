@@ -118,7 +118,7 @@ class Findings:
             return {
                 "id": str(self.images.ids[index]),
                 "split": str(self.images.splits[index]),
-                "label": "" if label == UNLABELLED else self.images.classes[label],
+                "label": "" if label == UNLABELLED else self.images.task.names[label],
                 "path": str(self.images.paths[index]),
             }
 
@@ -136,7 +136,7 @@ class Findings:
         if self.suspects is not None and self.certainty is not None:
             found["basis"] = self.basis
             found["label_errors"] = [
-                image(index) | {"suggested": self.images.classes[suggested], "probability": round(float(p), 6)}
+                image(index) | {"suggested": self.images.task.names[suggested], "probability": round(float(p), 6)}
                 for index, suggested, p in zip(
                     self.suspects.index, self.suspects.suggested, self.certainty, strict=True
                 )

@@ -166,7 +166,7 @@ def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, s
         basis=basis,
         **run_page.heading(run),
         **values,
-        **_mistakes(images.classes, chosen, found, decided),
+        **_mistakes(images.task.names, chosen, found, decided),
         **augmentation(run.recipe, trained_on),
         **run_page.recipe(run, images.fingerprint),
     )

@@ -85,7 +85,7 @@ def application(service: Service, hosts: frozenset[str] | None) -> FastAPI:
     ) -> Any:
         """Send the file as the body: `curl --data-binary @cat.jpg http://localhost:8000/api/classify`
 
-        The picture is rotated according to its EXIF data, and its central square is scaled to the model's size.
+        The picture is rotated according to its EXIF data, and resized like the images that the model was trained on.
         """
         try:
             found = await service.classify(request)
@@ -93,7 +93,9 @@ def application(service: Service, hosts: frozenset[str] | None) -> FastAPI:
             return Response(status_code=400)  # the client has disconnected and cannot read it
         is_known = not math.isnan(found.strangeness)
         return Answer(
-            classes=[ClassProbability(name=name, probability=p) for name, p in found.top(service.model.classes, top)],
+            classes=[
+                ClassProbability(name=name, probability=p) for name, p in found.top(service.model.task.names, top)
+            ],
             strangeness=found.strangeness if is_known else None,
             is_strange=found.is_strange if is_known else None,
         )
@@ -104,7 +106,7 @@ def application(service: Service, hosts: frozenset[str] | None) -> FastAPI:
         typical, limit = service.model.familiar.tolist()
         return ModelFacts(
             model=service.model.name,
-            classes=list(service.model.classes),
+            classes=list(service.model.task.names),
             size=Size(height=height, width=width),
             false_alarm_rate=calibrate.LIMIT if typical > limit else None,
             limits=Limits(bytes=service.max_bytes, memory=service.max_memory),

@@ -242,7 +242,7 @@ def _facts(model: Classifier, views: int) -> dict[str, Any]:
     facts = {
         "classes": list(model.classes),
         "size": [height, width],
-        "preprocessing": "rotate the picture according to its EXIF orientation, crop the central square, scale it to "
+        "preprocessing": f"rotate the picture according to its EXIF orientation, {model.resize} to get "
         f"{width}x{height} pixels (bicubic, antialiased), RGB, uint8; the model normalises it",
         "model": model.name,
         "views": views,

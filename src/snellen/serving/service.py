@@ -121,7 +121,7 @@ class Service:
     def _check_header(self, picture: bytes) -> int:
         """Return the memory needed for decoding, in bytes. Raises Refused before anything is decoded."""
         try:
-            header = read_header(picture, self.model.size[0])
+            header = read_header(picture, self.model.size[0], self.model.resize)
         except TooManyPixels as problem:
             raise Refused(413, f"the picture has {problem}.", expected=f"{MAX_PIXELS:,} pixels or fewer") from None
         except UnreadablePicture as problem:

@@ -120,15 +120,10 @@ def class_rows(
     groups: dict[str, dict[str, str]] = {role: {} for role in ("train", "valid", "test", "all", "unlabelled", "")}
     for path in paths:
         groups[roles[path].role][path] = roles[path].path
-    others = groups[""]
-    train, valid = groups["train"] or groups["all"], groups["valid"]
-    loose: list[str] = []
-    if not train:
-        train = others
-    else:
-        loose = list(others)
-        if groups["train"] and groups["all"]:
-            log.info("train_valid/ repeats train and valid: it is ignored")
+    train, valid = groups["train"] or groups["all"] or groups[""], groups["valid"]
+    loose = list(groups[""]) if groups["train"] or groups["all"] else []
+    if groups["train"] and groups["all"]:
+        log.info("train_valid/ repeats train and valid: it is ignored")
     found = find_class_folders(train, known)
     if found is None:
         return None

@@ -1,22 +1,16 @@
-"""Labels from tables, as in Kaggle competitions: which table, which lines, and the splits train, valid and test."""
+"""Find the table with the labels, and further tables for other splits."""
 
-import heapq
-import logging
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from snellen.errors import DataError, first_few
 from snellen.sources import columns
-from snellen.sources.columns import BY_NAME, LabelColumns, TwoReadings, label_columns, split_column
+from snellen.sources.columns import BY_NAME, LabelColumns, TwoReadings, label_columns
 from snellen.sources.lookup import Lookup, Match, match_ids
-from snellen.sources.names import CONTROL, MAX_LETTERS, shown
-from snellen.sources.roles import role_of
-from snellen.sources.rows import Row, common_folder, ids_of, natural_key, without_suffix
+from snellen.sources.names import shown
+from snellen.sources.rows import natural_key
+from snellen.sources.sample_rows import is_sample_name
 from snellen.sources.tables import Table
-
-log = logging.getLogger("snellen")
-
-Problems = list[tuple[int, str]]  # line number and its text
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +42,6 @@ class TableLabels:
         names = [self.match.shown(column) for column in self.chosen.columns]
         several = f"columns {', '.join(names)}" if len(names) > 1 else f"column {names[0]}"
         return f"{several} of {self.match.table.name}, {self.chosen.why}"
-
-
-def is_sample_name(name: str) -> bool:
-    """Return whether a table is named like a sample submission."""
-    name = name.rpartition("/")[2].lower()
-    return "submi" in name or "sample" in name
 
 
 def is_own_predictions(table: Table) -> bool:
@@ -188,230 +176,6 @@ def more_labels(
         if values - {""} and (len(chosen) > 1 or values - {""} <= {*classes} or not classes):
             found.append(TableLabels(match, LabelColumns(chosen, BY_NAME, "as in the training labels")))
     return found
-
-
-def find_sample(tables: Sequence[Table], paths: Sequence[str], *, is_known: bool) -> Match | None:
-    """Return the table that lists the test pictures: one named like a sample, or one with more than half of them.
-
-    A table that is not named like a sample must look like one: the same value on each line, or numbers from 0 to 1.
-    """
-    pictures = Lookup(paths)
-    matches = [match for table in tables if table.width > 1 and (match := match_ids(table, pictures, len(paths)))]
-    if not is_known:
-        matches = [
-            match
-            for match in matches
-            if is_sample_name(match.table.name) or (match.score > 0.5 and _looks_like_sample(match))
-        ]
-    return max(matches, key=lambda match: (is_sample_name(match.table.name), match.score), default=None)
-
-
-def _looks_like_sample(match: Match) -> bool:
-    others = [match.values(c) for c in range(match.table.width) if c != match.column][: columns.MAX_COLUMNS]
-    if len(others) == 1:
-        return len({*others[0]}) == 1
-    return all(columns.is_number(value) and 0 <= float(value) <= 1 for values in others for value in values[:50])
-
-
-def labelled_rows(parts: Sequence[tuple[TableLabels, str]], paths: Sequence[str], test: Sequence[str]) -> list[Row]:
-    """Return one row for each labelled picture, in the order of the tables; those of `test` last.
-
-    parts: tables with the role of their pictures; "" if it is unknown or in a column. paths: the pictures that need a
-    label. test: pictures in test folders; they may have labels too, and remain test pictures.
-    Raises DataError with the number and the first few of the mismatches.
-    """
-    first = parts[0][0]
-    owner: dict[str, tuple[int, str]] = {}  # path -> line and id
-    roles: dict[str, str] = {}
-    labels: dict[str, str] = {}
-    absent: Problems = []
-    repeated: Problems = []
-    ambiguous: Problems = []
-    empty: Problems = []
-    total, wanted = 0, set(paths)
-    in_test: Lookup | None = None
-    shares = False
-    for part, role in parts:
-        match = part.match
-        match.table.check_width()
-        _check_names(match, match.column, *part.chosen.columns)
-        split = split_column(match)
-        says = match.values(split[0]) if split else []
-        lines = zip(match.table.lines[match.first :], match.ids, match.where, part.values(), strict=True)
-        total += len(match.where)
-        for number, ((line, _), id, where, label) in enumerate(lines):
-            is_test = False
-            if not where and id and test:
-                if in_test is None:
-                    # If train and test share names, only a path can refer to a test picture here.
-                    in_test = Lookup(test)
-                    shares = not in_test.by_stem.keys().isdisjoint(Lookup(paths).by_stem)
-                if "/" in id or not shares:
-                    where, is_test = in_test.find(id), True
-            if not id or (not label and len(part.chosen.columns) == 1):
-                if not (is_test and id):
-                    empty.append((line, id))
-            elif len(where) > 1:
-                ambiguous.append((line, f"{id} ({', '.join(where[:3])})"))
-            elif not where:
-                absent.append((line, id))
-            elif where[0] in owner:
-                repeated.append((line, f"{id} (first in line {owner[where[0]][0]})"))
-            else:
-                owner[where[0]], labels[where[0]] = (line, id), label
-                named = split[1].get(says[number], "") if split else ""
-                roles[where[0]] = "test" if is_test or where[0] not in wanted else named or role
-                if split and is_test and named not in ("test", ""):
-                    raise DataError(
-                        f'{where[0]} lies in a test folder, but its {match.shown(split[0])} is "{says[number]}".',
-                        where=f"{match.table.name}, line {line}",
-                        expected="the same in both",
-                        do="correct the table, or move the picture",
-                    )
-    unlabelled = sorted((path for path in paths if path not in owner), key=natural_key) if not ambiguous else []
-    complaints = [
-        _count(empty, total, "lines have no id or no label"),
-        _count(repeated, total, "ids are repeated"),
-        _count(ambiguous, total, "ids match more than one picture"),
-        _count(absent, total, "labels have no picture"),
-        f"{len(unlabelled)} of {len(paths)} pictures have no label, first {first_few(unlabelled)}"
-        if unlabelled
-        else "",
-    ]
-    if any(complaints):
-        match = first.match
-        raise DataError(
-            "labels and pictures do not match: " + "; ".join(filter(None, complaints)) + ".",
-            where=f"{match.table.name}, column {match.shown(match.column)}",
-            expected="each picture named once, with a label",
-            do="correct the table, pass another one (--labels CSV, --id COLUMN), or add or remove the pictures; were "
-            "all files unpacked?",
-        )
-    has_valid = "valid" in roles.values()
-    splits = {"valid": "valid", "test": "test", "train": "train" if has_valid else None, "": None}
-    if has_valid and "" in roles.values():
-        splits[""] = "train"
-    ids = _without_suffixes([id for _, id in owner.values()])
-    rows = [Row(id, labels[path], splits[roles[path]], path) for id, path in zip(ids, owner, strict=True)]
-    return [row for row in rows if row.split != "test"] + [row for row in rows if row.split == "test"]
-
-
-def table_role(match: Match, folders: Mapping[str, str]) -> str:
-    """Return the role of a table's pictures: that of their folders, or of the table's name, or ""."""
-    roles = {folders[path] for path in match.named}
-    if len(roles) == 1 and (role := roles.pop()) in ("train", "valid", "test"):
-        return role
-    role = role_of(match.table.name.rpartition("/")[2].partition(".")[0])
-    return role if role in ("train", "valid", "test") else ""
-
-
-def rows_of_test(found: Match | None, paths: Sequence[str], labels: Mapping[str, str] | None = None) -> list[Row]:
-    """Return one row for each test picture, in the order of the sample if there is one. Raises DataError."""
-    labels = labels or {}
-    if found is None:
-        folder = common_folder(paths)
-        ids = ids_of([path.removeprefix(folder) for path in paths])
-        rows = [Row(id, labels.get(path), "test", path) for id, path in zip(ids, paths, strict=True)]
-        return sorted(rows, key=lambda row: natural_key(row.id))
-    log.info("sample submission: %s, %d ids", found.table.name, len(found.ids))
-    found.table.check_width()
-    _check_names(found, found.column)
-    place: dict[str, str] = {}
-    missing: Problems = []
-    repeated: Problems = []
-    for (line, _), id, where in zip(found.table.lines[found.first :], found.ids, found.where, strict=True):
-        if len(where) != 1:
-            missing.append((line, id))
-        elif where[0] in place:
-            repeated.append((line, id))
-        else:
-            place[where[0]] = id
-    extra = sorted((path for path in paths if path not in place), key=natural_key)
-    total = len(found.where)
-    complaints = [
-        _count(missing, total, "ids of the sample have no test picture, or more than one"),
-        _count(repeated, total, "ids of the sample are repeated"),
-        f"{len(extra)} of {len(paths)} test pictures are not in the sample, first {first_few(extra)}" if extra else "",
-    ]
-    if any(complaints):
-        raise DataError(
-            "the sample submission and the test pictures do not match: " + "; ".join(filter(None, complaints)) + ".",
-            where=found.table.name,
-            expected="each test picture named once",
-            do="were all test files unpacked? is it this competition's sample? pass another with --sample CSV",
-        )
-    ids = _without_suffixes(list(place.values()))
-    return [Row(id, labels.get(path), "test", path) for id, path in zip(ids, place, strict=True)]
-
-
-def with_sample(rows: list[Row], tables: Sequence[Table], sample: Table | None) -> tuple[list[Row], Match | None]:
-    """Return the rows with the test ones in the order of the sample submission, if one of the tables is a sample.
-
-    sample: passed by the user. Raises DataError if it does not match the test pictures.
-    """
-    test = {row.path: row for row in rows if row.split == "test"}
-    match = find_sample([sample] if sample else tables, list(test), is_known=sample is not None)
-    if match is None:
-        if sample:
-            raise names_nothing(sample, "sample submission", list(test))
-        return rows, None
-    ordered = [replace(row, label=test[row.path].label) for row in rows_of_test(match, list(test))]
-    return [row for row in rows if row.split != "test"] + ordered, match
-
-
-def names_nothing(table: Table, what: str, paths: Sequence[str]) -> DataError:
-    """Return the error for a table that the user passed and that does not list any picture."""
-    first = heapq.nsmallest(3, paths, key=natural_key)
-    examples = ids_of([path.removeprefix(common_folder(paths)) for path in first])
-    problem = f"lists none of the {len(paths)} pictures it is meant for"
-    if len(table.lines) == 1:
-        problem = "has no lines below its header"
-    elif not paths:
-        problem = f"has {len(table.lines) - 1} ids, but no pictures were found for it"
-    seen = [shown(row[0]) for _, row in table.lines[1:4] if row]
-    return DataError(
-        f"the {what} {problem}.",
-        where=f"{table.name}: {first_few(seen)}" if seen else table.name,
-        expected=f"a column of ids such as {first_few(examples)}" if examples else "",
-        do="is it the right file? see --labels, --sample, --test and --id",
-    )
-
-
-def _check_names(found: Match, *numbers: int) -> None:
-    """Raise DataError for ids or labels that are too long or contain control characters, before they are printed."""
-    long: Problems = []
-    odd: Problems = []
-    values = [found.values(column) for column in numbers]
-    if all("".join(names).isprintable() and max(map(len, names), default=0) <= MAX_LETTERS for names in values):
-        return
-    for line, row in found.table.lines[found.first :]:
-        names = [row[column] for column in numbers if column < len(row)]
-        long += [(line, shown(name)) for name in names if len(name) > MAX_LETTERS][:1]
-        odd += [(line, shown(name)) for name in names if CONTROL.search(name)][:1]
-    total = len(found.table.lines) - found.first
-    complaints = [
-        _count(long, total, f"lines have an id or label of more than {MAX_LETTERS:,} characters"),
-        _count(odd, total, "lines contain control characters in an id or label"),
-    ]
-    if any(complaints):
-        raise DataError(
-            "; ".join(filter(None, complaints)) + ".",
-            where=found.table.name,
-            expected=f"ids and labels of at most {MAX_LETTERS:,} characters, each on one line",
-            do="correct the file, or get a new copy from its author",
-        )
-
-
-def _without_suffixes(ids: list[str]) -> list[str]:
-    short = [without_suffix(id) for id in ids]
-    return short if len(set(short)) == len(ids) else ids
-
-
-def _count(problems: Problems, total: int, what: str) -> str:
-    if not problems:
-        return ""
-    named = ", ".join(f'"{text}" in line {line}' for line, text in problems[:3])
-    return f"{len(problems)} of {total} {what}, first {named}"
 
 
 def describe_columns(found: TableLabels) -> str:

@@ -1,7 +1,7 @@
 """Decode picture files of any common format and mode to square RGB pixels.
 
-A picture is rotated according to EXIF, its shorter side is resized to the requested side (bicubic, antialiased) and
-the centre is cropped. A picture that already has that size is left unchanged, bit for bit.
+A picture is rotated according to EXIF and resized (bicubic, antialiased); see resize.py for pictures that are not
+square. A picture that already has the right size is left unchanged, bit for bit.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from snellen.errors import DataError
+from snellen.sources.resize import CROP, Resize
 from snellen.system.units import size
 
 log = logging.getLogger("snellen")
@@ -52,8 +53,8 @@ def is_picture(name: str) -> bool:
     return name[name.rfind(".") :].lower() in SUFFIXES if "." in name else False
 
 
-def decode(picture: bytes | Path | np.ndarray, size: int) -> tuple[np.ndarray, bool]:
-    """Return the picture as uint8 RGB (size, size, 3), and whether it had to be resized or cropped.
+def decode(picture: bytes | Path | np.ndarray, size: int, resize: Resize = CROP) -> tuple[np.ndarray, bool]:
+    """Return the picture as uint8 RGB (size, size, 3), and whether it had to be resized.
 
     picture: the bytes of a file, its path, or pixels already decoded, uint8 (H, W, 3).
     Transparent pixels are blended with white; the first frame of an animation is used. 16-bit grey values are scaled:
@@ -66,16 +67,21 @@ def decode(picture: bytes | Path | np.ndarray, size: int) -> tuple[np.ndarray, b
     with opened_picture(picture) as image:
         is_deep = image.mode == "RGB" and "16" in str([tile[3] for tile in getattr(image, "tile", [])])
         as_stored = image.size
-        if image.format in ("JPEG", "MPO") and min(as_stored) >= 4 * size:
+        if image.format in ("JPEG", "MPO") and (shrink := draft_scale(as_stored, size, resize)) > 1:
             # Letting the decoder halve the picture is 3x faster; twice the requested side keeps it sharp.
-            image.draft(None, (2 * size, 2 * size))
+            image.draft(None, (max(1, image.width // shrink), max(1, image.height // shrink)))
         image.load()
         if is_deep and 0 < int(np.asarray(image).max()) < 16:
             raise UnreadablePicture("16 bits per colour, of which at most 12 are used: convert it to 8 bits")
         if image.mode == "RGB" and image.size == (size, size) and not image.info:  # most pictures in a Kaggle archive
             return np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(size, size, 3), False
-        pixels = _square(_rgb(ImageOps.exif_transpose(image)), size)
+        pixels = _square(_rgb(ImageOps.exif_transpose(image)), size, resize)
         return np.asarray(pixels), as_stored != (size, size)
+
+
+def draft_scale(stored: tuple[int, int], size: int, resize: Resize = CROP) -> int:
+    """Return the factor by which the JPEG decoder shrinks each side: 1, 2, 4 or 8."""
+    return next((scale for scale in (8, 4, 2) if resize.side(*stored) >= 2 * scale * size), 1)
 
 
 def picture_size(picture: bytes | Path | np.ndarray) -> tuple[int, int]:
@@ -205,11 +211,23 @@ def _eight_bits(values: np.ndarray, *, whites: tuple[int, ...]) -> np.ndarray:
     return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
+def _square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
+    width, height = image.size
+    if (width, height) == (size, size):
+        return image
+    if resize.how == "stretch":
+        return image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    side = resize.side(width, height)
+    if resize.how == "pad":
+        inner = (max(1, round(width * size / side)), max(1, round(height * size / side)))
+        square = Image.new("RGB", (size, size), resize.border)
+        if inner != image.size:
+            image = image.resize(inner, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        square.paste(image, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+        return square
+    left, top = (width - side) // 2, (height - side) // 2
     box = (left, top, left + side, top + side)
     if side == size:
-        return image if image.size == (size, size) else image.crop(box)
+        return image.crop(box)
     # Crop while resizing: a picture of 1x100000 never becomes one of 32x3200000.
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from PIL import ExifTags, Image, JpegImagePlugin, TiffImagePlugin
 
-from snellen.sources.decode import MAX_PIXELS, TooManyPixels, opened_picture
+from snellen.sources.decode import MAX_PIXELS, TooManyPixels, draft_scale, opened_picture
+from snellen.sources.resize import CROP, Resize
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,8 @@ class Header:
     memory: int  # peak bytes while decoding: an estimate, never much too low
 
 
-def read_header(picture: bytes, size: int) -> Header:
-    """Return the header of a file. size: as in `decode`, for the memory estimate.
+def read_header(picture: bytes, size: int, resize: Resize = CROP) -> Header:
+    """Return the header of a file. size, resize: as in `decode`, for the memory estimate.
 
     Raises UnreadablePicture.
     """
@@ -27,10 +28,10 @@ def read_header(picture: bytes, size: int) -> Header:
             raise TooManyPixels
         return Header("WEBP", width, height, width * height * (26 if is_transparent else 21))
     with opened_picture(picture) as image:
-        return Header(image.format or "", *image.size, _memory(image, size))
+        return Header(image.format or "", *image.size, _memory(image, size, resize))
 
 
-def _memory(image: Image.Image, size: int) -> int:
+def _memory(image: Image.Image, size: int, resize: Resize) -> int:
     """Return the estimate in bytes. The figures are slightly above the measured ones (lab notes 2026-11-24)."""
     pixels = image.width * image.height
     if image.mode in ("I", "F"):
@@ -42,17 +43,11 @@ def _memory(image: Image.Image, size: int) -> int:
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         # libjpeg keeps 16 bits of each sample until the last scan of a progressive file.
         areas = [across * down for _, across, down, _ in image.layer]
-        return int(pixels * (2 * sum(areas) / max(areas) + per_pixel / _draft_scale(image, size) ** 2))
+        return int(pixels * (2 * sum(areas) / max(areas) + per_pixel / draft_scale(image.size, size, resize) ** 2))
     if image.format in ("AVIF", "JPEG2000"):
         per_pixel += 12  # the decoder's own copies
     block = _tiff_block(image) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
     return int(pixels * per_pixel) + block
-
-
-def _draft_scale(image: Image.Image, size: int) -> int:
-    """Return the factor by which the JPEG decoder shrinks each side for `decode`: 1, 2, 4 or 8."""
-    side = min(image.size)
-    return 1 if side < 4 * size else max(scale for scale in (2, 4, 8) if side // (2 * size) >= scale)
 
 
 def _tiff_block(image: TiffImagePlugin.TiffImageFile) -> int:

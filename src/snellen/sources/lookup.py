@@ -1,7 +1,7 @@
 """Match the ids in a table with pictures."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -137,6 +137,15 @@ def match_ids(table: Table, pictures: Lookup, num_pictures: int, *, id: str | No
     if not found:
         return None
     return Match(table, chosen, first, where, len(found) / (num_pictures + len(where) - len(found)), rivals)
+
+
+def id_column(table: Table, is_id: Callable[[str], object]) -> int:
+    """Return the first column of a sample submission that contains a different id on each line; 0 if there is none."""
+    for column in range(min(table.width, MAX_COLUMNS)):
+        values = table.column(column)[1:]
+        if len({*values}) == len(values) > 0 and all(is_id(value.strip()) for value in values):
+            return column
+    return 0
 
 
 def are_row_numbers(table: Table, column: int) -> bool:

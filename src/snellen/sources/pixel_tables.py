@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from snellen.errors import DataError, first_few
-from snellen.sources.columns import NAMES, WORDS
+from snellen.sources.columns import NAMES, WORDS, is_number
 from snellen.sources.names import shown
+from snellen.sources.pixel_columns import PixelColumns, find_pixel_columns
 from snellen.sources.roles import column_roles, role_of, words_of
 from snellen.sources.source_files import Place, read_whole
 
 MAX_BYTES = 10**9  # of one table
-MIN_PIXELS = 16
 LINES_AT_ONCE = 2000
 
 
@@ -29,14 +29,12 @@ class PixelTable:
     name: str
     lines: list[bytes]  # without header
     separator: bytes
-    before: int  # columns before the pixels
-    after: int  # columns after them
-    is_text: bool  # whether one column contains all pixels, separated by spaces
-    side: int
-    channels: int
+    num_columns: int
+    columns: PixelColumns
     labels: list[str] | None
     label_name: str
     scale: float  # factor applied to each value
+    first_line: int = 2  # of the file: the line of the first image
 
     @property
     def num(self) -> int:
@@ -45,51 +43,62 @@ class PixelTable:
 
     def pixels(self) -> Iterator[np.ndarray]:
         """Yield uint8 (H, W, 3). Raises DataError for a line with missing or invalid pixels."""
-        count = self.side * self.side * self.channels
+        columns, count = self.columns, self.columns.count
         for start in range(0, len(self.lines), LINES_AT_ONCE):
             lines = [self._pixel_part(line) for line in self.lines[start : start + LINES_AT_ONCE]]
-            values = _numbers(b"\n".join(lines) if self.is_text else self.separator.join(lines), self.separator, self)
+            values = _numbers((b"\n" if columns.is_text else self.separator).join(lines), self)
             if len(values) != count * len(lines):
                 self._refuse(start, lines, count)
             if self.scale != 1:
                 values = np.round(values * self.scale)
+            elif (values != np.floor(values)).any():
+                raise DataError(
+                    "the pixels are whole numbers in the first line, and fractions in others.",
+                    where=self.name,
+                    expected="whole numbers from 0 to 255, or fractions from 0 to 1 with a decimal point in every line",
+                    do="scale the pixels to one of these ranges",
+                )
             if values.min() < 0 or values.max() > 255:
                 row = int(np.argmax((values < 0) | (values > 255))) // count
                 raise DataError(
-                    f"a pixel on line {start + row + 2} is not between 0 and {255 / self.scale:g}.",
-                    where=f"{self.name}, line {start + row + 2}",
+                    f"a pixel on line {start + row + self.first_line} is not between 0 and {255 / self.scale:g}.",
+                    where=f"{self.name}, line {start + row + self.first_line}",
                     expected="whole numbers from 0 to 255, or fractions from 0 to 1",
                     do="scale the pixels to one of these ranges",
                 )
-            images = values.astype(np.uint8).reshape(len(lines), self.side, self.side, self.channels)
+            images = values.astype(np.uint8)
+            if columns.are_planes:
+                images = images.reshape(-1, columns.channels, columns.side, columns.side).transpose(0, 2, 3, 1)
+            images = images.reshape(-1, columns.side, columns.side, columns.channels)
             yield from np.ascontiguousarray(np.broadcast_to(images, (*images.shape[:3], 3)))
 
     def _pixel_part(self, line: bytes) -> bytes:
-        if self.before:
-            line = line.split(self.separator, self.before)[-1]
-        if self.after:
-            line = line.rsplit(self.separator, self.after)[0]
-        return line.strip(b' "') if self.is_text else line
+        if self.columns.start:
+            line = line.split(self.separator, self.columns.start)[-1]
+        if after := self.num_columns - self.columns.stop:
+            line = line.rsplit(self.separator, after)[0]
+        return line.strip(b' "') if self.columns.is_text else line
 
     def _refuse(self, start: int, lines: list[bytes], count: int) -> None:
         for number, line in enumerate(lines):
-            found = len(line.split() if self.is_text else line.split(self.separator))
+            found = len(line.split() if self.columns.is_text else line.split(self.separator))
             if found != count:
                 raise DataError(
-                    f"line {start + number + 2} has {found} pixels.",
-                    where=f"{self.name}, line {start + number + 2}",
+                    f"line {start + number + self.first_line} has {found} pixels.",
+                    where=f"{self.name}, line {start + number + self.first_line}",
                     expected=f"{count}, as in the first line",
                     do="correct or remove the line; was the file downloaded completely?",
                 )
         raise DataError("the pixels are not all numbers.", where=self.name, expected="whole numbers from 0 to 255")
 
 
-def _numbers(text: bytes, separator: bytes, table: PixelTable) -> np.ndarray:
+def _numbers(text: bytes, table: PixelTable) -> np.ndarray:
+    """Return the numbers in a text, float32; nothing if there is anything else."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # numpy only warns about text that is not a number
         try:
             return np.fromstring(
-                text.decode("ascii"), dtype=np.float32, sep=" " if table.is_text else separator.decode()
+                text.decode("ascii"), dtype=np.float32, sep=" " if table.columns.is_text else table.separator.decode()
             )
         except (DeprecationWarning, ValueError, UnicodeDecodeError):
             return np.empty(0, dtype=np.float32)
@@ -141,18 +150,22 @@ def _read(name: str, files: dict[str, Place], label: str | None) -> list[tuple[s
     first = [cell.strip(b' "') for cell in lines[1].split(separator)]
     if len(first) != len(header):
         return []
-    texts = [c for c, cell in enumerate(first) if len(cell.split()) >= MIN_PIXELS]
-    if len(texts) == 1:
-        start, stop, is_text, count = texts[0], texts[0] + 1, True, len(first[texts[0]].split())
-    else:
-        run = _pixel_run(header, first)
-        if run is None:
-            return []
-        start, stop, is_text, count = *run, False, run[1] - run[0]
-    side = _side(count, name)
-    cells = first[texts[0]].split() if is_text else first[start:stop]
-    others = [c for c in range(len(header)) if not start <= c < stop]
     body = lines[1:]
+    if has_no_header := all(map(is_number, header)):
+        header, body = [str(column + 1) for column in range(len(header))], lines
+    named = next((c for c, text in enumerate(header) if label is not None and text.lower() == label.lower()), None)
+    if has_no_header and named is None and math.isqrt(len(header) - 1) ** 2 == len(header) - 1:
+        raise DataError(
+            f"{name} has no header, and {len(header):,} columns: one of labels and {len(header) - 1:,} of pixels.",
+            where=name,
+            expected="the number of the column of labels",
+            do=f"pass --label 1 if it is the first column, or --label {len(header)} if it is the last",
+        )
+    pixels = find_pixel_columns(name, header, first, named)
+    if pixels is None:
+        return []
+    cells = first[pixels.start].split() if pixels.is_text else first[pixels.start : pixels.stop]
+    others = [c for c in range(len(header)) if not pixels.start <= c < pixels.stop]
     columns = {c: _column(body, separator, c, len(header)) for c in others}
     split = next(((c, roles) for c in others if (roles := column_roles(columns[c]))), None)
     chosen = _label_column(name, header, [c for c in others if split is None or c != split[0]], columns, label)
@@ -162,55 +175,14 @@ def _read(name: str, files: dict[str, Place], label: str | None) -> list[tuple[s
         labels = None if chosen is None else [columns[chosen][n] for n in numbers]
         own = body if len(numbers) == len(body) else [body[n] for n in numbers]
         label_name = "" if chosen is None else header[chosen]
-        before, after = start, len(header) - stop
         return PixelTable(
-            name, own, separator, before, after, is_text, side, count // side**2, labels, label_name, scale
+            name, own, separator, len(header), pixels, labels, label_name, scale, 1 if has_no_header else 2
         )
 
     if split is None:
         return [("", table(list(range(len(body)))))]
     of_line = [split[1].get(value, "train") for value in columns[split[0]]]
     return [(role, table([n for n, own in enumerate(of_line) if own == role])) for role in dict.fromkeys(of_line)]
-
-
-def _pixel_run(header: list[str], first: list[bytes]) -> tuple[int, int] | None:
-    """Return the longest run of numeric columns whose names differ only in digits."""
-
-    def frame(name: str) -> str:
-        return "".join(letter for letter in name if not letter.isdigit())
-
-    best, start = (0, 0), 0
-    for column in range(1, len(header) + 1):
-        if column == len(header) or frame(header[column]) != frame(header[start]):
-            if column - start > best[1] - best[0]:
-                best = (start, column)
-            start = column
-    if best[1] - best[0] < MIN_PIXELS:
-        return None
-    try:
-        values = [float(cell) for cell in first[slice(*best)]]
-    except ValueError:
-        return None
-    return best if all(0 <= value <= 255 for value in values) else None
-
-
-def _side(count: int, name: str) -> int:
-    side = math.isqrt(count)
-    if side * side == count:
-        return side
-    if count % 3 == 0 and math.isqrt(count // 3) ** 2 == count // 3:
-        raise DataError(
-            f"the lines of {name} have {count} pixels: colour images, in an order that cannot be detected.",
-            where=name,
-            expected="a square of grey pixels, such as 784 for 28x28",
-            do="save the images as .npz arrays (N, H, W, 3) or as picture files",
-        )
-    raise DataError(
-        f"the lines of {name} have {count} pixels, which do not form a square.",
-        where=name,
-        expected="such as 784 for 28x28",
-        do="save the images as .npz arrays (N, H, W) or as picture files",
-    )
 
 
 def _column(lines: list[bytes], separator: bytes, column: int, width: int) -> list[str]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from snellen.errors import DataError, first_few
 from snellen.sources.decode import is_picture
 
 
@@ -45,3 +46,21 @@ def ids_of(*spellings: Sequence[str]) -> list[str]:
             if len(set(ids)) == len(ids):
                 return ids
     raise AssertionError("the last spelling must be unique paths")
+
+
+def short_ids(ids: list[str]) -> list[str]:
+    """Return ids without the extension of a picture file if they are still unique."""
+    short = [without_suffix(id) for id in ids]
+    return short if len(set(short)) == len(ids) else ids
+
+
+def classes_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return the sorted labels of train and valid. Raises DataError for test labels that are not among them."""
+    trained = {row.label for row in rows if row.label and row.split != "test"}
+    if odd := sorted({row.label for row in rows if row.label} - trained):
+        raise DataError(
+            f"{len(odd)} labels of test pictures are not among the training labels, first {first_few(odd)}.",
+            expected=f"the classes {first_few(sorted(trained), 8)}",
+            do="correct the labels of the test pictures, or remove them",
+        )
+    return tuple(sorted(trained))

@@ -1,0 +1,37 @@
+"""TaskOptions: what the user decides about labels and answers."""
+
+from dataclasses import dataclass
+
+from snellen.errors import DataError, did_you_mean
+from snellen.scoring.metrics import METRICS
+from snellen.task import FORMS, KINDS
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """The choices of the user; None means detect."""
+
+    label: str | None = None
+    id: str | None = None
+    kind: str | None = None
+    form: str | None = None
+    metric: str | None = None
+    positive: str | None = None
+    class_names: str | None = None
+    group_by: str | None = None
+
+    def check(self) -> None:
+        """Raise DataError for an unknown kind, form or metric."""
+        for option, value, known in (
+            ("kind", self.kind, KINDS),
+            ("form", self.form, FORMS),
+            ("metric", self.metric, dict.fromkeys(METRICS, "")),
+        ):
+            if value is not None and value not in known:
+                meanings = (f"{name} ({text})" if text else name for name, text in known.items())
+                raise DataError(
+                    f'unknown {option} "{value}".',
+                    where=f"--{option}",
+                    expected=", ".join(meanings),
+                    do=did_you_mean(value, known, "choose one of these"),
+                )
