@@ -25,6 +25,7 @@ _HOMES = {
     "submit_pictures": "competition.submit_pictures",
     "load_model": "models.model_file",
     "submit": "competition.kaggle",
+    "pack": "competition.pack",
     "download": "competition.kaggle",
     "serve": "serving.serve",
     "report": "reports.report",

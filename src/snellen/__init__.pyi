@@ -1,6 +1,7 @@
 from snellen.competition.compete import compete as compete
 from snellen.competition.kaggle import download as download
 from snellen.competition.kaggle import submit as submit
+from snellen.competition.pack import pack as pack
 from snellen.competition.submission import write_submission as write_submission
 from snellen.competition.submit_pictures import submit_pictures as submit_pictures
 from snellen.errors import SnellenError as SnellenError

@@ -84,6 +84,7 @@ for command in (
     results.compare,
     data.check,
     competition.submit,
+    competition.pack,
     competition.download,
     models.import_gluon,
     results.show,

@@ -56,6 +56,29 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
 
 
 @click.command()
+@click.argument("model", shell_complete=completion.words(files=True))
+@click.option("--out", type=PATH, required=True, metavar="ZIP", help="The zip file to write.")
+@click.option(
+    "--pictures",
+    metavar="NAME",
+    help="Folder of test pictures in the competition's data (default: as in the training data, or test).",
+)
+def pack(**arguments: Any) -> None:
+    """Pack a model for a competition without internet.
+
+    \b
+    Example:
+      snellen pack run --out kit.zip
+
+    The zip file has the package's wheel, the model, and a script and a notebook that write submission.csv.
+    """
+    from snellen.competition.pack import pack
+
+    echo(pack(**arguments))
+    hint("add it to a notebook as a data set, with classify.ipynb as the notebook")
+
+
+@click.command()
 @click.argument("predictions", type=PATH)
 @click.argument("data", type=PATH)
 @click.option("--out", type=PATH, required=True, metavar="CSV", help="Submission file to write.")
