@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -173,8 +174,15 @@ def test_what_is_left_out_is_said(world, tmp_path, caplog):
     ("sizes", "expected", "why"),
     [
         ([(8, 8)], 8, "as in the first 60 pictures"),
-        ([(96, 96)], 96, "as in the first 60 pictures"),
-        ([(97, 97)], 32, "have 97x97 pixels"),
+        ([(95, 95)], 95, "as in the first 60 pictures"),
+        ([(96, 96)], 96, "photographs: the median shorter side of the first 60 pictures is 96 pixels"),
+        ([(96, 128), (120, 110)], 96, "photographs"),
+        ([(95, 400)], 32, "have 95x400 pixels"),
+        (
+            [(300, 400), (80, 90), (400, 300)],
+            256,
+            "the median shorter side of the first 60 pictures is 300",
+        ),
         ([(8, 9)], 32, "have 8x9 pixels"),
         ([(8, 8), (10, 10)], 32, "have different sizes"),
         ([(2, 2)], 32, "have 2x2 pixels"),
@@ -726,3 +734,49 @@ def test_rows_that_were_changed_by_hand_are_refused(world, tmp_path, old, new):
     assert caught.value.where == str(rows)
     rows.write_bytes(whole.replace("\n", "\r\n").encode())  # a spreadsheet saved it and changed nothing
     assert ImageSet.open(tmp_path / "data").labels.tolist() == images.labels.tolist()
+
+
+@pytest.mark.parametrize(("how", "picture"), [("crop", "gg"), ("pad", ".rgb."), ("stretch", "rgb")])
+def test_pictures_that_are_not_square_are_resized_as_asked_for(tmp_path, how, picture):
+    stripes = np.zeros((32, 96, 3), np.uint8)  # red, green and blue, side by side
+    for third in range(3):
+        stripes[:, 32 * third : 32 * third + 32, third] = 255
+    for label in ("a", "b"):
+        for turn in range(2):
+            (tmp_path / "raw" / label).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.rot90(stripes, turn)).save(tmp_path / "raw" / label / f"{turn}.png")
+    images = prepare(tmp_path / "raw", tmp_path / "data", size=30, resize=how)
+    border = images.about.get("resize", {}).get("border", [0, 0, 0])
+    seen = {"r": [255, 0, 0], "g": [0, 255, 0], "b": [0, 0, 255], ".": border}
+    for id, pixels in zip(images.ids.tolist(), images.pixels(), strict=True):
+        upright = np.rot90(pixels, -int(id.rpartition("/")[2]))
+        line, column = upright[15].tolist(), upright[:, 15].tolist()
+        if how == "pad":
+            assert column[2] == column[-3] == border == [124, 116, 104]
+            assert [line[n] for n in (5, 15, 25)] == [seen[c] for c in "rgb"]
+        else:
+            places = (10, 20) if how == "crop" else (5, 15, 25)
+            assert [line[n] for n in places] == [seen[c] for c in picture]
+    assert images.resize.how == how
+    assert ("resize" in images.about["options"]) == (how != "crop"), "the default changes no file"
+    with pytest.raises(DataError, match="with other options"):
+        prepare(tmp_path / "raw", tmp_path / "data", size=30, resize="crop" if how == "pad" else "pad")
+
+
+def test_an_unknown_way_to_resize_is_refused(world, tmp_path):
+    with pytest.raises(DataError, match='unknown way to resize pictures: "crp"') as caught:
+        prepare(world.folder, tmp_path / "data", resize="crp")
+    assert caught.value.do == 'did you mean "crop"?'
+
+
+def test_the_disk_space_is_reported_and_too_little_is_refused_before_decoding(world, tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO", "snellen")
+    needed = 60 * 300 * 300 * 3
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed))
+    prepare(world.folder, tmp_path / "data", size=300)
+    assert "disk space: 16.2 MB needed, 16.2 MB free" in caplog.text
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
+    with pytest.raises(DataError, match=r"need 16\.2 MB of disk space") as caught:
+        prepare(world.folder, tmp_path / "other", size=300)
+    assert "--size" in caught.value.do
+    assert not (tmp_path / "other").exists()

@@ -14,8 +14,12 @@ from snellen.cli.commands import main
 from snellen.errors import DataError
 from snellen.images.prepare import prepare
 from snellen.models.model_file import load_model
+from snellen.prediction.evaluate import evaluate
 from snellen.prediction.pictures import CHUNK, Classified, classify, find_pictures, write_classified
+from snellen.prediction.predict import predict
 from snellen.runs.presets import PRESETS
+from snellen.serving.export import export
+from snellen.sources.resize import Resize
 from snellen.system.device import choose_runtime
 from snellen.training.train import train
 
@@ -162,3 +166,24 @@ def test_the_class_decided_on_comes_first_and_the_others_follow_by_probability()
     decided = Classified("p.png", probabilities=probabilities, decided=2)
     assert [name for name, _ in decided.top("abc", 3)] == ["c", "b", "a"]
     assert decided.top("abc", 1) == [("c", pytest.approx(0.3))]
+
+
+def test_pictures_are_padded_for_a_model_of_padded_images(tmp_path):
+    world = write_world(tmp_path / "world")
+    for path in world.folder.rglob("*.png"):
+        Image.open(path).resize((24, 12)).save(path)
+    images = prepare(world.folder, tmp_path / "data", size=16, resize="pad")
+    run = train(images, PRESETS["smoke"].with_settings(["epochs=1"]), tmp_path / "run")
+    model = load_model(run.folder)
+    assert model.resize == images.resize == Resize("pad")
+    test = images.select("test")
+    guesses = predict(run, images, split="test", device="cpu")
+    named = [(id, world.folder / path) for id, path in zip(test.ids.tolist(), test.paths.tolist(), strict=True)]
+    for one, row in zip(classify(model, named, choose_runtime(device="cpu")), guesses.probabilities, strict=True):
+        assert one.probabilities == pytest.approx(row, abs=1e-6)
+    cropped = prepare(world.folder, tmp_path / "cropped", size=16)
+    with pytest.raises(DataError, match="prepared with --resize crop, those of the model with --resize pad"):
+        evaluate(run, cropped)
+    assert "add a border on both sides in the colour 124, 116, 104 to get 16x16 pixels" in export(
+        run, tmp_path / "model.pt2", to="torch"
+    ).path.read_bytes().decode("latin-1")

@@ -7,9 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
-from snellen.sources.decode import MAX_BYTES, QUIET, UnreadablePicture, decode, is_picture, picture_size
+from snellen.sources.decode import (
+    MAX_BYTES,
+    QUIET,
+    UnreadablePicture,
+    decode,
+    draft_scale,
+    is_picture,
+    picture_size,
+)
+from snellen.sources.resize import BORDER, Resize
 
 
 def saved(image, kind="PNG", **options) -> bytes:
@@ -252,3 +261,45 @@ def test_warnings_are_ignored_while_any_thread_decodes_and_no_longer():
     assert list(warnings.filters) == before
     with pytest.raises(UserWarning):
         warnings.warn("of anything", stacklevel=1)
+
+
+@pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("shape", [(1200, 900), (400, 1600)])
+def test_letting_the_jpeg_decoder_shrink_a_picture_changes_little(how, shape):
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]]
+    smooth = np.stack([np.sin(x / 90), np.cos(y / 70), np.sin((x + y) / 80)], axis=-1) * 100 + 128
+    data = saved(Image.fromarray(smooth.astype(np.uint8)), "JPEG", quality=95)
+    assert draft_scale(shape[::-1], 64, Resize(how)) > 1, "otherwise this shows nothing"
+    shrunk, _ = decode(data, 64, Resize(how))
+    with Image.open(io.BytesIO(data)) as whole:
+        plain, _ = decode(np.asarray(whole), 64, Resize(how))
+    assert np.abs(shrunk.astype(int) - plain).mean() < 1.5
+    assert np.abs(shrunk.astype(int) - plain).max() < 12
+
+
+def test_a_panorama_keeps_its_proportions_between_borders_after_its_rotation():
+    panorama = Image.new("RGB", (80, 20), "red")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # shown upright: 20 wide, 80 high
+    for data, turn in ((saved(panorama), 0), (saved(panorama, exif=exif), 1)):
+        pixels, is_resized = decode(data, 40, Resize("pad"))
+        upright = np.rot90(pixels, turn)
+        assert is_resized
+        assert (upright[15:25] == [255, 0, 0]).all()
+        assert (upright[:15] == BORDER).all()
+        assert (upright[25:] == BORDER).all()
+
+
+@pytest.mark.parametrize("how", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("shape", [(1, 5000), (3000, 2), (1, 1)])
+def test_extreme_shapes_become_images(how, shape):
+    pixels, _ = decode(saved(Image.new("RGB", shape, "white")), 32, Resize(how))
+    assert pixels.shape == (32, 32, 3)
+    assert (pixels == 255).all(axis=2).any()
+
+
+@pytest.mark.parametrize("values", [{"how": "zoom"}, {"how": "pad", "border": [1, 2]}, {"border": [1, 2, 300]}])
+def test_a_way_to_resize_that_no_version_wrote_is_refused(values):
+    with pytest.raises(ValueError, match=r"resize|colour"):
+        Resize.from_dict(values)
+    assert Resize.from_dict(Resize("pad", (1, 2, 3)).to_dict()) == Resize("pad", (1, 2, 3))

@@ -15,6 +15,7 @@ from snellen.images.choices import LARGEST, LEAST, SPLIT_RULES, VALID_SHARE
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.presets import DEFAULT
 from snellen.runs.recipe import VIEWS, Recipe
+from snellen.sources.resize import CHOICES as RESIZE
 
 
 class PathType(click.ParamType):
@@ -80,6 +81,13 @@ raw_files = options(
         "--group-by", metavar="COLUMN", help="Keep pictures with the same value, such as a patient, in the same split."
     ),
     click.option("--size", type=click.IntRange(LEAST, LARGEST), metavar="PIXELS", help="Side of the prepared images."),
+    click.option(
+        "--resize",
+        type=click.Choice([*RESIZE]),
+        default="crop",
+        show_default=True,
+        help="What to do with pictures that are not square.",
+    ),
     click.option("--skip-unreadable", is_flag=True, help="Skip unreadable images instead of stopping."),
     click.option("--group-duplicates", is_flag=True, help="Keep duplicates in the same split."),
 )

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from snellen.errors import DataError
+from snellen.images.sizes import check_space, choose_side
 from snellen.images.workers import Decoded, Picture, Stopped, choose_workers, decode_all
 from snellen.sources.decode import UnreadablePicture, picture_size
+from snellen.sources.resize import CROP, Resize
 from snellen.sources.source import Source
 from snellen.system import files
 from snellen.system.progress import Progress
 
 log = logging.getLogger("snellen")
 
-DEFAULT_SIZE = 32  # pixels, as in CIFAR
-LARGEST_KEPT_SIZE = 96  # pixels, as in STL-10; larger pictures are resized to DEFAULT_SIZE by default
 NUM_PROBED = 64  # pictures whose sizes decide the default size
 PROBED_BYTES = 64 * 2**20  # limit on these pictures, which wait in memory
 NOTED_EACH, NOTED_SECONDS = 1000, 5.0  # pictures or seconds between two records of progress
@@ -33,6 +33,7 @@ def decode_into(
     file: io.FileIO,
     source: Source,
     size: int | None,
+    resize: Resize = CROP,
     *,
     done: Path,
     workers: int | None = None,
@@ -56,14 +57,15 @@ def decode_into(
     stream = itertools.chain(probed, stream)
     sizes = _sizes_of([picture for _, picture in probed])
     if not is_resumed:
-        state = {"rows": rows, "side": size or _choose_side(sizes), "pictures": 0, "unreadable": {}, "resized": 0}
+        state = {"rows": rows, "side": size or choose_side(sizes), "pictures": 0, "unreadable": {}, "resized": 0}
         file.truncate(0)  # leftovers of an earlier command are useless
     side = state["side"]
     if size:
         log.info("size: %dx%d pixels, as requested", side, side)
+    check_space(done.parent, num * side * side * 3 - os.fstat(file.fileno()).st_size)
     noted, noted_at, warned = state["pictures"], time.monotonic(), set[str]()
     workers_chosen = choose_workers(sizes, num - noted, workers)
-    with contextlib.closing(decode_all(stream, Path(file.name), side, workers_chosen)) as parts:
+    with contextlib.closing(decode_all(stream, Path(file.name), side, workers_chosen, resize)) as parts:
         for part in _explained(parts, source):
             for warning in {*part.warnings} - warned:
                 log.warning("%s", warning)
@@ -105,17 +107,6 @@ def _sizes_of(pictures: Sequence[Picture]) -> list[tuple[int, int]]:
             if not isinstance(picture, UnreadablePicture):
                 sizes.append(picture_size(picture))
     return sizes
-
-
-def _choose_side(sizes: Sequence[tuple[int, int]]) -> int:
-    width, height = min(sizes, default=(0, 0))
-    if len({*sizes}) == 1 and width == height and 4 <= width <= LARGEST_KEPT_SIZE:
-        log.info("size: %dx%d pixels, as in the first %d pictures", width, height, len(sizes))
-        return width
-    found = "different sizes" if len({*sizes}) > 1 else f"{width}x{height} pixels"
-    side = DEFAULT_SIZE
-    log.info("size: %dx%d pixels (the first %d pictures have %s); see --size", side, side, len(sizes), found)
-    return side
 
 
 def _explained(parts: Iterator[Decoded], source: Source) -> Iterator[Decoded]:

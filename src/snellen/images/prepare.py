@@ -11,7 +11,7 @@ from typing import Any
 import PIL
 
 import snellen
-from snellen.errors import DataError
+from snellen.errors import DataError, did_you_mean
 from snellen.images.choices import LARGEST, LEAST, SMALLEST, SPLIT_RULES, VALID_SHARE
 from snellen.images.images_file import copy_readable, header, measure
 from snellen.images.imageset import SAMPLE, ImageSet, read_table, table_digest
@@ -21,6 +21,7 @@ from snellen.images.sample import check_sample
 from snellen.images.splits import doubts_about, splits_of
 from snellen.images.workers import write_at
 from snellen.sources.origin import identity, is_source, results_inside
+from snellen.sources.resize import CHOICES, CROP, Resize
 from snellen.sources.rows import Row
 from snellen.sources.source import Source, open_source
 from snellen.sources.task_options import TaskOptions
@@ -52,6 +53,7 @@ def prepare(
     class_names: str | Path | None = None,
     group_by: str | None = None,
     size: int | None = None,
+    resize: str = CROP.how,
     valid_share: float = VALID_SHARE,
     seed: int = 0,
     split_rule: str = SPLIT_RULES[0],
@@ -64,8 +66,8 @@ def prepare(
 
     source: a folder, an archive, or one of the words demo, cifar10-tiny, cifar10. Its layout is detected.
     labels, test, sample: override what is detected: the labels CSV, the folder of test pictures, the sample submission.
-    size: pixels of both sides. The default is the size of the first 64 pictures if they are square, of equal size and
-    at most 96 pixels wide, otherwise 32. Pictures of other sizes are resized as in `decode`.
+    size: pixels of both sides; by default chosen from the sizes of the first 64 pictures, see `choose_side`.
+    resize: "crop", "pad" or "stretch", for pictures that are not square; see resize.py.
     label, id: the column of labels, or several separated by commas, each a class; and the column of ids.
     kind, form, metric, positive: parts of the Task to set; see task.py and sources/answers.py.
     class_names: a JSON or CSV file with a display name for each class.
@@ -84,25 +86,27 @@ def prepare(
     """
     out = Path(out)
     given: dict[str, Any] = {"labels": labels, "test": test, "sample": sample, "skip": results_inside(source, out)}
-    _check(source, out, size)
+    _check(source, out, size, resize)
     origin = identity(source, **given)
     asked = TaskOptions(label, id, kind, form, metric, positive, str(class_names) if class_names else None, group_by)
     asked.check()
     options = {"size": size, "valid_share": valid_share, "seed": seed, "split_rule": split_rule}
     options |= {name: value for name, value in asdict(asked).items() if value is not None}
+    options |= {} if resize == CROP.how else {"resize": resize}
     options |= {"skip_unreadable": skip_unreadable, "group_duplicates": group_duplicates}
     if _is_done(out, origin, options):
         log.info("%s already contains these images", out)
         return ImageSet.open(out)
     # Pictures from a stopped prepare are reused for the same files, size and version.
-    good_for = {"source": origin, "size": size, "versions": [snellen.__version__, PIL.__version__], "file": DECODED}
+    versions = [snellen.__version__, PIL.__version__]
+    good_for = {"source": origin, "size": size, "resize": resize, "versions": versions, "file": DECODED}
     with replacing_folder(out, kept_for=json.dumps(good_for, sort_keys=True)) as work:
         scratch = work / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)  # from a stopped prepare
         scratch.mkdir()
         opened = open_source(source, options=asked, scratch=scratch, on_progress=on_progress, **given)
         splits_of(opened.rows, valid_share, seed, rule=split_rule)  # reports wrong labels before decoding starts
-        pixels = _decoded(work, opened, size, skip_unreadable, workers, on_progress)
+        pixels = _decoded(work, opened, size, Resize(resize), skip_unreadable, workers, on_progress)
         rows = pixels.rows
         duplicates = duplicate_ids(pixels.path, rows, on_progress) if group_duplicates else []
         splits = splits_of(rows, valid_share, seed, {id for group in duplicates for id in group}, rule=split_rule)
@@ -118,6 +122,7 @@ def prepare(
         shutil.rmtree(scratch)
         pixels.finish()
         more: dict[str, Any] = {"mean": mean, "std": std, "resized": pixels.num_resized}
+        more |= {} if resize == CROP.how else {"resize": Resize(resize).to_dict()}
         more |= {"source": origin, "options": options, **({"duplicates": duplicates} if group_duplicates else {})}
         more |= {"fingerprint": digest, "rows_sha256": table_digest(read_table(rows_csv))}
         about = about_of(opened, rows, splits, pixels.side, pixels.unreadable, more)
@@ -151,6 +156,7 @@ def _decoded(
     work: Path,
     source: Source,
     size: int | None,
+    resize: Resize,
     skip_unreadable: bool,
     workers: int | None,
     on_progress: Progress | None,
@@ -160,7 +166,7 @@ def _decoded(
     path.touch()
     with open(path, "r+b", buffering=0) as file:
         side, unreadable, num_resized = decode_into(
-            file, source, size, done=work / NOTE, workers=workers, on_progress=on_progress
+            file, source, size, resize, done=work / NOTE, workers=workers, on_progress=on_progress
         )
         if size is None:
             _warn_of_size(side)
@@ -179,11 +185,18 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _check(source: str | Path, out: Path, size: int | None) -> None:
-    """Raise DataError for an invalid size, or if `out` is the source or cannot be written."""
+def _check(source: str | Path, out: Path, size: int | None, resize: str) -> None:
+    """Raise DataError for an invalid size or way to resize, or if `out` is the source or cannot be written."""
     if size is not None and not LEAST <= size <= LARGEST:
         raise DataError(
             f"image size {size} is out of range.", where="--size", expected=f"{LEAST} to {LARGEST:,} pixels"
+        )
+    if resize not in CHOICES:
+        raise DataError(
+            f'unknown way to resize pictures: "{resize}".',
+            where="--resize",
+            expected="; ".join(f"{name}: {text}" for name, text in CHOICES.items()),
+            do=did_you_mean(resize, CHOICES, "choose one of these"),
         )
     if is_source(source, out):
         raise DataError(f'"{out}" is the source: it is not overwritten.', where="--out", do="choose another --out")

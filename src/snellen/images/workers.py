@@ -28,6 +28,7 @@ import numpy as np
 
 from snellen.errors import DataError
 from snellen.sources.decode import QUIET, UnreadablePicture, decode
+from snellen.sources.resize import CROP, Resize
 
 log = logging.getLogger("snellen")
 
@@ -97,7 +98,7 @@ def _reruns_script() -> bool:
 
 
 def decode_all(
-    stream: Iterable[tuple[int, Picture]], path: Path, side: int, workers: Workers
+    stream: Iterable[tuple[int, Picture]], path: Path, side: int, workers: Workers, resize: Resize = CROP
 ) -> Generator[Decoded, None, None]:
     """Decode (index, picture) pairs to `side` pixels into the file at `path`, and yield the parts in stream order.
 
@@ -105,12 +106,12 @@ def decode_all(
     """
     parts = _parts(stream, workers.part)
     if workers.num == 1:
-        yield from (_decode_part(part, path, side) for part in parts)
+        yield from (_decode_part(part, path, side, resize) for part in parts)
         return
     waiting: deque[Future[Decoded]] = deque()
     with _pool(workers) as pool:
         for part in parts:
-            waiting.append(pool.submit(_decode_part, part, path, side))
+            waiting.append(pool.submit(_decode_part, part, path, side, resize))
             if len(waiting) > 2 * workers.num:
                 yield waiting.popleft().result()
         while waiting:
@@ -171,7 +172,7 @@ def _parts(stream: Iterable[tuple[int, Picture]], most: int) -> Iterator[list[tu
         yield part
 
 
-def _decode_part(part: Sequence[tuple[int, Picture]], path: Path, side: int) -> Decoded:
+def _decode_part(part: Sequence[tuple[int, Picture]], path: Path, side: int, resize: Resize) -> Decoded:
     """Write the pixels of each picture at its position in the file. Unreadable pictures are all zero."""
     unreadable, num_resized, stride = {}, 0, side * side * 3
     block, start = bytearray(), part[0][0]  # pixels of consecutive pictures, and the index of the first
@@ -184,7 +185,7 @@ def _decode_part(part: Sequence[tuple[int, Picture]], path: Path, side: int) -> 
             try:
                 if isinstance(picture, UnreadablePicture):
                     raise picture
-                pixels, is_resized = decode(picture, side)
+                pixels, is_resized = decode(picture, side, resize)
                 block += pixels.data
                 num_resized += is_resized
             except UnreadablePicture as problem:
