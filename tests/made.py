@@ -10,15 +10,24 @@ from hypothesis import settings
 
 from snellen.images import imageset
 from snellen.models.classifier import Classifier, build_network
+from snellen.sources.label_lists import as_list
+from snellen.task import Task
 
 # The same examples at every run: a failure that only chance finds belongs in the open, not in a colleague's branch.
 some = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 many = settings(max_examples=120, deadline=None, derandomize=True, database=None)
 
 
-def make_images(folder, pixels, names, splits, *, classes=None, ids=None, skipped=(), sample=None):
-    """Write an ImageSet folder and open it. pixels: uint8 (N, H, W, 3); names: label of each image, '' for none."""
+def make_images(folder, pixels, names, splits, *, classes=None, ids=None, skipped=(), sample=None, task=None):
+    """Write an ImageSet folder and open it. pixels: uint8 (N, H, W, 3); names: label of each image, '' for none.
+
+    With a task of several labels, names are lists of labels, or None if they are unknown.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    lists = [[name] if name else [] for name in names]
+    if task is not None and task.has_several:
+        lists = [[] if name is None else name for name in names]
+        classes, names = task.classes, ["" if name is None else as_list(name) for name in names]
     classes = sorted({name for name in names if name}) if classes is None else list(classes)
     ids = [str(n) for n in range(len(pixels))] if ids is None else ids
     text = io.StringIO(newline="")
@@ -29,7 +38,7 @@ def make_images(folder, pixels, names, splits, *, classes=None, ids=None, skippe
     rows_csv = text.getvalue().encode()
     trained = np.array([split == "train" for split in splits])
     seen = pixels[trained if trained.any() else slice(None)].reshape(-1, 3) / 255
-    counts = Counter(name for name, split in zip(names, splits, strict=True) if split != "test")
+    counts = Counter(name for labels, split in zip(lists, splits, strict=True) if split != "test" for name in labels)
     about = {
         "format": 1,
         "classes": classes,
@@ -41,12 +50,41 @@ def make_images(folder, pixels, names, splits, *, classes=None, ids=None, skippe
         "mean": seen.mean(axis=0).tolist(),
         "std": seen.std(axis=0).tolist(),
     }
+    if task is not None:
+        about["task"] = task.to_dict()
     np.save(folder / "images.npy", pixels)
     (folder / "rows.csv").write_bytes(rows_csv)
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
     if sample is not None:
         (folder / imageset.SAMPLE).write_bytes(sample)
     return imageset.ImageSet.open(folder)
+
+
+LIGHTS = ("blue", "green", "red")  # classes of `lights`, in the order of labels
+
+
+def lights(num, size=16, seed=0):
+    """Pictures in which each colour is on or off: uint8 (num, size, size, 3), and the lists of colours that are on."""
+    draw = np.random.default_rng(seed)
+    is_on = draw.random((num, 3)) < (0.3, 0.5, 0.6)
+    pixels = draw.integers(0, 100, (num, size, size, 3), dtype=np.uint8)
+    pixels += (is_on[:, ::-1] * np.uint8(120))[:, None, None]
+    return pixels, [[name for name, on in zip(LIGHTS, row, strict=True) if on] for row in is_on]
+
+
+def true_lights(pixels):
+    """The colours that are on in images (N, H, W, 3), bool (N, 3) in the order of LIGHTS."""
+    return np.asarray(pixels, dtype=float).mean(axis=(1, 2))[:, ::-1] > 110
+
+
+def several_images(folder, num=150, num_test=20, seed=0, metric="f1_samples", form="labels", sample=None):
+    """An ImageSet of `lights`: two thirds train, one third valid, and test images with unknown labels."""
+    pixels, names = lights(num + num_test, seed=seed)
+    splits = [("valid" if n % 3 == 0 else "train") if n < num else "test" for n in range(num + num_test)]
+    names = [name if split != "test" else None for name, split in zip(names, splits, strict=True)]
+    ids = [f"{'t' if split == 'test' else ''}{n}" for n, split in enumerate(splits)]
+    task = Task(LIGHTS, "multi", form, metric, allows_none=True)
+    return make_images(folder, pixels, names, splits, ids=ids, task=task, sample=sample)
 
 
 def noise(num, size=16, seed=0):

@@ -20,6 +20,8 @@ DEFAULT_METRIC = {
     "top5": "map@5",
     "labels": "f1_samples",
 }
+DEFAULT_METRIC_OF_SEVERAL = {"labels": "f1_samples", "columns": "auc"}
+FORMS_OF_KIND = {"single": ("label", "positive", "columns", "top5"), "multi": ("labels", "columns")}
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,16 @@ class Task:
     metric: str = "accuracy"  # the name of a metric in `scoring`
     positive: str | None = None  # form "positive": the class whose probability is submitted
     display_names: tuple[str, ...] | None = None  # K readable names, if the classes are numbers or codes
+    separator: str = " "  # kind "multi": between the labels of a line
+    allows_none: bool = False  # kind "multi": some labelled images have no label
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.form not in FORMS or not isinstance(self.metric, str):
             raise ValueError(f"task of kind {self.kind!r}, form {self.form!r}, metric {self.metric!r}")
+        if self.form not in FORMS_OF_KIND[self.kind]:
+            raise ValueError(f"form {self.form!r} for images with {KINDS[self.kind]}")
+        if not isinstance(self.separator, str) or not self.separator or not isinstance(self.allows_none, bool):
+            raise ValueError(f"separator {self.separator!r}, allows_none {self.allows_none!r}")
         if self.positive is not None and self.positive not in self.classes:
             raise ValueError(f"the positive class {self.positive!r} is not a class")
         if self.form == "positive" and self.positive is None:
@@ -52,6 +60,11 @@ class Task:
         """Return the name of a class for people."""
         return self.names[self.classes.index(name)]
 
+    @property
+    def has_several(self) -> bool:
+        """Whether an image can have several labels, or none: labels and decisions are then bool (N, K)."""
+        return self.kind == "multi"
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the classes, as JSON values."""
         values: dict[str, Any] = {"kind": self.kind, "form": self.form, "metric": self.metric}
@@ -59,6 +72,8 @@ class Task:
             values["positive"] = self.positive
         if self.display_names is not None:
             values["display_names"] = list(self.display_names)
+        if self.has_several:
+            values |= {"separator": self.separator, "allows_none": self.allows_none}
         return values
 
     @classmethod
@@ -68,5 +83,6 @@ class Task:
         names = values.pop("display_names", None)
         if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
             raise TypeError("display_names is not a list of names")
-        known = {name: values[name] for name in ("kind", "form", "metric", "positive") if name in values}
+        facts = ("kind", "form", "metric", "positive", "separator", "allows_none")
+        known = {name: values[name] for name in facts if name in values}
         return cls(tuple(classes), display_names=None if names is None else tuple(names), **known)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from made import make_images, noise, some
 from snellen.errors import DataError
-from snellen.images.imageset import UNLABELLED, ImageSet, fingerprint, read_rows
+from snellen.images.imageset import ImageSet, fingerprint, read_rows
+from snellen.images.labels import UNLABELLED
 from snellen.images.prepare import prepare
 
 IDS = ["9", "10", "a7", "1", "1", "x,y", 'q"z', "猫"]

@@ -9,7 +9,9 @@ from snellen.prediction.calibrate import (
     best_temperature,
     fit_directions,
     fit_familiar,
+    fit_sigmoids,
     fit_temperature,
+    sigmoid,
     softmax,
     strangeness,
 )
@@ -132,3 +134,41 @@ def test_few_images_move_the_temperature_little_and_many_all_the_way():
             few = rng.choice(len(labels), num, replace=False)
             losses.append(mean_loss(logits, labels, fit_temperature(logits[few], labels[few])))
         assert np.mean(losses) < worst * best
+
+
+def sigmoid_world(num, temperatures, shifts, shares, seed=0):
+    """Logits whose true probabilities are sigmoid(logits / temperature + shift), and labels drawn with these."""
+    draw = np.random.default_rng(seed)
+    logits = draw.normal(size=(num, len(temperatures))) * 4 + np.log(shares)
+    labels = draw.random(logits.shape) < sigmoid(logits, np.array(temperatures), np.array(shifts))
+    return logits, labels
+
+
+def test_the_sigmoid_of_each_class_is_found():
+    temperatures, shifts = [0.5, 1.0, 3.0], [0.0, -1.0, 0.7]
+    logits, labels = sigmoid_world(20_000, temperatures, shifts, [0.5, 0.4, 0.3])
+    temperature, shift = fit_sigmoids(logits, labels)
+    np.testing.assert_allclose(temperature, temperatures, rtol=0.1)
+    np.testing.assert_allclose(shift, shifts, atol=0.12)
+
+
+def test_a_class_without_positives_or_negatives_stays_near_the_others():
+    logits, labels = sigmoid_world(400, [1.0] * 4, [0.0] * 4, [0.5, 0.5, 0.5, 0.5])
+    logits[:, 0], labels[:, 0] = -8, False
+    logits[:, 1], labels[:, 1] = 8, True
+    temperature, shift = fit_sigmoids(logits, labels)
+    assert np.isfinite([*temperature, *shift]).all()
+    assert (np.abs(shift[:2]) < 0.2).all()
+    assert (temperature > 0).all()
+
+
+def test_few_images_leave_the_sigmoids_alone():
+    logits, labels = sigmoid_world(5, [1.0] * 3, [0.0] * 3, [0.5] * 3)
+    temperature, shift = fit_sigmoids(logits, labels)
+    assert (np.abs(np.log(temperature)) < 0.7).all()
+    assert (np.abs(shift) < 0.5).all()
+
+
+def test_the_sigmoid_of_extreme_logits_is_finite():
+    found = sigmoid(np.array([[1e30, -1e30, 0.0]]), np.full(3, 0.05), np.zeros(3))
+    assert found.tolist() == [[1, 0, 0.5]]

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from snellen.errors import DataError
-from snellen.sources import demo
+from snellen.sources import demo, drawing
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def convolution(num_in, num_out):
 
 
 def test_classes_are_the_drawn_shapes():
-    assert list(demo.OUTLINES) == list(demo.CLASSES) == sorted(demo.CLASSES)
+    assert list(drawing.OUTLINES) == list(demo.CLASSES) == sorted(demo.CLASSES)
 
 
 @pytest.mark.parametrize("name", demo.CLASSES)
@@ -163,7 +163,7 @@ def test_outline_is_a_distance(name):
     """Edges are smoothed over one sample, which needs a distance that grows by 1 per unit near the outline."""
     step = 2e-3
     x = np.arange(-1.5, 1.5, step)
-    distance = demo.OUTLINES[name](*np.meshgrid(x, x))
+    distance = drawing.OUTLINES[name](*np.meshgrid(x, x))
     slope = np.hypot(*np.gradient(distance, step))[np.abs(distance) < 0.02]
     assert np.mean(np.abs(slope - 1) < 0.01) > 0.95, "apart from corners"
     assert (distance[np.hypot(*np.meshgrid(x, x)) > 1.35] > 0).all(), "the figure may not reach out of its image"
@@ -185,7 +185,7 @@ def test_outline_is_a_distance(name):
 def test_shape_has_the_area_geometry_says(name, area):
     step = 4e-3
     x = np.arange(-1.5, 1.5, step)
-    inside = demo.OUTLINES[name](*np.meshgrid(x, x)) < 0
+    inside = drawing.OUTLINES[name](*np.meshgrid(x, x)) < 0
     assert inside.sum() * step**2 == pytest.approx(area, rel=0.01)
 
 
@@ -193,12 +193,12 @@ def test_shape_has_the_area_geometry_says(name, area):
 def test_mirrored_shape_is_the_same_shape(name):
     """So a recipe may flip the images."""
     x, y = np.meshgrid(np.linspace(-1, 1, 51), np.linspace(-1, 1, 51))
-    shape, outline = demo.OUTLINES[name](x, y), demo.OUTLINES[name]
+    shape, outline = drawing.OUTLINES[name](x, y), drawing.OUTLINES[name]
     assert np.allclose(outline(-x, y), shape) or np.allclose(outline(x, -y), shape)
 
 
 def test_directions_favour_no_side():
-    dice = demo.Dice(1, 2, 3)
+    dice = drawing.Dice(1, 2, 3)
     directions = np.array([dice.direction() for _ in range(4000)])
     np.testing.assert_allclose(np.hypot(*directions.T), 1)
     assert np.abs(directions.mean(0)).max() < 0.05
@@ -207,8 +207,8 @@ def test_directions_favour_no_side():
 def test_figure_is_as_often_darker_as_lighter_and_always_apart_from_its_ground():
     brightness = []
     for number in range(500):
-        ground, figure = demo._two_colours(demo.Dice(1, 2, number), gap=0.2)
-        brightness.append((figure - ground) @ demo.LUMA)
+        ground, figure = drawing.two_colours(drawing.Dice(1, 2, number), gap=0.2)
+        brightness.append((figure - ground) @ drawing.LUMA)
     np.testing.assert_allclose(np.abs(brightness), 0.2)
     assert 200 < np.sum(np.array(brightness) > 0) < 300
 

@@ -106,6 +106,7 @@ def classify_pictures(models: list[str], paths: list[Path], out: Path | None, to
     from snellen.prediction.ensemble import classify_by_all
     from snellen.prediction.opening import members
     from snellen.prediction.pictures import check_list, find_pictures, write_classified
+    from snellen.sources.label_lists import shown_list
 
     with Display() as display:
         if out is not None:
@@ -119,6 +120,8 @@ def classify_pictures(models: list[str], paths: list[Path], out: Path | None, to
             echo(f"{shown(picture.name)}: cannot be read: {picture.problem}")
             continue
         best = ", ".join(f"{shown(name)} {percent(p, 1)}" for name, p in picture.top(model.task.names, top))
+        if picture.has_several:
+            best = f"{shown(shown_list(picture.labels(model.task.names)))} ({best})"
         warning = "  (unlike anything it was trained on)" if picture.is_strange else ""
         echo(f"{shown(picture.name)}: {best}{warning}")
     if out is not None:

@@ -24,7 +24,7 @@ from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Epoch, Run
 from snellen.sources.origin import WORDS, results_inside
 from snellen.system import files
-from snellen.system.contents import PARTS_OF_ENTRY, PREDICTIONS_START, Contents, contents_of
+from snellen.system.contents import PARTS_OF_ENTRY, Contents, contents_of, is_predictions
 from snellen.system.folders import locked
 from snellen.system.progress import Progress
 from snellen.system.targets import check_file, check_folder, check_place
@@ -160,7 +160,7 @@ def compete(
 def _check_files(out: Path, images: ImageSet) -> None:
     """Raise SnellenError before hours of work if a result would replace a file that another command wrote."""
     pages.check_page(out / "report.html", "report", ".html", source=images.source)
-    check_file(out / "predictions.csv", "predictions", PREDICTIONS_START)
+    check_file(out / "predictions.csv", "predictions", is_predictions)
     check_target(out / "submission.csv", images)
 
 

@@ -1,11 +1,13 @@
 """The values in a line of a submission, for each form of answer: how to write and how to check them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from snellen.errors import some_of
+from snellen.images.imageset import ImageSet
+from snellen.scoring.metrics import metric_of
 from snellen.task import Task
 
 TOP = 5  # labels in a line of form top5
@@ -31,9 +33,18 @@ class Answer:
         """Return a line of the submission."""
         return [*values[: self.id_column], id, *values[self.id_column :]]
 
-    def values(self, probabilities: np.ndarray, label: str) -> list[str]:
-        """Return the values for one image. probabilities: (K,), calibrated; label: the chosen class."""
+    @property
+    def has_decisions(self) -> bool:
+        """Whether the columns of several labels contain 0 and 1: the metric needs labels, not probabilities."""
+        return self.task.has_several and metric_of(self.task.metric, self.task.kind).needs == "labels"
+
+    def values(self, probabilities: np.ndarray, labels: Sequence[str]) -> list[str]:
+        """Return the values for one image. probabilities: (K,), calibrated; labels: the chosen classes."""
         task = self.task
+        if task.form == "labels":
+            return [task.separator.join(labels)]
+        if task.form == "columns" and self.has_decisions:
+            return [str(int(name in labels)) for name in self.without_id(self.header)]
         if task.form == "columns":
             return [f"{probabilities[column]:.9g}" for column in self._columns]
         if task.form == "positive":
@@ -41,8 +52,8 @@ class Answer:
             return [f"{probabilities[task.classes.index(task.positive)]:.9g}"]
         if task.form == "top5":
             best = [task.classes[k] for k in np.argsort(-np.asarray(probabilities), kind="stable")[:TOP]]
-            return [" ".join([label, *(name for name in best if name != label)][:TOP])]
-        return [label]
+            return [" ".join([*labels, *(name for name in best if name not in labels)][:TOP])]
+        return [*labels]
 
     def problem(self, values: Sequence[str]) -> tuple[str, str] | None:
         """Return (what is wrong with the values of a line, what was expected), or None if they are valid."""
@@ -55,15 +66,23 @@ class Answer:
             if len(names) != min(TOP, len(classes)) or len({*names}) < len(names) or not {*names} <= {*classes}:
                 most = min(TOP, len(classes))
                 return f'"{values[0][:60]}" does not name {most} different classes', f"{most} of {some_of(classes, 10)}"
+        elif form == "labels":
+            names = values[0].split(self.task.separator) if values[0] else []
+            if len({*names}) < len(names) or not {*names} <= {*classes}:
+                expected = f"different classes of {some_of(classes, 10)}, separated by {self.task.separator!r}"
+                return f'"{values[0][:60]}" is not a list of classes', expected
+            if not names and not self.task.allows_none:
+                return "there is no label", "at least one, as every training image has"
         elif values[0] not in classes:
             return f'"{values[0]}" is not a class', f"one of {some_of(classes, 10)}"
         return None
 
 
-def shares(counts: Mapping[str, int], classes: Sequence[str]) -> np.ndarray:
-    """Return the share of each class among the training images: (K,)."""
-    found = np.array([counts[name] for name in classes], dtype=np.float64)
-    return found / found.sum()
+def shares(images: ImageSet) -> np.ndarray:
+    """Return the share of the labelled images that have each class: (K,)."""
+    found = np.array([images.about["class_counts"][name] for name in images.classes], dtype=np.float64)
+    num = int((images.splits != "test").sum())
+    return found / (num if images.task.has_several else found.sum())
 
 
 def _is_probability(text: str) -> bool:

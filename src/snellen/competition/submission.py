@@ -53,17 +53,21 @@ def write_submission(
             do="predict the test split: snellen predict RUN DATA --split test --out predictions.csv",
         )
     counts = images.about["class_counts"]
-    frequent, usual = max(images.classes, key=lambda name: counts[name]), shares(counts, images.classes)
+    frequent, usual = max(images.classes, key=lambda name: counts[name]), shares(images)
     answer = _answer(images, sample)
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(sample.header)
     for id, own in lines:
         is_read = own in known
-        label = predictions.label_of(own) if is_read else frequent
-        writer.writerow(answer.line(id, answer.values(known[own] if is_read else usual, label)))
+        labels = predictions.labels_of(own) if is_read else [frequent]
+        writer.writerow(answer.line(id, answer.values(known[own] if is_read else usual, labels)))
     if unread:
-        what = f'the most frequent class, "{frequent}"' if answer.task.form == "label" else "the shares of the classes"
+        what = (
+            f'the most frequent class, "{frequent}"'
+            if answer.task.form in ("label", "labels")
+            else "the shares of the classes"
+        )
         log.warning("%d test images could not be read; their lines contain %s", len(unread), what)
     check_lines(text.getvalue(), out, answer, sample.ids)
     files.write_text(out, text.getvalue())

@@ -92,6 +92,7 @@ def submit_pictures(
         unread = 0
         classes = first.classes
         uniform = np.full(len(classes), 1 / len(classes))
+        usual = classes[:1] if not (first.task.has_several and first.task.allows_none) else ()
         for chunk in _chunks(read_pictures(held, wanted)):
             readable = [(name, picture) for name, picture in chunk if not isinstance(picture, UnreadablePicture)]
             classified = (
@@ -99,12 +100,12 @@ def submit_pictures(
             )
             for one in classified:
                 if one.probabilities is not None:
-                    [(label, _)] = one.top(classes, 1)  # by the model's decision rule
-                    values[wanted[one.name]] = answer.values(one.probabilities, label)
+                    labels = one.labels(classes)  # by the model's decision rule
+                    values[wanted[one.name]] = answer.values(one.probabilities, labels)
             for name, _ in chunk:
                 if wanted[name] not in values:
                     unread += 1
-                    values[wanted[name]] = answer.values(uniform, classes[0])
+                    values[wanted[name]] = answer.values(uniform, usual)
             if on_progress:
                 on_progress("classify", len(values), len(wanted))
     if unread:
@@ -124,7 +125,8 @@ def submit_pictures(
 def _task(task: Task, sample: SampleLines) -> Task:
     """Return the model's Task with the form of this sample. Raises DataError if they contradict each other."""
     form = None if task.form == "label" else task.form
-    decided = decide_task([], task.classes, sample, TaskOptions(form=form, metric=task.metric, positive=task.positive))
+    options = TaskOptions(form=form, metric=task.metric, positive=task.positive)
+    decided = decide_task([], task.classes, sample, options, kind=task.kind)
     return replace(task, form=decided.form, positive=decided.positive)
 
 

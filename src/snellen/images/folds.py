@@ -11,7 +11,10 @@ import numpy as np
 
 from snellen.errors import DataError
 from snellen.images.imageset import ImageSet
-from snellen.images.splits import check_classes, ids_by_class, rank
+from snellen.images.labels import names_of
+from snellen.images.ranks import rank
+from snellen.images.splits import check_classes, ids_by_class
+from snellen.images.stratify import folds_of_several
 
 
 def fold_numbers(
@@ -93,10 +96,14 @@ def fold(images: ImageSet, number: int, num_folds: int, seed: int) -> ImageSet:
     stay together. Raises DataError as `fold_numbers` does.
     """
     labelled = np.flatnonzero(images.splits != "test")
-    names = [images.classes[label] for label in images.labels[labelled].tolist()]
+    names = [names_of(label, images.classes) for label in images.labels[labelled]]
     ids = images.ids[labelled].tolist()
     groups = together(images)
-    numbers = np.array(fold_numbers(ids, names, num_folds, seed, groups), dtype=np.int64)
+    if images.task.has_several:
+        found = folds_of_several(ids, names, num_folds, seed, groups)
+    else:
+        found = fold_numbers(ids, [name for [name] in names], num_folds, seed, groups)
+    numbers = np.array(found, dtype=np.int64)
     splits = images.splits.copy()
     splits[labelled] = np.where(numbers == number, "valid", "train")
     which = {"number": number, "of": num_folds, "seed": seed, "images": images.fingerprint}

@@ -23,12 +23,12 @@ import numpy as np
 
 from snellen.errors import DataError, did_you_mean, some_of
 from snellen.images.choices import SPLITS
+from snellen.images.labels import read_labels
 from snellen.sources.resize import Resize
 from snellen.system import files
 from snellen.system.contents import Contents, check_holds
 from snellen.task import Task
 
-UNLABELLED = -1
 COLUMNS = ["id", "split", "label", "path"]
 SAMPLE = "sample_submission.csv"
 # Windows and macOS each lack one of these; there, rows are copied from the memory map.
@@ -47,7 +47,8 @@ class ImageSet:
     rows: np.ndarray  # int64 (N,): which images of `stored` are in this set
     ids: np.ndarray  # str (N,)
     splits: np.ndarray  # str (N,): "train", "valid" or "test"
-    labels: np.ndarray  # int64 (N,): index into `classes`, or -1 if the label is unknown
+    labels: np.ndarray  # int64 (N,): index into `classes`, or -1 if unknown; bool (N, K) if images can have several
+    has_label: np.ndarray  # bool (N,): whether the labels are known, even if there are none
     paths: np.ndarray  # str (N,): the origin of each image, for messages
     classes: tuple[str, ...]
     about: dict[str, Any]
@@ -64,6 +65,7 @@ class ImageSet:
             table = read_table((folder / "rows.csv").read_bytes())
             classes = tuple(about["classes"])
             _check(about)
+            task = Task.from_dict(classes, about.get("task"))
         except Exception as problem:  # numpy reads the header with Python's own parser, which can fail in any way
             raise DataError(f"the prepared images are damaged: {problem}.", where=str(folder), do=again) from None
         if not table or table[0] != COLUMNS or any(len(row) != len(COLUMNS) for row in table):
@@ -88,14 +90,14 @@ class ImageSet:
                 expected=", ".join(SPLITS),
                 do=again,
             )
-        index = {name: label for label, name in enumerate(classes)} | {"": UNLABELLED}
-        if unknown := sorted({*names.tolist()} - index.keys()):
+        try:
+            labels, has_label = read_labels(names.tolist(), classes, task.has_several)
+        except (KeyError, ValueError) as problem:
             raise DataError(
-                f'rows.csv has the label "{unknown[0]}", which is missing from about.json.',
+                f'rows.csv has the label "{problem.args[0]}", which is missing from about.json.',
                 where=str(folder / "rows.csv"),
                 do=again,
-            )
-        labels = np.array([index[name] for name in names.tolist()], dtype=np.int64)
+            ) from None
         # Runs identify their images by the fingerprint, which is not recomputed here.
         if about.get("rows_sha256", digest := table_digest(table)) != digest:
             raise DataError(
@@ -104,7 +106,7 @@ class ImageSet:
                 expected="the same ids, splits and labels as when the images were prepared",
                 do="restore it; for other labels or splits, change the raw files and prepare them into another folder",
             )
-        return cls(folder, stored, np.arange(len(ids)), ids, splits, labels, paths, classes, about)
+        return cls(folder, stored, np.arange(len(ids)), ids, splits, labels, has_label, paths, classes, about)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -172,7 +174,7 @@ class ImageSet:
     def take(self, index: Sequence[int] | np.ndarray) -> "ImageSet":
         """Return the images at these positions of this set, in this order."""
         index = np.asarray(index)
-        parts = {name: getattr(self, name)[index] for name in ("rows", "ids", "splits", "labels", "paths")}
+        parts = {name: getattr(self, name)[index] for name in ("rows", "ids", "splits", "labels", "has_label", "paths")}
         return replace(self, **parts)
 
     def pixels(self, start: int = 0, stop: int | None = None) -> np.ndarray:

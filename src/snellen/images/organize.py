@@ -70,6 +70,13 @@ def organize(
         scratch = work / ".scratch"
         scratch.mkdir()
         opened = open_source(source, options=options, scratch=scratch, on_progress=on_progress, **named)
+        if opened.task.has_several:
+            raise DataError(
+                "the images have several labels each, so they cannot be put into class folders.",
+                where=str(source),
+                expected="one label per image",
+                do="use `snellen prepare`, which writes the labels to rows.csv",
+            )
         splits = splits_of(opened.rows, valid_share, seed, rule=split_rule)
         for doubt in doubts_about(opened.rows, splits):
             log.warning("%s", doubt)

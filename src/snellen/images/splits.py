@@ -1,6 +1,5 @@
 """Choose the validation images. The choice depends only on ids, labels, groups, share, rule and seed."""
 
-import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -8,7 +7,10 @@ from fractions import Fraction
 
 from snellen.errors import DataError, did_you_mean, first_few
 from snellen.images.choices import SPLIT_RULES
+from snellen.images.ranks import rank
+from snellen.images.stratify import valid_of_several
 from snellen.scoring.intervals import wilson_interval
+from snellen.sources.label_lists import in_list, labels_in
 from snellen.sources.rows import Row
 from snellen.system.units import percents
 
@@ -40,20 +42,7 @@ def choose_valid(
     Raises DataError for a share outside (0, 1), fewer than two classes, or no image to choose.
     Source of the rule "seeds": the d2l chapter on Kaggle's CIFAR-10, function reorg_train_valid.
     """
-    if not 0 < valid_share < 1:
-        raise DataError(
-            f"the share of images for validation is {valid_share}.",
-            where="--valid-share",
-            expected="a number between 0 and 1, such as 0.1",
-            do="choose another share",
-        )
-    if rule not in SPLIT_RULES:
-        raise DataError(
-            f'unknown split rule "{rule}".',
-            where="--split-rule",
-            expected=" or ".join(SPLIT_RULES),
-            do=did_you_mean(rule, SPLIT_RULES, "choose one of these"),
-        )
+    check_split(valid_share, rule)
     by_class = ids_by_class(ids, labels)
     check_classes(by_class)
     if groups is not None and any(group is not None for group in groups):
@@ -86,6 +75,24 @@ def choose_valid(
         if not any(counts.values()):
             raise _nothing_to_choose(len(ids))
     return {id for label, num in counts.items() for id in ranked[label][:num]}
+
+
+def check_split(valid_share: float, rule: str) -> None:
+    """Raise DataError for a share outside (0, 1) or an unknown rule."""
+    if not 0 < valid_share < 1:
+        raise DataError(
+            f"the share of images for validation is {valid_share}.",
+            where="--valid-share",
+            expected="a number between 0 and 1, such as 0.1",
+            do="choose another share",
+        )
+    if rule not in SPLIT_RULES:
+        raise DataError(
+            f'unknown split rule "{rule}".',
+            where="--split-rule",
+            expected=" or ".join(SPLIT_RULES),
+            do=did_you_mean(rule, SPLIT_RULES, "choose one of these"),
+        )
 
 
 def proportional_counts(
@@ -170,11 +177,6 @@ def ids_by_class(ids: Sequence[str], labels: Sequence[str]) -> dict[str, list[st
     return by_class
 
 
-def rank(id: str, seed: int) -> bytes:
-    """Return the pseudorandom sort key of an id: SHA-256 of "seed:id"."""
-    return hashlib.sha256(f"{seed}:{id}".encode()).digest()
-
-
 def check_classes(classes: Collection[str]) -> None:
     """Raise DataError unless there are at least two classes."""
     if not classes:
@@ -206,17 +208,33 @@ def _nothing_to_choose(num: int) -> DataError:
 
 
 def splits_of(
-    rows: Sequence[Row], valid_share: float, seed: int, only_train: Collection[str] = (), *, rule: str = SPLIT_RULES[0]
+    rows: Sequence[Row],
+    valid_share: float,
+    seed: int,
+    only_train: Collection[str] = (),
+    *,
+    rule: str = SPLIT_RULES[0],
+    has_several: bool = False,
 ) -> list[str]:
-    """Return the split of each row, from its source or from `choose_valid`. Raises DataError."""
+    """Return the split of each row, from its source or from `choose_valid`. Raises DataError.
+
+    has_several: the labels of a row are a list; see `valid_of_several`.
+    """
     undecided = [row for row in rows if row.split is None]
     valid = set()
     if undecided:
         ids, labels = [row.id for row in undecided], [row.label or "" for row in undecided]
         groups = [row.group for row in undecided]
-        valid = choose_valid(ids, labels, valid_share, seed, only_train, groups=groups, rule=rule)
+        if has_several:
+            check_split(valid_share, rule)
+            lists = [in_list(label) for label in labels]
+            check_classes({name for names in lists for name in names})
+            valid = valid_of_several(ids, lists, valid_share, seed, only_train, groups=groups, rule=rule)
+        else:
+            valid = choose_valid(ids, labels, valid_share, seed, only_train, groups=groups, rule=rule)
     else:
-        check_classes({row.label for row in rows if row.split != "test" and row.label is not None})
+        labelled = [row.label for row in rows if row.split != "test"]
+        check_classes({name for label in labelled for name in labels_in(label, has_several)})
     return [row.split or ("valid" if row.id in valid else "train") for row in rows]
 
 
@@ -229,15 +247,18 @@ def groups_of(rows: Sequence[Row]) -> list[list[str]]:
     return [ids for ids in members.values() if len(ids) > 1]
 
 
-def doubts_about(rows: Sequence[Row], splits: Sequence[str]) -> list[str]:
+def doubts_about(rows: Sequence[Row], splits: Sequence[str], has_several: bool = False) -> list[str]:
     """Return warnings about a split: few validation images, and classes without any."""
-    valid = Counter(row.label for row, split in zip(rows, splits, strict=True) if split == "valid")
-    train = Counter(row.label for row, split in zip(rows, splits, strict=True) if split == "train")
-    doubts = []
-    if 0 < valid.total() < FEW_VALID:
-        low, high = wilson_interval(round(0.8 * valid.total()), valid.total())
+    labels = [labels_in(row.label, has_several) for row in rows]
+    valid, train = (
+        Counter(name for names, split in zip(labels, splits, strict=True) if split == wanted for name in names)
+        for wanted in ("valid", "train")
+    )
+    doubts, num_valid = [], splits.count("valid")
+    if 0 < num_valid < FEW_VALID:
+        low, high = wilson_interval(round(0.8 * num_valid), num_valid)
         doubts.append(
-            f"only {valid.total()} validation images: an accuracy of 80% could be {percents(low, high, 0)}. "
+            f"only {num_valid} validation images: an accuracy of 80% could be {percents(low, high, 0)}. "
             "A larger --valid-share, or --folds 5 with train and compete, gives a more precise score"
         )
     if single := sorted(label for label in train if label and train[label] == 1 and not valid[label]):

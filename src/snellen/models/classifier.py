@@ -81,28 +81,39 @@ class Classifier(nn.Module):
     """A network with everything needed to use it: normalisation, classes, image size and temperature.
 
     Input: float (B, 3, H, W) in [0, 1]; normalisation happens inside. Output: logits (B, K).
-    Probabilities are softmax(logits / temperature).
+    Probabilities are softmax(logits / temperature) or, if images have several labels, sigmoid(logits / temperature +
+    shift); see prediction/probabilities.py.
     """
 
     mean: Tensor  # (3, 1, 1), of the training images
     std: Tensor  # (3, 1, 1), per pixel
-    temperature: Tensor  # ()
+    temperature: Tensor  # (), or (K,) if images have several labels
+    shift: Tensor  # (K,), only if images have several labels
     # Statistics of the training images' features, see calibrate.py; zero until they are fitted.
     feature_mean: Tensor  # (D,)
     directions: Tensor  # (classes, D), of length 1
     familiar: Tensor  # (2,): the typical familiarity and the limit
 
-    def __init__(self, name: str, network: nn.Sequential, classes: tuple[str, ...], size: tuple[int, int]):
+    def __init__(
+        self,
+        name: str,
+        network: nn.Sequential,
+        classes: tuple[str, ...],
+        size: tuple[int, int],
+        task: Task | None = None,
+    ):
         super().__init__()
         self.name, self.classes, self.size = name, classes, size
-        self.task = Task(classes)
+        self.task = task or Task(classes)
         self.resize = CROP  # how pictures that are not square become images
         self.network = network
         self.has_frozen_norm = False
         self.about: dict[str, Any] = {}  # the header of the file it was loaded from
         self.register_buffer("mean", torch.full((3, 1, 1), 0.5))
         self.register_buffer("std", torch.full((3, 1, 1), 0.25))
-        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("temperature", torch.ones(len(classes) if self.task.has_several else ()))
+        if self.task.has_several:
+            self.register_buffer("shift", torch.zeros(len(classes)))
         num_features = cast(nn.Linear, network[1]).in_features
         self.register_buffer("feature_mean", torch.zeros(num_features))
         self.register_buffer("directions", torch.zeros(len(classes), num_features))
@@ -201,8 +212,8 @@ def build_model(recipe: Recipe, images: ImageSet) -> Classifier:
     _check_size(images)
     randomness.seed_torch(recipe.seed, randomness.INITIAL_WEIGHTS)
     network = build_network(recipe.model, len(images.classes), recipe.dropout)
-    model = Classifier(recipe.model, network, images.classes, images.size)
-    model.task, model.resize = images.task, images.resize
+    model = Classifier(recipe.model, network, images.classes, images.size, images.task)
+    model.resize = images.resize
     for buffer, values in ((model.mean, images.about["mean"]), (model.std, images.about["std"])):
         # A constant channel, for example all black, has a std of 0.
         buffer.copy_(torch.tensor(values).clamp(min=1e-3 if buffer is model.std else 0.0)[:, None, None])

@@ -145,9 +145,9 @@ def _described(header: dict[str, Any], path: Path) -> Classifier:
             expected="names without control characters",
             do="do not use this file; get one from a source you trust",
         )
+    task = Task.from_dict(classes, header.get("task"))
     with torch.device("meta"):
-        model = Classifier(header["model"], build_network(header["model"], len(classes)), classes, size)
-    model.task = Task.from_dict(classes, header.get("task"))
+        model = Classifier(header["model"], build_network(header["model"], len(classes)), classes, size, task)
     model.resize = Resize.from_dict(header.get("resize"))
     recipe = header.get("recipe", {})
     Recipe(**{name: recipe[name] for name in recipe.keys() & {"precision", "views"}})  # the settings used in prediction

@@ -3,6 +3,9 @@
 {"kind": "argmax"}                        the most probable class; of equal ones the first
 {"kind": "cut_points", "metric": "qwk",   ordered classes: how many of the K - 1 ascending cuts lie below the expected
  "cuts": [c, ...]}                        class, sum of k p_k over the classes k = 0 ... K - 1; fitted for the metric
+{"kind": "thresholds", "metric": ...,     several labels: each class whose probability reaches its threshold; if
+ "thresholds": [t, ...],                  none does and every training image has a label, the most probable class;
+ "at_least_one": true}                    fitted for the metric, see thresholds.py
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +14,10 @@ from typing import Any
 import numpy as np
 
 from snellen.errors import RunError
+from snellen.models.classifier import Classifier
+from snellen.prediction.thresholds import fit_thresholds
+from snellen.scoring.metrics import MULTI_METRICS
+from snellen.task import Task
 
 Rule = Mapping[str, Any]
 ARGMAX: Rule = {"kind": "argmax"}
@@ -19,74 +26,125 @@ NUM_RESAMPLES = 25  # bootstrap samples whose cuts are averaged
 PRIOR = 20  # weight of the cuts halfway between the classes, in images
 
 
+def default_rule(task: Task) -> Rule:
+    """Return the rule of a model without a fitted one."""
+    if not task.has_several:
+        return ARGMAX
+    thresholds = [0.5] * len(task.classes)
+    return {"kind": "thresholds", "metric": "", "thresholds": thresholds, "at_least_one": not task.allows_none}
+
+
+def rule_of(model: Classifier) -> Rule:
+    """Return a model's own rule."""
+    return model.about.get("rule") or default_rule(model.task)
+
+
 def decide(probabilities: np.ndarray, rule: Rule | None = None) -> np.ndarray:
-    """Return the label that a rule decides on for each row of probabilities (N, K), int64 (N,).
+    """Return the labels that a rule decides on for each row of probabilities (N, K): int64 (N,), or bool (N, K).
 
     Without a rule, the label is the most probable class. Raises RunError for a rule that does not fit.
     """
     kind = "argmax" if rule is None else rule.get("kind")
     if kind == "argmax":
         return probabilities.argmax(axis=1)
+    if kind == "thresholds" and len((rule or {})["thresholds"]) == probabilities.shape[1]:
+        return _above(probabilities, rule or {})
     cuts = np.array((rule or {}).get("cuts", []), dtype=np.float64)
     if kind != "cut_points" or len(cuts) != probabilities.shape[1] - 1 or not (np.diff(cuts) >= 0).all():
         raise RunError(
             f"the rule {dict(rule or {})} cannot decide between {probabilities.shape[1]} classes.",
-            expected="argmax, or ascending cut points, one fewer than there are classes",
+            expected="argmax, ascending cut points, one fewer than there are classes, or a threshold for each class",
             do="train again, or predict with a model trained on these classes",
         )
     return cuts.searchsorted(expected_class(probabilities), side="left")
 
 
-def has_rule(metric: str) -> bool:
-    """Return whether a metric has a rule to fit. All others use argmax."""
+def _above(probabilities: np.ndarray, rule: Rule) -> np.ndarray:
+    """Return the classes that reach their threshold, bool (N, K)."""
+    chosen = probabilities >= np.array(rule["thresholds"], dtype=np.float64)
+    if rule["at_least_one"]:
+        empty = np.flatnonzero(~chosen.any(axis=1))
+        chosen[empty, probabilities[empty].argmax(axis=1)] = True
+    return chosen
+
+
+def is_fitted(rule: Rule) -> bool:
+    """Return whether a rule was fitted on images, whose score by it would then be too high."""
+    return bool(rule.get("metric"))
+
+
+def has_rule(metric: str, kind: str = "single") -> bool:
+    """Return whether a metric has a rule to fit for tasks of this kind. All others use the default rule."""
+    if kind == "multi":
+        return metric in MULTI_METRICS and MULTI_METRICS[metric].needs == "labels"
     return metric == "qwk"
 
 
-def fit_rule(probabilities: np.ndarray, labels: np.ndarray, metric: str) -> dict[str, Any]:
-    """Return the best rule for a metric on these images."""
+def fit_rule(
+    probabilities: np.ndarray, labels: np.ndarray, metric: str, *, at_least_one: bool = True
+) -> dict[str, Any]:
+    """Return the best rule for a metric on these images.
+
+    labels: int (N,), or bool (N, K) if images have several; then at_least_one gives every image a label.
+    """
+    if labels.ndim == 2:
+        thresholds = fit_thresholds(probabilities, labels, metric).tolist()
+        fitted = metric if has_rule(metric, "multi") else ""
+        return {"kind": "thresholds", "metric": fitted, "thresholds": thresholds, "at_least_one": at_least_one}
     if not has_rule(metric):
         return dict(ARGMAX)
     return {"kind": "cut_points", "metric": metric, "cuts": fit_cuts(probabilities, labels).tolist()}
 
 
 def mean_rule(rules: Sequence[Rule]) -> Rule:
-    """Return the rule for an average of models when none can be fitted: the mean of their cuts."""
-    if not all(rule["kind"] == "cut_points" for rule in rules):
-        return ARGMAX
-    return {**rules[0], "cuts": np.mean([rule["cuts"] for rule in rules], axis=0).tolist()}
+    """Return the rule for an average of models when none can be fitted: the mean of their cuts or thresholds."""
+    for kind, values in (("cut_points", "cuts"), ("thresholds", "thresholds")):
+        if all(rule["kind"] == kind for rule in rules):
+            return {**rules[0], values: np.mean([rule[values] for rule in rules], axis=0).tolist()}
+    return ARGMAX
 
 
-def cross_fitted(probabilities: np.ndarray, labels: np.ndarray, metric: str) -> np.ndarray:
-    """Return cross-fitted decisions, int64 (N,), for the images that a rule is fitted on.
+def cross_fitted(
+    probabilities: np.ndarray, labels: np.ndarray, metric: str, *, at_least_one: bool = True
+) -> np.ndarray:
+    """Return cross-fitted decisions, int64 (N,) or bool (N, K), for the images that a rule is fitted on.
 
     Each of five parts is decided by the rule fitted on the other four, so no label affects its own decision. The score
     estimates that on new images; the score of a rule on the images it was fitted on is too high.
     """
-    if not has_rule(metric):
-        return decide(probabilities)
-    decided = np.empty(len(labels), dtype=np.int64)
-    # Split class by class, so that each part gets its share of every class.
+    has_several = labels.ndim == 2
+    if not has_rule(metric, "multi" if has_several else "single"):
+        return decide(probabilities, fit_rule(probabilities, labels, metric, at_least_one=at_least_one))
+    decided = np.empty_like(labels, dtype=bool if has_several else np.int64)
+    # Split class by class, so that each part gets its share of every class; with several labels, by the rarest one.
+    order = rarest_label(labels) if has_several else labels
     shuffled = np.random.default_rng(0).permutation(len(labels))
     part = np.empty(len(labels), dtype=np.int64)
-    part[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % NUM_PARTS
+    part[shuffled[np.argsort(order[shuffled], kind="stable")]] = np.arange(len(labels)) % NUM_PARTS
     for number in range(NUM_PARTS):
         held_out = part == number
-        rule = fit_rule(probabilities[~held_out], labels[~held_out], metric)
+        rule = fit_rule(probabilities[~held_out], labels[~held_out], metric, at_least_one=at_least_one)
         decided[held_out] = decide(probabilities[held_out], rule)
     return decided
+
+
+def rarest_label(labels: np.ndarray) -> np.ndarray:
+    """Return the label of each image that the fewest images have, (N,); -1 without labels. labels: bool (N, K)."""
+    counts = np.where(labels, labels.sum(axis=0), len(labels) + 1)
+    return np.where(labels.any(axis=1), counts.argmin(axis=1), -1)
 
 
 def decide_fairly(
     probabilities: np.ndarray, labels: np.ndarray, about: Mapping[str, Any], fingerprint: str, split: str
 ) -> np.ndarray:
-    """Return the decisions, int64 (N,), by which a model (its `about`) is scored on a split of images.
+    """Return the decisions, int64 (N,) or bool (N, K), by which a model (its `about`) is scored on a split of images.
 
     They follow the model's rule. If the rule was fitted on the same images, the decisions are cross-fitted.
     """
-    rule = about.get("rule", ARGMAX)
+    rule = about.get("rule") or default_rule(Task.from_dict(about.get("classes", ()), about.get("task")))
     is_fitted_here = split == "valid" and about.get("on") == "train" and about.get("fingerprint") == fingerprint
-    if rule["kind"] != "argmax" and is_fitted_here:
-        return cross_fitted(probabilities, labels, rule["metric"])
+    if is_fitted(rule) and is_fitted_here:
+        return cross_fitted(probabilities, labels, rule["metric"], at_least_one=rule.get("at_least_one", True))
     return decide(probabilities, rule)
 
 

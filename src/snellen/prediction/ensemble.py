@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from snellen.images.folds import seen
-from snellen.images.imageset import UNLABELLED, ImageSet
+from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
-from snellen.prediction.decide import ARGMAX, Rule, decide, fit_rule, has_rule, mean_rule
+from snellen.prediction.decide import Rule, decide, fit_rule, has_rule, is_fitted, mean_rule, rule_of
 from snellen.prediction.opening import runtime_of
 from snellen.prediction.parts import in_parts
 from snellen.prediction.pictures import Classified, classify
@@ -51,9 +51,9 @@ def average(
     unseen = [s for s in (split, "valid") if s in images.counts and all(seen(a, images, s) == "no" for a in abouts)]
     if split not in unseen:
         log.warning("some of these models were trained on %s images: their predictions there are overconfident", split)
-    rules = [about.get("rule", ARGMAX) for about in abouts]
-    metric = next((str(one["metric"]) for one in rules if "metric" in one), images.task.metric)
-    must_fit = rule is None and has_rule(metric)
+    rules = [rule_of(model) for _, model in models]
+    metric = next((str(one["metric"]) for one in rules if is_fitted(one)), images.task.metric)
+    must_fit = rule is None and has_rule(metric, images.task.kind)
     valid_mean = mean if split == "valid" else None
     if "valid" in unseen and split != "valid" and (must_fit or not scores):
         valid = images.select("valid")
@@ -68,11 +68,12 @@ def average(
             len(models),
         )
     if must_fit and "valid" in unseen and valid_mean is not None:
-        rule = fit_rule(valid_mean, images.select("valid").labels, metric)
+        labels = images.select("valid").labels
+        rule = fit_rule(valid_mean, labels, metric, at_least_one=not images.task.allows_none)
     elif must_fit:
         rule = mean_rule(rules)
         log.warning("the decision rule of the average is the mean of the models' rules: no valid images are new to all")
-    return mean, rule or ARGMAX
+    return mean, rule or mean_rule(rules)
 
 
 def fold_rule(model: object) -> Rule | None:
@@ -92,7 +93,7 @@ def mean_and_scores(
     on_progress: Progress | None,
 ) -> tuple[np.ndarray, list[dict[str, Any]]]:
     """Return the mean and, if there are labels, the scores of each model followed by those of the mean."""
-    labelled = bool((chosen.labels != UNLABELLED).all())
+    labelled = bool(chosen.has_label.all())
     total, scores, why = np.zeros((len(chosen), len(models[0][1].classes)), dtype=np.float32), [], ""
     for number, (_, model) in enumerate(models):
 
@@ -152,7 +153,7 @@ def classify_by_all(
     ]
     if len(by_model) == 1:
         return by_model[0]
-    rule = mean_rule([model.about.get("rule", ARGMAX) for _, model in models])
+    rule = mean_rule([rule_of(model) for _, model in models])
     return [mean_of(answers, rule) for answers in zip(*by_model, strict=True)]
 
 
@@ -161,9 +162,10 @@ def mean_of(answers: Sequence[Classified], rule: Rule) -> Classified:
     if answers[0].problem:
         return answers[0]
     mean = np.stack([one.probabilities for one in answers if one.probabilities is not None]).mean(axis=0)
+    [decided] = decide(mean[None], rule)
     return replace(
         answers[0],
         probabilities=mean,
-        decided=int(decide(mean[None], rule)[0]),
+        decided=decided if decided.ndim else int(decided),
         strangeness=math.fsum(one.strangeness for one in answers) / len(answers),
     )

@@ -4,17 +4,17 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from snellen.errors import DataError
 from snellen.images.folds import as_trained, seen, warning_of
-from snellen.images.imageset import UNLABELLED, ImageSet
+from snellen.images.imageset import ImageSet
+from snellen.images.labels import label_counts
 from snellen.models.classifier import Classifier
 from snellen.prediction.decide import decide_fairly
 from snellen.prediction.opening import check_fit, opened, runtime_of
 from snellen.prediction.probabilities import probabilities
 from snellen.runs.run import Run
-from snellen.scoring.metrics import METRICS, MetricLike, check_metric, metric_of
+from snellen.scoring.confusion import num_hits
+from snellen.scoring.metrics import METRICS_OF_KIND, MetricLike, check_metric, metric_of
 from snellen.scoring.scores import score
 from snellen.system import processes
 from snellen.system.progress import Progress
@@ -42,7 +42,7 @@ def evaluate(
     Raises DataError if the split has no labels, or if the model or the metric does not fit the images.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
-    chosen_metric = metric_of(images.task.metric if metric is None else metric)
+    chosen_metric = metric_of(images.task.metric if metric is None else metric, images.task.kind)
     check_metric(chosen_metric, images.classes)
     model = opened(model)
     images = as_trained(images, model.about)
@@ -54,9 +54,8 @@ def evaluate(
         runtime = runtime_of(model, processes.device_here(device), precision)
         guesses = probabilities(model, chosen, runtime, views=views, on_progress=on_progress)
     decided = decide_fairly(guesses, chosen.labels, model.about, images.fingerprint, split)
-    right = (decided == chosen.labels).astype(np.int64)
-    totals = np.bincount(chosen.labels, minlength=len(images.classes))
-    hits = np.bincount(chosen.labels, weights=right, minlength=len(images.classes))
+    num_classes = len(images.classes)
+    totals, hits = label_counts(chosen.labels, num_classes), num_hits(chosen.labels, decided, num_classes)
     by_class: dict[str, dict[str, Any]] = {
         label: {"images": int(n), "accuracy": float(k / n)}
         for label, n, k in zip(images.classes, totals, hits, strict=True)
@@ -84,7 +83,7 @@ def describe_metric(scores: dict[str, Any]) -> str:
         return ""
     if scores["value"] is None:
         return f"{scores['split']} {name} is undefined on these {scores['images']:,} images"
-    metric = METRICS.get(name)
+    metric = next((known[name] for known in METRICS_OF_KIND.values() if name in known), None)
     value, low, high = (
         metric.show(scores[key]) if metric else f"{scores[key]:.4f}" for key in ("value", "value_low", "value_high")
     )
@@ -94,7 +93,7 @@ def describe_metric(scores: dict[str, Any]) -> str:
 def labelled(images: ImageSet, split: str) -> ImageSet:
     """Return the images of a split. Raises DataError if they have no labels."""
     chosen = images.select(split)
-    if (chosen.labels == UNLABELLED).any():
+    if not chosen.has_label.all():
         raise DataError(
             f"the {split} images have no labels.",
             where=str(images.folder),

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from snellen.errors import DataError
+from snellen.images.labels import names_of
 from snellen.models.classifier import Classifier
 from snellen.prediction import calibrate
-from snellen.prediction.decide import decide
+from snellen.prediction.decide import decide, rule_of
 from snellen.prediction.predictions import PREFIX
 from snellen.prediction.probabilities import familiarity, features, probabilities
 from snellen.sources.decode import UnreadablePicture, decode, is_picture
+from snellen.sources.label_lists import as_list
 from snellen.sources.rows import natural_key
 from snellen.system import files
 from snellen.system.contents import contents_of
@@ -35,21 +37,33 @@ class Classified:
 
     name: str
     problem: str = ""
-    probabilities: np.ndarray | None = None  # float32 (classes,), calibrated; sums to 1
-    decided: int | None = None  # the label decided on, see decide.py; None: the most probable class
+    probabilities: np.ndarray | None = None  # float32 (K,), calibrated
+    decided: int | np.ndarray | None = (
+        None  # the label decided on, see decide.py, or bool (K,); None: the most probable
+    )
     strangeness: float = math.nan  # out-of-distribution score; above 1 the picture is unlike the training images
+
+    @property
+    def has_several(self) -> bool:
+        """Whether the picture can have several labels, or none."""
+        return isinstance(self.decided, np.ndarray)
 
     @property
     def is_strange(self) -> bool:
         """Whether the picture is less familiar than almost all validation images (see calibrate.py)."""
         return self.strangeness > 1
 
+    def labels(self, classes: Sequence[str]) -> list[str]:
+        """Return the classes decided on: one, or any number if images can have several labels."""
+        assert self.probabilities is not None, "an unreadable picture has no classes"
+        return names_of(int(self.probabilities.argmax()) if self.decided is None else self.decided, classes)
+
     def top(self, classes: Sequence[str], most: int) -> list[tuple[str, float]]:
-        """Return the class decided on, followed by the most probable others, with their probabilities."""
+        """Return the classes decided on, followed by the most probable others, with their probabilities."""
         assert self.probabilities is not None, "an unreadable picture has no classes"
         order = np.argsort(-self.probabilities, kind="stable")
-        first = order[0] if self.decided is None else self.decided
-        best = [first, *order[order != first].tolist()][:most]
+        decided = {*self.labels(classes)}
+        best = sorted(order.tolist(), key=lambda label: classes[label] not in decided)[:most]
         return [(classes[label], float(self.probabilities[label])) for label in best]
 
 
@@ -80,8 +94,8 @@ def classify(
             guesses = probabilities(model, pixels_of, runtime, views=views)
             seen = features(model, pixels_of, runtime)
             scores = calibrate.strangeness(familiarity(model, seen), *model.familiar.tolist())
-            decided = decide(guesses, model.about.get("rule"))
-            rows = iter(zip(guesses, decided.tolist(), scores, strict=True))
+            decided = decide(guesses, rule_of(model))
+            rows = iter(zip(guesses, decided if decided.ndim == 2 else decided.tolist(), scores, strict=True))
         for (name, _), image in zip(chunk, pixels, strict=True):
             if isinstance(image, str):
                 found.append(Classified(name, problem=image))
@@ -152,6 +166,8 @@ def write_classified(found: Sequence[Classified], classes: Sequence[str], out: s
         }
         if picture.probabilities is not None:
             [(entry["label"], entry["probability"])] = picture.top(classes, 1)
+            if picture.has_several:
+                entry["label"] = as_list(picture.labels(classes))
             if not math.isnan(picture.strangeness):
                 entry["strangeness"] = round(picture.strangeness, 4)
             entry["classes"] = dict(zip(classes, picture.probabilities.tolist(), strict=True))

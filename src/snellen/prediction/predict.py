@@ -9,12 +9,12 @@ from pathlib import Path
 from snellen.images.folds import as_trained
 from snellen.images.imageset import ImageSet
 from snellen.prediction import parts
-from snellen.prediction.decide import ARGMAX, decide
+from snellen.prediction.decide import decide, rule_of
 from snellen.prediction.ensemble import average, fold_rule
 from snellen.prediction.opening import Model, check_fit, folders_of, members, runtime_of
 from snellen.prediction.predictions import Predictions
 from snellen.system import processes
-from snellen.system.contents import PREDICTIONS_START
+from snellen.system.contents import is_predictions
 from snellen.system.folders import locked
 from snellen.system.progress import Progress
 from snellen.system.targets import check_file
@@ -48,7 +48,7 @@ def predict(
     models = members(model)
     first = models[0][1]
     if out is not None:
-        check_file(out, "predictions", PREDICTIONS_START, source=images.source, owners=folders_of(model))
+        check_file(out, "predictions", is_predictions, source=images.source, owners=folders_of(model))
     if len(models) == 1:
         images = as_trained(images, first.about)
     chosen = images.select(split)
@@ -74,7 +74,7 @@ def predict(
                 runtime = runtime_of(first, processes.device_here(device), precision)
                 log.info("%s", runtime.why)
                 found = parts.in_parts(first, chosen, runtime, folder, views=views, on_progress=on_progress)
-                rule = first.about.get("rule", ARGMAX)
+                rule = rule_of(first)
             guesses = Predictions(chosen.ids, found, first.classes, decide(found, rule))
             if out is not None:
                 processes.once(guesses.save, out)

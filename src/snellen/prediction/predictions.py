@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from snellen.errors import DataError, first_few
+from snellen.images.labels import label_text, names_of
+from snellen.sources.label_lists import as_list, in_list
 from snellen.system import files
 
 PREFIX = "p_"  # a class may be called "id" or "label"; its probability column is then "p_id"
@@ -20,36 +22,50 @@ class Predictions:
     """A model's predictions by image id."""
 
     ids: np.ndarray  # str (N,), unique
-    probabilities: np.ndarray  # float32 (N, classes); each row sums to 1
+    probabilities: np.ndarray  # float32 (N, K); each row sums to 1, unless images can have several labels
     classes: tuple[str, ...]
-    decided: np.ndarray | None = None  # int64 (N,): the labels decided on (see decide.py); None: the most probable ones
+    # The labels decided on (see decide.py): int64 (N,), or bool (N, K) if images can have several; None: the most
+    # probable ones.
+    decided: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """The label decided on for each image, int64 (N,)."""
+        """The label decided on for each image, int64 (N,), or labels, bool (N, K)."""
         return self.probabilities.argmax(axis=1) if self.decided is None else self.decided
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
         return {id: row for row, id in enumerate(self.ids.tolist())}
 
+    @property
+    def has_several(self) -> bool:
+        """Whether images can have several labels, or none."""
+        return self.labels.ndim == 2
+
     def label_of(self, id: str) -> str:
-        """Return the name of the label decided on. Raises KeyError for an id that was not predicted."""
-        return self.classes[self.labels[self._row_of[id]]]
+        """Return the name of the label decided on, or the JSON list of several; see `labels_of`."""
+        return label_text(self.labels[self._row_of[id]], self.classes)
+
+    def labels_of(self, id: str) -> list[str]:
+        """Return the names of the labels decided on. Raises KeyError for an id that was not predicted."""
+        return names_of(self.labels[self._row_of[id]], self.classes)
 
     def save(self, path: str | Path) -> Path:
-        """Write a CSV: id, label decided on, one probability per class (9 digits, to restore float32 exactly)."""
+        """Write a CSV: id, label decided on, one probability per class (9 digits, to restore float32 exactly).
+
+        Several labels are a JSON list in a column called labels.
+        """
         path = Path(path)
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["id", "label", *(PREFIX + name for name in self.classes)])
+        writer.writerow(["id", "labels" if self.has_several else "label", *(PREFIX + name for name in self.classes)])
         with files.replacing(path) as file:
             for start in range(0, len(self), 10_000):  # in parts, so that 300,000 rows are never in memory as text
                 part = slice(start, start + 10_000)
-                names = (self.classes[label] for label in self.labels[part])
+                names = (label_text(label, self.classes) for label in self.labels[part])
                 numbers = ([f"{p:.9g}" for p in row] for row in self.probabilities[part].tolist())
                 writer.writerows([id, name, *row] for id, name, row in zip(self.ids[part], names, numbers, strict=True))
                 file.write(text.getvalue().encode("utf-8"))
@@ -67,7 +83,7 @@ class Predictions:
                 reader = csv.reader(file)
                 header = next(reader, [])
                 if (
-                    header[:2] != ["id", "label"]
+                    header[:2] not in (["id", "label"], ["id", "labels"])
                     or len(header) < 4
                     or len(set(header)) < len(header)
                     or not all(n.startswith(PREFIX) for n in header[2:])
@@ -79,26 +95,30 @@ class Predictions:
                         do=again,
                     )
                 classes = tuple(name.removeprefix(PREFIX) for name in header[2:])
-                label_of = {name: label for label, name in enumerate(classes)}
+                has_several, label_of = header[1] == "labels", {name: label for label, name in enumerate(classes)}
                 ids, numbers, labels = [], [], []
                 for row in reader:
                     try:
                         probabilities = np.array(row[2:], dtype=np.float32)
-                        usable = len(row) == len(header) and abs(float(probabilities.sum()) - 1) < 1e-3
-                        usable = usable and probabilities.min() >= 0
-                        usable = usable and row[1] in label_of
-                    except ValueError:
+                        usable = len(row) == len(header) and probabilities.min() >= 0 and probabilities.max() < 1.001
+                        usable = usable and (has_several or abs(float(probabilities.sum()) - 1) < 1e-3)
+                        chosen = [label_of[name] for name in (in_list(row[1]) if has_several else row[1:2])]
+                    except (ValueError, KeyError):
                         usable = False
                     if not usable:
+                        numbers_wanted = f"{len(classes)} probabilities"
+                        wanted = f"an id, a class, and {numbers_wanted} that sum to 1"
+                        if has_several:
+                            wanted = f"an id, a list of classes such as {as_list(classes[:2])}, and {numbers_wanted}"
                         raise DataError(
                             f'the line for id "{row[0] if row else ""}" is damaged.',
                             where=f"{path}, line {reader.line_num}",
-                            expected=f"an id, a class, and {len(classes)} probabilities that sum to 1",
+                            expected=wanted,
                             do=again,
                         )
                     ids.append(row[0])
                     numbers.append(probabilities)
-                    labels.append(label_of[row[1]])
+                    labels.append(np.isin(np.arange(len(classes)), chosen) if has_several else chosen[0])
         except OSError as problem:
             raise DataError(f"the predictions cannot be read: {problem.strerror}.", where=str(path), do=again) from None
         except (UnicodeDecodeError, csv.Error) as problem:
@@ -113,7 +133,7 @@ class Predictions:
                 expected="each id once",
                 do=again,
             )
-        return cls(np.array(ids, dtype=str), np.stack(numbers), classes, np.array(labels, dtype=np.int64))
+        return cls(np.array(ids, dtype=str), np.stack(numbers), classes, np.array(labels))
 
     def __str__(self) -> str:
         return f"{len(self):,} predictions over {len(self.classes)} classes"

@@ -28,14 +28,30 @@ def probabilities(
     views: int | None = None,
     on_progress: Progress | None = None,
 ) -> np.ndarray:
-    """Return calibrated probabilities, float32 (N, K), in the order of `images`; each row sums to 1.
+    """Return calibrated probabilities, float32 (N, K), in the order of `images`.
 
-    Raises DivergedError if the model's weights or temperature give numbers that are not finite.
+    Each row sums to 1, unless images can have several labels. Raises DivergedError if the model's weights or
+    temperature give numbers that are not finite.
     """
-    temperature = float(model.temperature)
-    if not 0 < temperature < math.inf:
-        raise _not_finite(model, f"the model's temperature is {temperature}.")
-    return calibrate.softmax(logits(model, images, runtime, views=views, on_progress=on_progress), temperature)
+    temperatures = model.temperature.flatten().tolist()
+    if not all(0 < temperature < math.inf for temperature in temperatures):
+        raise _not_finite(model, f"the model's temperature is {', '.join(map(str, temperatures[:3]))}.")
+    return calibrated(model, logits(model, images, runtime, views=views, on_progress=on_progress))
+
+
+def calibrated(model: Classifier, outputs: np.ndarray) -> np.ndarray:
+    """Return the probabilities, float32 (N, K), of a model's logits (N, K)."""
+    if model.task.has_several:
+        temperature, shift = (values.double().cpu().numpy() for values in (model.temperature, model.shift))
+        return calibrate.sigmoid(outputs, temperature, shift)
+    return calibrate.softmax(outputs, float(model.temperature))
+
+
+def activated(model: Classifier, outputs: Tensor) -> Tensor:
+    """Return `calibrated` as a computation of torch, for exported programs."""
+    if model.task.has_several:
+        return (outputs / model.temperature + model.shift).sigmoid()
+    return (outputs / model.temperature).softmax(dim=1)
 
 
 @torch.no_grad()

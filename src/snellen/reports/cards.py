@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from snellen.charts.pages import picture
-from snellen.images.imageset import UNLABELLED, ImageSet
+from snellen.images.imageset import ImageSet
+from snellen.images.labels import shown_labels
 from snellen.scoring.label_errors import Suspects
 from snellen.system.units import percent
 
@@ -26,7 +27,10 @@ class Card:
 def cards(images: ImageSet, index: Sequence[int] | np.ndarray, remarks: Sequence[str] = ()) -> list[Card]:
     """Make a card for each of these positions, with its remark if remarks are given."""
     chosen = images.take(np.asarray(index, dtype=np.int64))
-    labels = ["" if label == UNLABELLED else images.task.names[label] for label in chosen.labels]
+    labels = [
+        shown_labels(label, images.task.names) if is_known else ""
+        for label, is_known in zip(chosen.labels, chosen.has_label, strict=True)
+    ]
     return [
         Card(picture(pixels), id, split, path, label, remark)
         for pixels, id, split, path, label, remark in zip(
@@ -46,8 +50,11 @@ def suspect_cards(images: ImageSet, suspects: Suspects, certainty: np.ndarray, m
 
     certainty: float (n,), the probability of each suggested class.
     """
+    words = ["looks like"] * len(suspects)
+    if suspects.is_extra is not None:
+        words = ["does not look like" if is_extra else "looks like" for is_extra in suspects.is_extra]
     remarks = [
-        f"looks like {images.task.names[k]}, {percent(p, 1)}"
-        for k, p in zip(suspects.suggested[:most], certainty[:most], strict=True)
+        f"{text} {images.task.names[k]}, {percent(p, 1)}"
+        for text, k, p in zip(words[:most], suspects.suggested[:most], certainty[:most], strict=True)
     ]
     return cards(images, suspects.index[:most], remarks)

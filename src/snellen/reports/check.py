@@ -11,11 +11,13 @@ from snellen.images import oddities
 from snellen.images.choices import SPLITS
 from snellen.images.duplicates import Pairs, exact_copies, joined, near_pairs
 from snellen.images.folds import as_trained, seen
-from snellen.images.imageset import UNLABELLED, ImageSet
+from snellen.images.imageset import ImageSet
+from snellen.images.labels import label_counts, shown_labels
 from snellen.prediction.predictions import Predictions
 from snellen.reports.findings import ENDINGS, Findings, Group
 from snellen.runs.run import Run
 from snellen.scoring.label_errors import Suspects, label_errors
+from snellen.scoring.scores import are_right
 from snellen.system.progress import Progress
 from snellen.system.units import percent
 
@@ -51,7 +53,7 @@ def check(
         guesses, index, basis = _guesses(images, run, device, on_progress)
         within = label_errors(guesses, images.labels[index])
         certainty = guesses[within.index, within.suggested]
-        suspects = Suspects(index[within.index], within.suggested)
+        suspects = Suspects(index[within.index], within.suggested, within.is_extra)
     findings = Findings(images, groups, pairs, odd, _counts(images), suspects, certainty, basis)
     if out is not None:
         findings.save(out)
@@ -67,8 +69,9 @@ def _groups(images: ImageSet, copies: np.ndarray, pairs: Pairs) -> tuple[Group, 
     for index in np.split(order, starts[1:]):
         if len(index) < 2:
             continue
-        labels = np.unique(images.labels[index])
-        names = tuple(images.task.names[label] for label in labels if label != UNLABELLED)
+        known = index[images.has_label[index]]
+        labels = np.unique(images.labels[known], axis=0)
+        names = tuple(shown_labels(label, images.task.names) for label in labels)
         splits = tuple(split for split in SPLITS if (images.splits[index] == split).any())
         found.append(Group(index, len({*copies[index].tolist()}) == 1, splits, names))
     return tuple(sorted(found, key=lambda group: (-len(group.labels), -len(group.splits), -len(group.index))))
@@ -77,8 +80,8 @@ def _groups(images: ImageSet, copies: np.ndarray, pairs: Pairs) -> tuple[Group, 
 def _counts(images: ImageSet) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {name: {} for name in images.task.names}
     for split in images.counts:
-        labels = images.labels[(images.splits == split) & (images.labels != UNLABELLED)]
-        for name, number in zip(images.task.names, np.bincount(labels, minlength=len(images.classes)), strict=True):
+        labels = images.labels[(images.splits == split) & images.has_label]
+        for name, number in zip(images.task.names, label_counts(labels, len(images.classes)), strict=True):
             if len(labels):
                 found[name][split] = int(number)
     return found
@@ -116,7 +119,7 @@ def _guesses(
         )
     guesses = predict(run, images, split="valid", device=device, on_progress=on_progress)
     index = np.flatnonzero(images.splits == "valid")
-    agrees = percent(float((guesses.labels == images.labels[index]).mean()), 1)
+    agrees = percent(float(are_right(images.labels[index], guesses.labels).mean()), 1)
     basis = f"Based on the {len(index):,} valid images only, as {run.folder.name} was trained on the others; "
     basis += f"it agrees with {agrees} of their labels."
     return guesses.probabilities, index, basis
@@ -130,7 +133,7 @@ def _positions(images: ImageSet, guesses: Predictions) -> np.ndarray:
             expected=f"the {len(images.classes)} classes of {images.folder}, first {first_few(images.classes)}",
             do="predict these images with a model trained on them",
         )
-    place = {str(images.ids[i]): i for i in np.flatnonzero(images.labels != UNLABELLED).tolist()}
+    place = {str(images.ids[i]): i for i in np.flatnonzero(images.has_label).tolist()}
     if unknown := [id for id in guesses.ids.tolist() if id not in place]:
         raise DataError(
             f"{len(unknown)} of {len(guesses)} predicted ids do not belong to a labelled image, first "

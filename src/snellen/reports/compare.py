@@ -19,7 +19,7 @@ from snellen.runs.recipe import show_value
 from snellen.runs.repeat import first_weights
 from snellen.runs.run import Run
 from snellen.scoring.paired import differences
-from snellen.scoring.scores import score
+from snellen.scoring.scores import are_right, score
 from snellen.system.progress import Progress
 
 log = logging.getLogger("snellen")
@@ -57,7 +57,7 @@ def compare(
         decide_fairly(guesses, chosen.labels, load_model(run).about, images.fingerprint, split)
         for run, guesses in zip(opened, found, strict=True)
     ]
-    right = [labels == chosen.labels for labels in decided]
+    right = [are_right(chosen.labels, labels) for labels in decided]
     against_first = [None, *differences(right[0], right[1:])]
     compared = []
     for name, run, guesses, labels, difference in zip(names, opened, found, decided, against_first, strict=True):

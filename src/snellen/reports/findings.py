@@ -11,7 +11,8 @@ from snellen.charts import pages
 from snellen.errors import first_few
 from snellen.images import oddities
 from snellen.images.duplicates import SMALLEST, Pairs
-from snellen.images.imageset import UNLABELLED, ImageSet
+from snellen.images.imageset import ImageSet
+from snellen.images.labels import label_text
 from snellen.reports.cards import Card, cards, suspect_cards
 from snellen.scoring.label_errors import Suspects
 from snellen.system.units import counted, percent
@@ -114,11 +115,12 @@ class Findings:
         """Return all findings, ready for JSON; each image has its id, split, label and path."""
 
         def image(index: int) -> dict[str, str]:
-            label = self.images.labels[index]
             return {
                 "id": str(self.images.ids[index]),
                 "split": str(self.images.splits[index]),
-                "label": "" if label == UNLABELLED else self.images.task.names[label],
+                "label": label_text(self.images.labels[index], self.images.task.names)
+                if self.images.has_label[index]
+                else "",
                 "path": str(self.images.paths[index]),
             }
 
@@ -136,11 +138,23 @@ class Findings:
         if self.suspects is not None and self.certainty is not None:
             found["basis"] = self.basis
             found["label_errors"] = [
-                image(index) | {"suggested": self.images.task.names[suggested], "probability": round(float(p), 6)}
-                for index, suggested, p in zip(
-                    self.suspects.index, self.suspects.suggested, self.certainty, strict=True
-                )
+                image(index) | suggestion
+                for index, suggestion in zip(self.suspects.index, self._suggestions(), strict=True)
             ]
+        return found
+
+    def _suggestions(self) -> list[dict[str, Any]]:
+        """Return the suggested class of each suspect; with several labels, whether it is missing or too many."""
+        assert self.suspects is not None, "the caller checks"
+        assert self.certainty is not None, "the caller checks"
+        found: list[dict[str, Any]] = [
+            {"suggested": self.images.task.names[k], "probability": round(float(p), 6)}
+            for k, p in zip(self.suspects.suggested, self.certainty, strict=True)
+        ]
+        for one, is_extra in zip(
+            found, self.suspects.is_extra if self.suspects.is_extra is not None else (), strict=False
+        ):
+            one["problem"] = "too many" if is_extra else "missing"
         return found
 
     def save(self, path: str | Path) -> Path:

@@ -19,6 +19,7 @@ from snellen.reports import run_page
 from snellen.reports.augmented import augmentation
 from snellen.reports.cards import cards, suspect_cards
 from snellen.reports.run_images import images_of
+from snellen.reports.several import mistakes_of_several
 from snellen.runs.run import Run
 from snellen.scoring.confusion import bins, class_rows, confusion_table, shades, worst_pairs
 from snellen.scoring.intervals import wilson_interval
@@ -146,7 +147,7 @@ def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, s
         ("pixels of the training images", size(len(trained_on) * images.stored[0].nbytes)),
     ]
     decided = decide_fairly(found, chosen.labels, opened(run).about, images.fingerprint, split)
-    metric = metric_of(images.task.metric)
+    metric = metric_of(images.task.metric, images.task.kind)
     scores = score(found, chosen.labels, decided=decided, metric=metric)
     own_metric = []
     if metric.name != "accuracy" and scores["value"] is not None:
@@ -155,18 +156,21 @@ def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, s
     basis = f"The model did not train on these {len(chosen):,} {split} images."
     if seen(run.about, images, split) == "yes":
         basis = f"The model trained on these {split} images, so it rarely contradicts their labels."
+    has_several = images.task.has_several
+    mistakes = mistakes_of_several if has_several else _mistakes
     return pages.render(
-        "report.html",
+        "several.html" if has_several else "report.html",
         notices=[text for text in (warning, opened(run).about.get("doubt", "")) if text],
         images=f"{images}.",
         scores=scores,
+        correct="with exactly the right labels" if has_several else "correct",
         split=split,
         headline_facts=[*own_metric, ("training time", minutes(sum(row["seconds"] for row in run.metrics)))],
         interval=wilson_interval,
         basis=basis,
         **run_page.heading(run),
         **values,
-        **_mistakes(images.task.names, chosen, found, decided),
+        **mistakes(images.task.names, chosen, found, decided),
         **augmentation(run.recipe, trained_on),
         **run_page.recipe(run, images.fingerprint),
     )

@@ -12,6 +12,13 @@ def confusion_table(labels: np.ndarray, guesses: np.ndarray, num_classes: int) -
     return np.bincount(labels * num_classes + guesses, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
+def num_hits(labels: np.ndarray, decided: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the number of images of each class that are decided to have it, (K,). Inputs: int (N,) or bool (N, K)."""
+    if labels.ndim == 2:
+        return (labels & decided).sum(axis=0)
+    return np.bincount(labels[labels == decided], minlength=num_classes)
+
+
 @dataclass(frozen=True)
 class ClassRow:
     """The figures of one class."""

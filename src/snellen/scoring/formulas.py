@@ -8,7 +8,7 @@ scikit-learn is the reference: the tests compare every metric with it.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -125,14 +125,22 @@ def auc_interval(labels: np.ndarray, probabilities: np.ndarray) -> Interval:
     summed effects over the classes.
     Source: DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988); Sun & Xu, IEEE Signal Process. Lett. 21 (2014).
     """
-    areas, moves = [], np.zeros(len(labels))
-    for area, placements, is_class in _areas(labels, probabilities):
+    return area_interval(_areas(labels, probabilities), len(labels))
+
+
+Area = tuple[float, np.ndarray, np.ndarray]  # see `class_areas`
+
+
+def area_interval(of_classes: Iterable[Area], num: int) -> Interval:
+    """Return the 95% interval of the mean of areas under ROC curves on the same `num` images; see `auc_interval`."""
+    areas, moves = [], np.zeros(num)
+    for area, placements, is_class in of_classes:
         share = is_class.mean()
         areas.append(area)
         moves += (placements - area) / np.where(is_class, share, 1 - share)
     if not areas:
         return math.nan, math.nan
-    mean, num = float(np.mean(areas)), len(labels)
+    mean = float(np.mean(areas))
     std = math.sqrt(np.sum((moves / len(areas)) ** 2) / (num * (num - 1)))
     if not 0 < mean < 1:
         return mean, mean
@@ -140,20 +148,26 @@ def auc_interval(labels: np.ndarray, probabilities: np.ndarray) -> Interval:
     return 1 / (1 + math.exp(min(half - centre, 700))), 1 / (1 + math.exp(max(-half - centre, -700)))
 
 
-def _areas(labels: np.ndarray, probabilities: np.ndarray) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+def _areas(labels: np.ndarray, probabilities: np.ndarray) -> Iterator[Area]:
+    """Return the areas of one against the others. With two classes only the second is used; the first mirrors it."""
+    num_classes = probabilities.shape[1]
+    used = range(num_classes) if num_classes > 2 else [num_classes - 1]
+    return class_areas((labels == k, probabilities[:, k]) for k in used)
+
+
+def class_areas(columns: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[Area]:
     """Yield (area, placements, is_class), float and bool (N,), for each class that some but not all images have.
 
+    columns: which images have the class, bool (N,), and its probabilities, float (N,).
     A placement is the share of the other side's images that an image beats, if it has the class, or that beat it; ties
-    count half. The mean over either side is the area. With two classes only the second is used; the first mirrors it.
+    count half. The mean over either side is the area.
     """
-    num, num_classes = probabilities.shape
-    for k in range(num_classes) if num_classes > 2 else [num_classes - 1]:
-        is_class = labels == k
-        column = np.ascontiguousarray(probabilities[:, k])
+    for is_class, values in columns:
+        column = np.ascontiguousarray(values)
         members, others = np.sort(column[is_class]), np.sort(column[~is_class])
         if not len(members) or not len(others):
             continue
-        placements = np.empty(num)
+        placements = np.empty(len(column))
         placements[is_class] = _num_below(others, column[is_class]) / len(others)
         placements[~is_class] = 1 - _num_below(members, column[~is_class]) / len(members)
         yield float(placements[is_class].mean()), placements, is_class

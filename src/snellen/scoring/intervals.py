@@ -5,7 +5,7 @@ drawn with replacement. The seed is fixed, so the same images give the same inte
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import NormalDist
 
 import numpy as np
@@ -53,6 +53,13 @@ def bootstrap_mean(values: np.ndarray) -> Interval:
     """Return the bootstrap interval of the mean of one value per image, float (N,)."""
     values = values.astype(np.float64)
     return bootstrap_interval(lambda sample: float(sample @ values) / len(values), np.ones(len(values), dtype=np.int64))
+
+
+def resamples(num: int, num_resamples: int = RESAMPLES) -> Iterator[np.ndarray]:
+    """Yield bootstrap samples of `num` images: how many times each is drawn, int64 (num,)."""
+    draw = np.random.default_rng(0)
+    for _ in range(num_resamples):
+        yield np.bincount(draw.integers(0, num, num), minlength=num)
 
 
 def bias_corrected(value: float, resampled: np.ndarray) -> Interval:

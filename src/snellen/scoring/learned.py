@@ -4,12 +4,15 @@ The baseline is the log-loss of the class shares: of always predicting the share
 A model that has learned something does better on unseen images.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from snellen.scoring import several_labels as several
 from snellen.scoring.formulas import log_loss
 from snellen.scoring.intervals import bootstrap_mean
+from snellen.scoring.scores import are_right
 from snellen.system.units import percent
 
 NUM_SHUFFLES = 999
@@ -17,10 +20,13 @@ CHANCE = 0.002  # a gain is clear if shuffled labels reach it no more often than
 GOOD_TRAINING, COLLAPSED = 0.3, 0.05  # see `collapse_warning`
 
 
-def class_shares(counts: np.ndarray) -> np.ndarray:
-    """Return the share of each class, float64 (K,), from image counts; an absent class counts as half an image."""
+def class_shares(counts: np.ndarray, num_images: int | None = None) -> np.ndarray:
+    """Return the share of each class, float64 (K,), from image counts; an absent class counts as half an image.
+
+    num_images: if images have several labels, their number; a class of all images also lacks half an image.
+    """
     counts = np.maximum(counts.astype(np.float64), 0.5)
-    return counts / counts.sum()
+    return counts / counts.sum() if num_images is None else np.minimum(counts, num_images - 0.5) / num_images
 
 
 @dataclass(frozen=True)
@@ -63,30 +69,49 @@ def judge(probabilities: np.ndarray, labels: np.ndarray, shares: np.ndarray) -> 
     both recognised, the gain is clear, yet one bootstrap sample in seven contains neither.
     """
     num = len(labels)
-    ratios = probabilities.astype(np.float64) / shares
-    weight = _best_weight(ratios[np.arange(num), labels])
-    saved = np.log1p(weight * (ratios - 1))  # (N, K) nats, for each label that an image could have
-    own = saved[np.arange(num), labels]
+    ratios = own_ratios(probabilities, labels, shares)
+    weight = _best_weight(ratios)
+
+    def saved(labels: np.ndarray) -> np.ndarray:
+        """Return the nats that each image saves if these are its labels."""
+        own = own_ratios(probabilities, labels, shares)
+        return np.log1p(weight * (own - 1)).reshape(num, -1).sum(axis=1)
+
+    own = saved(labels)
     gain = float(own.mean())
     low, high = bootstrap_mean(own)
     chance = 0.0 if low > 0 else _chance_of(gain, saved, labels)
-    return Learned(log_loss(labels, probabilities), shares_log_loss(labels, shares), gain, low, high, chance, num)
+    loss = several.log_loss(labels, probabilities) if labels.ndim == 2 else log_loss(labels, probabilities)
+    return Learned(loss, shares_log_loss(labels, shares), gain, low, high, chance, num)
+
+
+def own_ratios(probabilities: np.ndarray, labels: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the probability of the truth relative to its share, float64 (N,), or (N, K) if images have several labels.
+
+    Labels are int (N,), or bool (N, K): then each class of each image is one truth.
+    """
+    if labels.ndim == 1:
+        return probabilities[np.arange(len(labels)), labels].astype(np.float64) / shares[labels]
+    chances = probabilities.astype(np.float64)
+    return np.where(labels, chances / shares, (1 - chances) / (1 - shares))
 
 
 def shares_log_loss(labels: np.ndarray, shares: np.ndarray) -> float:
-    """Return the log-loss, in nats, of always predicting the class shares."""
+    """Return the log-loss, in nats per image, of always predicting the class shares."""
+    if labels.ndim == 2:
+        return float(-np.where(labels, np.log(shares), np.log(1 - shares)).sum(axis=1).mean())
     return float(-np.log(shares[labels]).mean())
 
 
-def _chance_of(gain: float, saved: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of label shuffles with at least the same gain. saved: float (N, K)."""
-    draw, rows = np.random.default_rng(0), np.arange(len(labels))
-    shuffled = np.array([saved[rows, draw.permutation(labels)].mean() for _ in range(NUM_SHUFFLES)])
+def _chance_of(gain: float, saved: Callable[[np.ndarray], np.ndarray], labels: np.ndarray) -> float:
+    """Return the share of label shuffles with at least the same gain. saved: labels to nats per image."""
+    draw = np.random.default_rng(0)
+    shuffled = np.array([saved(draw.permutation(labels)).mean() for _ in range(NUM_SHUFFLES)])
     return (1 + int((shuffled >= gain - 1e-9).sum())) / (1 + NUM_SHUFFLES)  # 1e-9: sums differ with their order
 
 
 def _best_weight(ratios: np.ndarray) -> float:
-    """Return w in [0, 0.999] with the greatest mean ln(1 + w (r - 1)); the mean is concave in w. ratios: float (N,)."""
+    """Return w in [0, 0.999] with the greatest mean ln(1 + w (r - 1)); the mean is concave in w. ratios: float."""
     low, high = 0.0, 0.999
     for _ in range(30):
         middle = (low + high) / 2
@@ -103,14 +128,16 @@ def collapse_warning(probabilities: np.ndarray, labels: np.ndarray, shares: np.n
     Good: the training accuracy closes at least 30% of the gap between always predicting the most frequent class and
     100%. At chance: the gain of `judge` is below 5% of the shares' log-loss.
     """
-    frequent = float(shares.max())
+    # With several labels, the guess is that each class is present if most images have it.
+    frequent = float(np.maximum(shares, 1 - shares).prod() if labels.ndim == 2 else shares.max())
     if not train_accuracy >= frequent + GOOD_TRAINING * (1 - frequent):
         return ""
-    own = probabilities[np.arange(len(labels)), labels].astype(np.float64) / shares[labels]
-    gain = float(np.log1p(_best_weight(own) * (own - 1)).mean())
+    own = own_ratios(probabilities, labels, shares)
+    gain = float(np.log1p(_best_weight(own) * (own - 1)).reshape(len(labels), -1).sum(axis=1).mean())
     if gain >= COLLAPSED * shares_log_loss(labels, shares):
         return ""
-    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+    decided = probabilities >= 0.5 if labels.ndim == 2 else probabilities.argmax(axis=1)
+    accuracy = float(are_right(labels, decided).mean())
     return (
         f"validation is at chance although training is not: accuracy {percent(accuracy)} in validation, "
         f"{percent(train_accuracy)} in training. What the model learned does not carry over to other images"

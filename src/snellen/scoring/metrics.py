@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from snellen.errors import DataError, SnellenError, did_you_mean, first_few
+from snellen.scoring import several_labels as several
 from snellen.scoring.formulas import (
     accuracy,
     auc,
@@ -23,7 +24,15 @@ from snellen.scoring.formulas import (
     precisions_at_5,
     qwk,
 )
-from snellen.scoring.intervals import RESAMPLES, Interval, bootstrap_interval, bootstrap_mean, wilson_interval
+from snellen.scoring.intervals import (
+    RESAMPLES,
+    Interval,
+    bias_corrected,
+    bootstrap_interval,
+    bootstrap_mean,
+    resamples,
+    wilson_interval,
+)
 from snellen.system.units import percent
 
 
@@ -50,7 +59,10 @@ class Metric:
     is_ordinal: bool = False  # the classes must be numbers in ascending order
 
     def value(self, labels: np.ndarray, probabilities: np.ndarray, decided: np.ndarray) -> float:
-        """Return the metric of labels (N,), probabilities (N, K) and the labels decided on (N,)."""
+        """Return the metric of labels, probabilities (N, K) and the labels decided on.
+
+        Labels are int (N,), or bool (N, K) if images have several.
+        """
         return float(self.function(labels, decided if self.needs == "labels" else probabilities))
 
     def measure(self, labels: np.ndarray, probabilities: np.ndarray, decided: np.ndarray) -> Measured:
@@ -130,11 +142,61 @@ METRICS = {
     )
 }
 
+
+def _of_images(function: Callable[..., float], each: Callable[..., np.ndarray], **facts: Any) -> Metric:
+    """Return a metric that is the mean of one value per image, `each`."""
+    return Metric(function.__name__, function, lambda labels, answers: bootstrap_mean(each(labels, answers)), **facts)
+
+
+def _sums_interval(function: Callable[..., float], labels: np.ndarray, decided: np.ndarray) -> Interval:
+    """Bootstrap a metric of several labels that takes weights."""
+    values = [function(labels, decided, sample) for sample in resamples(len(labels))]
+    return bias_corrected(function(labels, decided), np.array(values))
+
+
+# The metrics of images with several labels. Those of one label with the same name are their special cases.
+MULTI_METRICS = {
+    metric.name: metric
+    for metric in (
+        _of_images(several.f1_samples, several.f_of_images),
+        _of_images(several.f2_samples, lambda labels, decided: several.f_of_images(labels, decided, 2.0)),
+        Metric("f1_macro", several.f1_macro, partial(_sums_interval, several.f1_macro)),
+        Metric("f1_micro", several.f1_micro, partial(_sums_interval, several.f1_micro)),
+        Metric(
+            "exact_match",
+            several.exact_match,
+            lambda labels, decided: wilson_interval(int(several.exact_matches(labels, decided).sum()), len(labels)),
+            unit="%",
+        ),
+        _of_images(
+            several.hamming_loss,
+            lambda labels, decided: (labels != decided).mean(axis=1),
+            greater_is_better=False,
+        ),
+        Metric("auc", several.auc, several.auc_interval, needs="probabilities"),
+        Metric(
+            "map",
+            several.mean_average_precision,
+            several.mean_average_precision_interval,
+            needs="probabilities",
+        ),
+        _of_images(
+            several.mean_log_loss,
+            lambda labels, probabilities: several.log_losses(labels, probabilities) / labels.shape[1],
+            needs="probabilities",
+            greater_is_better=False,
+            bounds=(0.0, math.inf),
+            unit="nats",
+        ),
+    )
+}
+METRICS_OF_KIND = {"single": METRICS, "multi": MULTI_METRICS}
+
 MetricLike = str | Metric | Callable[[np.ndarray, np.ndarray], float]
 
 
-def metric_of(metric: MetricLike) -> Metric:
-    """Return the Metric for a name, a callable or a Metric.
+def metric_of(metric: MetricLike, kind: str = "single") -> Metric:
+    """Return the Metric for a name, a callable or a Metric. kind: that of the Task, "single" or "multi".
 
     For a callable (labels, probabilities) -> float, higher values are better; for the opposite, or to score decided
     labels, pass a Metric. Raises SnellenError for an unknown name.
@@ -145,14 +207,19 @@ def metric_of(metric: MetricLike) -> Metric:
         name = getattr(metric, "__name__", "metric")
         bounds = (-math.inf, math.inf)
         return Metric(name, metric, partial(_rows_interval, metric), needs="probabilities", bounds=bounds)
-    if metric not in METRICS:
+    known = METRICS_OF_KIND[kind]
+    if metric not in known:
+        is_other = any(metric in metrics for metrics in METRICS_OF_KIND.values())
+        labels = {"single": "one label", "multi": "several labels"}[kind]
         raise SnellenError(
-            f'unknown metric "{metric}".',
+            f'the metric "{metric}" does not apply to {labels} per image.'
+            if is_other
+            else f'unknown metric "{metric}".',
             where=f"--metric {metric}",
-            expected=", ".join(METRICS),
-            do=did_you_mean(metric, METRICS, "choose one of these"),
+            expected=", ".join(known),
+            do=did_you_mean(metric, known, "choose one of these"),
         )
-    return METRICS[metric]
+    return known[metric]
 
 
 def check_metric(metric: Metric, classes: Sequence[str]) -> None:

@@ -93,6 +93,7 @@ def application(service: Service, hosts: frozenset[str] | None) -> FastAPI:
             return Response(status_code=400)  # the client has disconnected and cannot read it
         is_known = not math.isnan(found.strangeness)
         return Answer(
+            labels=found.labels(service.model.task.names),
             classes=[
                 ClassProbability(name=name, probability=p) for name, p in found.top(service.model.task.names, top)
             ],
@@ -107,6 +108,7 @@ def application(service: Service, hosts: frozenset[str] | None) -> FastAPI:
         return ModelFacts(
             model=service.model.name,
             classes=list(service.model.task.names),
+            kind=service.model.task.kind,
             size=Size(height=height, width=width),
             false_alarm_rate=calibrate.LIMIT if typical > limit else None,
             limits=Limits(bytes=service.max_bytes, memory=service.max_memory),

@@ -22,10 +22,12 @@ from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.models.gluon import params_bytes, read_params, write_params
 from snellen.models.gluon_names import to_gluon
+from snellen.prediction.decide import decide, rule_of
 from snellen.prediction.opening import Model, check_fit, folders_of, opened, runtime_of
-from snellen.prediction.probabilities import mean_logits, probabilities, views_of
+from snellen.prediction.probabilities import activated, mean_logits, probabilities, views_of
 from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.run import Run
+from snellen.scoring.scores import are_right
 from snellen.system import files, randomness
 from snellen.system.device import choose_runtime
 from snellen.system.progress import Progress
@@ -121,8 +123,9 @@ def export(
             do=f"export to another format ({' or '.join(SUFFIXES)}), or use other versions of the packages",
         )
     runtime = runtime_of(model, None)
-    labels = probabilities(model, pixels, runtime, views=views).argmax(axis=1)
-    num_other = int((found.argmax(axis=1) != labels).sum())
+    rule = rule_of(model)
+    labels = decide(probabilities(model, pixels, runtime, views=views), rule)
+    num_other = len(pixels) - int(are_right(labels, decide(found, rule)).sum())
     with files.replacing(path) as file:
         file.write(data)
     if on_progress:
@@ -168,7 +171,7 @@ class _FromPixels(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = images.permute(0, 3, 1, 2).float() / 255
-        return (mean_logits(self.model, x, self.views) / self.model.temperature).softmax(dim=1)
+        return activated(self.model, mean_logits(self.model, x, self.views))
 
 
 def _program(model: Classifier, views: int) -> torch.export.ExportedProgram:
@@ -246,11 +249,14 @@ def _facts(model: Classifier, views: int) -> dict[str, Any]:
         f"{width}x{height} pixels (bicubic, antialiased), RGB, uint8; the model normalises it",
         "model": model.name,
         "views": views,
-        "temperature": float(model.temperature),
+        "temperature": model.temperature.tolist(),
         "mean": model.mean.flatten().tolist(),
         "std": model.std.flatten().tolist(),
         "snellen": __version__,
     }
+    if model.task.has_several:
+        facts |= {"labels": "each class whose probability reaches its threshold", "shift": model.shift.tolist()}
+        facts |= {name: rule_of(model)[name] for name in ("thresholds", "at_least_one")}
     return facts | {key: model.about[key] for key in ("recipe", "fingerprint", "scores") if key in model.about}
 
 

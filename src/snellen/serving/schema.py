@@ -15,11 +15,16 @@ class Closed(BaseModel):
 
 class ClassProbability(Closed):
     name: str
-    probability: Share = Field(description="Calibrated; the probabilities of all classes sum to 1")
+    probability: Share = Field(
+        description="Calibrated; with one label per image the probabilities of all classes sum to 1"
+    )
 
 
 class Answer(Closed):
-    classes: list[ClassProbability] = Field(min_length=1, description="The most probable first")
+    labels: list[str] = Field(
+        description="The classes decided on: one, or any number if the model was trained on several labels per image"
+    )
+    classes: list[ClassProbability] = Field(min_length=1, description="Those in labels first, then the most probable")
     strangeness: float | None = Field(
         description="0: as familiar as the median training picture; above 1: unlike training pictures; null: unknown"
     )
@@ -39,6 +44,7 @@ class Limits(Closed):
 class ModelFacts(Closed):
     model: str = Field(description="The network's name")
     classes: list[str] = Field(min_length=1)
+    kind: str = Field(description="single: one label per image; multi: several, or none")
     size: Size = Field(description="Size of the network's input in pixels")
     false_alarm_rate: Share | None = Field(
         description="Share of pictures similar to the training pictures that are marked as strange; null: unknown"

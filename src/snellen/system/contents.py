@@ -48,7 +48,7 @@ MARKS = (
 # Folders of results, which are not raw data even inside a source.
 RESULTS = {Contents.IMAGES, Contents.RUN, Contents.UNFINISHED_RUN, Contents.FOLDS, Contents.ENTRY, Contents.ORGANIZED}
 PARTS_OF_ENTRY = {"data", "run", "refit", "folds"}  # the folders that `compete` writes
-PREDICTIONS_START = b"id,label,p_"
+PREDICTIONS_STARTS = (b"id,label,p_", b"id,labels,p_")  # one label per image, or several
 
 # What messages expect and advise if a path holds something else.
 HINTS = {
@@ -87,7 +87,7 @@ def contents_of(path: str | Path) -> Contents:
         return Contents.MODEL
     if path.suffix == ".json":
         return Contents.RECIPE
-    return Contents.PREDICTIONS if starts_with(path, PREDICTIONS_START) else Contents.OTHER
+    return Contents.PREDICTIONS if is_predictions(path) else Contents.OTHER
 
 
 def folder_contents(path: Path, names: Set[str] | None = None) -> Contents:
@@ -110,6 +110,11 @@ def _is_entry(path: Path) -> bool:
         is_folder = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
     folders = {name for name in is_folder if is_folder[name]}
     return folders <= PARTS_OF_ENTRY and bool(is_folder.keys() & {"run", "folds", "evaluation.json"})
+
+
+def is_predictions(path: Path) -> bool:
+    """Return whether a file begins like one that `predict` writes."""
+    return any(starts_with(path, start) for start in PREDICTIONS_STARTS)
 
 
 def starts_with(path: Path, start: bytes) -> bool:

@@ -8,9 +8,18 @@ import torch
 from snellen.models.classifier import Classifier
 from snellen.prediction import calibrate
 from snellen.prediction.decide import ARGMAX, fit_rule
-from snellen.prediction.probabilities import familiarity
-from snellen.scoring.learned import class_shares, judge
+from snellen.prediction.probabilities import calibrated, familiarity
+from snellen.scoring.learned import judge
 from snellen.training.job import Job
+
+
+def fit_activation(model: Classifier, outputs: np.ndarray, labels: np.ndarray) -> None:
+    """Set the temperature, or with several labels the sigmoid of each class, that suits these logits (N, K) best."""
+    if not model.task.has_several:
+        model.temperature.fill_(calibrate.fit_temperature(outputs, labels))
+        return
+    for buffer, values in zip((model.temperature, model.shift), calibrate.fit_sigmoids(outputs, labels), strict=True):
+        buffer.copy_(torch.from_numpy(values))
 
 
 def fit_calibration(
@@ -35,14 +44,16 @@ def fit_calibration(
         assert valid_outputs is not None, "the caller computes them"
         assert valid_features is not None, "the caller computes them"
         labels = job.valid_images.labels
-        model.temperature.fill_(calibrate.fit_temperature(valid_outputs, labels))
+        fit_activation(model, valid_outputs, labels)
         model.familiar.copy_(torch.tensor(calibrate.fit_familiar(familiarity(model, valid_features))))
-        calibrated = calibrate.softmax(valid_outputs, float(model.temperature))
-        rule = fit_rule(calibrated, labels, job.metric.name)
-        doubt = judge(calibrated, labels, class_shares(job.class_counts)).warning
+        guesses = calibrated(model, valid_outputs)
+        rule = fit_rule(guesses, labels, job.metric.name, at_least_one=not job.task.allows_none)
+        doubt = judge(guesses, labels, job.class_shares).warning
         return ({} if rule == ARGMAX else {"rule": rule}) | ({"doubt": doubt} if doubt else {})
     if job.calibrated_by is not None:
         model.temperature.copy_(job.calibrated_by.temperature)
+        if job.task.has_several:
+            model.shift.copy_(job.calibrated_by.shift)
         model.familiar.copy_(job.calibrated_by.familiar)
         return {name: job.calibrated_by.about[name] for name in ("rule", "doubt") if name in job.calibrated_by.about}
     return {}

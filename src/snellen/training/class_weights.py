@@ -18,6 +18,17 @@ def class_weights(counts: np.ndarray, power: float) -> np.ndarray:
     return weights * counts.sum() / (weights @ counts)
 
 
+def positive_weights(counts: np.ndarray, num_images: int, power: float) -> np.ndarray:
+    """Return float64 (K,): weights of the images that have a class, (negatives / positives)^power, of several labels.
+
+    counts: int (K,), training images that have each class. Power 0 weights all equally; power 1 gives the positives of
+    a class as much weight as its negatives. A class that no or every image has gets weight 1.
+    Source: the pos_weight of torch's BCEWithLogitsLoss, with the exponent of `class_weights`.
+    """
+    has_both = (counts > 0) & (counts < num_images)
+    return np.where(has_both, ((num_images - counts) / np.maximum(counts, 1)) ** power, 1.0)
+
+
 def image_weights(target: Tensor, weights: Tensor) -> Tensor:
     """Return float (B,): the weight of each image of a batch.
 

@@ -57,7 +57,7 @@ def cross_validate(
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     if metric is not None:
         images = images.scored_by(metric)
-    check_metric(metric_of(images.task.metric), images.classes)
+    check_metric(metric_of(images.task.metric, images.task.kind), images.classes)
     named = None if recipe is None else find_recipe(recipe)
     views = [fold(images, number, folds, split_seed(images)) for number in range(1, folds + 1)]
     chosen = choose_recipe(named, images, out, budget, folds=folds, device=device)
@@ -144,14 +144,15 @@ def _out_of_fold(
         valid = np.flatnonzero(view.splits == "valid")
         guesses[valid] = predict(run, view, split="valid", device=device, on_progress=tell).probabilities
     guesses, labels, metric = guesses[validated], images.labels[validated], images.task.metric
-    decided = cross_fitted(guesses, labels, metric)
+    at_least_one = not images.task.allows_none
+    decided = cross_fitted(guesses, labels, metric, at_least_one=at_least_one)
     by_fold = [
         score(guesses[here], labels[here], decided=decided[here], metric=metric)
         for here in ((view.splits == "valid")[validated] for view in views)
     ]
     scores = {"split": "out-of-fold", **score(guesses, labels, decided=decided, metric=metric), "folds": by_fold}
     predictions = Predictions(images.ids[validated], guesses, images.classes, decided)
-    return predictions, scores, fit_rule(guesses, labels, metric)
+    return predictions, scores, fit_rule(guesses, labels, metric, at_least_one=at_least_one)
 
 
 def _counts(view: ImageSet) -> str:

@@ -11,6 +11,7 @@ from snellen.system.progress import Progress
 from snellen.training.features import cached_features
 from snellen.training.job import Job
 from snellen.training.logistic import best_penalty, fit_logistic, logistic
+from snellen.training.loss import num_right
 
 log = logging.getLogger("snellen")
 
@@ -27,12 +28,14 @@ def fit_head(model: Classifier, job: Job, on_progress: Progress | None = None) -
     mean, spread = found[0].mean(dim=0), found[0].std(correction=0).clamp(min=1e-6)
     scaled = (found - mean) / spread
     penalty = best_penalty(scaled[0], labels, num_classes, job.recipe.seed)
-    weights = fit_logistic(scaled.flatten(0, 1), labels.repeat(len(found)), num_classes, penalty)
+    weights = fit_logistic(
+        scaled.flatten(0, 1), labels.repeat(len(found), *[1] * (labels.ndim - 1)), num_classes, penalty
+    )
     log.info("last layer: logistic regression on %d features, penalty %.2g", found.shape[2], penalty)
     _set_head(model, weights, mean, spread)
     outputs = logistic(scaled[0], weights)
-    loss, right = job.loss(outputs, labels), outputs.argmax(dim=1) == labels
-    return {"train_loss": float(loss), "train_accuracy": float(right.double().mean())}
+    loss, right = job.loss(outputs, labels), num_right(outputs, labels, job.task.has_several)
+    return {"train_loss": float(loss), "train_accuracy": int(right) / len(labels)}
 
 
 def _set_head(model: Classifier, weights: Tensor, mean: Tensor, spread: Tensor) -> None:

@@ -34,7 +34,7 @@ class Batch:
     """The images of one training step: this process's rows, on the device."""
 
     x: Tensor  # float32 (B, 3, H, W) in [0, 1], channels-last
-    target: Tensor  # int64 (B,), or float32 (B, K) if images are mixed
+    target: Tensor  # int64 (B,); bool (B, K) if images can have several labels; float32 (B, K) if they are mixed
     piece_sizes: list[int]  # images computed at a time
     num_images: int  # in the whole batch, over all processes
 
@@ -154,7 +154,7 @@ class Batches:
         target = self._labels[moved(chosen[made], self.device)]
         x = self._augment(pixels.permute(0, 3, 1, 2), chosen, made, epoch, draw)
         if mixes:
-            target = F.one_hot(target, self.num_classes).float()
+            target = target.float() if target.ndim == 2 else F.one_hot(target, self.num_classes).float()
             if recipe.mixup:
                 x, target = augment.mixup(x, target, draw.beta(recipe.mixup, recipe.mixup))
             else:
@@ -221,5 +221,7 @@ def shuffled(num: int, block: int, draw: np.random.Generator) -> np.ndarray:
 
 def _is_sorted_by_class(labels: np.ndarray) -> bool:
     """Return whether neighbours differ in class less than half as often as they would in random order."""
+    if labels.ndim == 2:
+        labels = np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)  # each combination is one class
     by_chance = float(np.square(np.bincount(labels) / len(labels)).sum())
     return float((labels[1:] == labels[:-1]).mean()) > (1 + by_chance) / 2 if len(labels) > 1 else False

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on features: fitted exactly, its penalty chosen by cross-validation."""
+"""Logistic regression on features, multinomial or one per class: fitted exactly, with a cross-validated penalty."""
 
 import logging
 
@@ -6,6 +6,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from snellen.prediction.decide import rarest_label
+from snellen.training.loss import binary_cross_entropy
 
 log = logging.getLogger("snellen")
 
@@ -18,7 +21,8 @@ def fit_logistic(
 ) -> Tensor:
     """Return weights and bias, float (K, D + 1), that minimise mean cross-entropy + penalty / 2 * sum of weights^2.
 
-    features: float (N, D), best scaled to a spread near 1. labels: int64 (N,). start: the initial weights. The bias is
+    features: float (N, D), best scaled to a spread near 1. labels: int64 (N,), or bool (N, K): then each class is a
+    regression of its own, and the losses of an image add up. start: the initial weights. The bias is
     not penalised. The loss is convex: with enough steps of L-BFGS (Liu & Nocedal, 1989) `start` does not matter.
     """
     weights = features.new_zeros(num_classes, features.shape[1] + 1) if start is None else start.clone()
@@ -29,12 +33,24 @@ def fit_logistic(
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        value = F.cross_entropy(logistic(features, weights), labels) + penalty / 2 * weights[:, :-1].square().sum()
+        value = mean_loss(logistic(features, weights), labels) + penalty / 2 * weights[:, :-1].square().sum()
         value.backward()
         return value
 
     optimizer.step(loss)
     return weights.detach()
+
+
+def mean_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean loss of the images, in nats; see loss.py."""
+    return F.cross_entropy(logits, labels) if labels.ndim == 1 else binary_cross_entropy(logits, labels)
+
+
+def losses_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss of each image, float (N,), in nats."""
+    if labels.ndim == 1:
+        return F.cross_entropy(logits, labels, reduction="none")
+    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype), reduction="none").sum(dim=1)
 
 
 def logistic(features: Tensor, weights: Tensor) -> Tensor:
@@ -58,7 +74,7 @@ def best_penalty(features: Tensor, labels: Tensor, num_classes: int, seed: int) 
                 continue
             weights = fit_logistic(features[~out], labels[~out], num_classes, penalty, starts[number], steps=30)
             starts[number] = weights
-            losses[out] = F.cross_entropy(logistic(features[out], weights), labels[out], reduction="none")
+            losses[out] = losses_of(logistic(features[out], weights), labels[out])
         loss = float(losses.mean())
         log.debug("penalty %.3g: log-loss %.4f", penalty, loss)
         if loss > least:
@@ -69,6 +85,8 @@ def best_penalty(features: Tensor, labels: Tensor, num_classes: int, seed: int) 
 
 def _folds(labels: np.ndarray, seed: int) -> Tensor:
     """Return the fold of each image, (N,), with every class spread over all folds."""
+    if labels.ndim == 2:
+        labels = rarest_label(labels)
     order = np.random.default_rng(seed).permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
     fold = np.empty(len(labels), dtype=np.int64)

@@ -12,7 +12,7 @@ from snellen.models.classifier import Classifier, build_model, freeze
 from snellen.prediction.decide import cross_fitted
 from snellen.prediction.probabilities import features, logits, probabilities
 from snellen.runs.run import Epoch
-from snellen.scoring.learned import class_shares, collapse_warning
+from snellen.scoring.learned import collapse_warning
 from snellen.scoring.scores import score
 from snellen.system import processes
 from snellen.system.memory import peak_memory
@@ -90,7 +90,7 @@ def update(state: State, batch: Batch, job: Job) -> float:
         loss = job.loss(output, target)
         (loss * share).backward()
         state.sums[0] += loss.detach() * len(x)
-        state.sums[1] += num_right(output.detach(), target)
+        state.sums[1] += num_right(output.detach(), target, job.task.has_several)
     sum_gradients(state.model, job.recipe)
     processes.collect(state.sums)
     lr = state.optimizer.step(state.step)
@@ -127,10 +127,10 @@ def valid_scores(model: Classifier, job: Job, train_accuracy: float) -> Epoch:
         return {}
     guesses = probabilities(model, job.valid_images, job.runtime, views=job.recipe.views)
     labels, metric = job.valid_images.labels, job.metric
-    decided = cross_fitted(guesses, labels, metric.name)
+    decided = cross_fitted(guesses, labels, metric.name, at_least_one=not job.task.allows_none)
     value = metric.value(labels, guesses, decided)
     scores = score(guesses, labels, decided=decided)
-    if warning := collapse_warning(guesses, labels, class_shares(job.class_counts), train_accuracy):
+    if warning := collapse_warning(guesses, labels, job.class_shares, train_accuracy):
         log.warning("%s", warning)
     own = {f"valid_{metric.name}": None if math.isnan(value) else value}
     return {"valid_loss": scores["log_loss"], "valid_accuracy": scores["accuracy"]} | own

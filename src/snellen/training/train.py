@@ -66,7 +66,7 @@ def train(
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     images.check_fingerprint()
-    judged_by = metric_of(images.task.metric if metric is None else metric)
+    judged_by = metric_of(images.task.metric if metric is None else metric, images.task.kind)
     check_metric(judged_by, images.classes)
     if isinstance(metric, str):
         images = images.scored_by(metric)

@@ -55,7 +55,7 @@ async function work() {
       continue;
     }
     try {
-      answered(item, file, await classified(file));
+      answered(item, file, await classified(file), (await model).kind);
     } catch (problem) {
       refused(item, file, problem.message);
     }
@@ -121,10 +121,14 @@ function show(file) {
   return item;
 }
 
-function answered(item, file, { classes, is_strange }) {
+function answered(item, file, { labels, classes, is_strange }, kind) {
   const [best] = classes;
-  const text = `${best.name}, ${percent.format(best.probability)}`;
-  item.querySelector(".answer").replaceChildren(strong(best.name), ` ${percent.format(best.probability)}`);
+  const single = `${percent.format(best.probability)}`;
+  const several = labels.join(", ") || "none of the classes";
+  const text = kind === "multi" ? several : `${best.name}, ${single}`;
+  item.querySelector(".answer").replaceChildren(
+    strong(kind === "multi" ? several : best.name), kind === "multi" ? "" : ` ${single}`,
+  );
   item.classList.toggle("is-strange", Boolean(is_strange));
   if (is_strange) {
     strange += 1;
@@ -134,7 +138,7 @@ function answered(item, file, { classes, is_strange }) {
         `The answer may be meaningless. (${percent.format(false_alarm_rate)} of familiar pictures get it too.)`;
     });
   }
-  item.querySelector(".classes").replaceChildren(...classes.map(row));
+  item.querySelector(".classes").replaceChildren(...classes.map((one) => row(one, labels.includes(one.name))));
   last = `${file.name}: ${text}${is_strange ? "; unlike the training pictures" : ""}`;
 }
 
@@ -142,8 +146,9 @@ function strong(text) {
   return Object.assign(document.createElement("strong"), { textContent: text });
 }
 
-function row({ name, probability }) {
+function row({ name, probability }, isLabel) {
   const line = document.createElement("li");
+  line.classList.toggle("is-label", isLabel);
   const [label, bar, value] = ["name", "bar", "value"].map((part) =>
     line.appendChild(Object.assign(document.createElement("span"), { className: part })),
   );
