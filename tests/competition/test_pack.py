@@ -105,6 +105,7 @@ def test_every_file_of_the_wheel_is_in_its_record_with_its_digest(tmp_path):
     (path,) = unpacked(pack(model, tmp_path / "kit.zip")).glob("snellen-*-py3-none-any.whl")
     assert path.name == f"snellen-{snellen.__version__}-py3-none-any.whl"
     with zipfile.ZipFile(path) as wheel:
+        assert all(entry.external_attr >> 16 == 0o644 for entry in wheel.infolist()), "readable by every user"
         names = set(wheel.namelist())
         (record,) = (name for name in names if name.endswith("/RECORD"))
         rows = {name: digest for name, digest, _ in csv.reader(wheel.read(record).decode().splitlines())}

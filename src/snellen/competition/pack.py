@@ -48,8 +48,9 @@ def pack(model: str | Path, out: str | Path = "kit.zip", *, pictures: str | None
         with zipfile.ZipFile(data, "w", zipfile.ZIP_STORED) as archive:  # weights and the wheel do not compress
             archive.comment = KIT
             for path in sorted(path for path in kit.rglob("*") if path.is_file()):
-                name = zipfile.ZipInfo(path.relative_to(kit).as_posix(), MADE)
-                archive.writestr(name, path.read_bytes())
+                entry = zipfile.ZipInfo(path.relative_to(kit).as_posix(), MADE)
+                entry.external_attr = 0o644 << 16  # readable by everyone once unpacked
+                archive.writestr(entry, path.read_bytes())
     with files.replacing(out) as file:
         file.write(data.getvalue())
     return out

@@ -44,7 +44,9 @@ def rebuilt_wheel(folder: Path) -> Path:
     wheel = folder / f"{PACKAGE}-{installed.version}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in contents.items():
-            archive.writestr(zipfile.ZipInfo(name, MADE), data, zipfile.ZIP_DEFLATED)
+            entry = zipfile.ZipInfo(name, MADE)
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
     return wheel
 
 
