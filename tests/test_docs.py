@@ -150,6 +150,21 @@ def examples(command):
 STAY_OPEN_OR_NEED_THE_NETWORK = ("tune", "serve", "submit", "download")
 
 
+def test_where_to_change_names_files_that_exist_and_every_room():
+    text = read("docs/where-to-change.md")
+    paths = [path for path in re.findall(r"`([\w./-]+/[\w./-]*)`", text) if path != "src/snellen/"]
+    outside = ("tests/", "benchmarks/", "docs/")
+    missing = [
+        path
+        for path in paths
+        if not (ROOT if path.startswith(outside) else ROOT / "src/snellen").joinpath(path).exists()
+    ]
+    assert missing == []
+    rooms = {path.parent.name for path in (ROOT / "src/snellen").glob("*/__init__.py")}
+    assert rooms <= {path.split("/")[0] for path in paths}
+    assert len(paths) > 60
+
+
 def test_every_help_begins_with_an_example_that_parses():
     for name, command in main.commands.items():
         before = command.help.partition("Example")[0]

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from snellen.competition.wheel import MADE, rebuilt_wheel
 from snellen.errors import RunError
@@ -96,11 +97,12 @@ def _test_folder(model: Path) -> str | None:
 
 def _notebook(script: str) -> str:
     """Return the script as a notebook with one cell (nbformat 4.5)."""
-    cell = {"cell_type": "code", "id": "classify", "metadata": {}, "execution_count": None, "outputs": []}
+    cell: dict[str, Any] = {"cell_type": "code", "id": "classify", "metadata": {}}
+    cell |= {"execution_count": None, "outputs": [], "source": script}
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return json.dumps(
         {
-            "cells": [cell | {"source": script}],
+            "cells": [cell],
             "metadata": {"kernelspec": kernel},
             "nbformat": 4,
             "nbformat_minor": 5,
