@@ -82,7 +82,7 @@ def main() -> None:
     with open_tensors(path) as file:
         tensors = file.read()
         for name, value in tensors.items():
-            if (name.startswith("network.") and value.is_floating_point()) or name == "directions":
+            if name.startswith("network.") and value.is_floating_point():
                 tensors[name] = value.half()
                 assert tensors[name].isfinite().all(), name
     write_tensors(path, tensors, file.header)

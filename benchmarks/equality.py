@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from scaling import write_part
-from snellen.cli.options import chosen_recipe
 from snellen.images.imageset import ImageSet
 from snellen.models.model_file import load_model
+from snellen.runs.named_recipes import named_recipe
 from snellen.runs.run import Run
 
 
@@ -50,7 +50,7 @@ def main() -> None:
 
 def train(folder: Path, precision: str, num: int, arguments: argparse.Namespace) -> Run:
     settings = (*arguments.settings, f"epochs={arguments.epochs}", f"precision={precision}")
-    chosen_recipe(arguments.recipe, settings).save(folder / f"{precision}.json")
+    named_recipe(arguments.recipe, settings).save(folder / f"{precision}.json")
     out = folder / f"{precision}-{num}"
     words = ["train", folder / "data", "--out", out, "--recipe", folder / f"{precision}.json"]
     command = [sys.executable, "-m", "snellen", *words, "--device", "cpu", "--devices", num]

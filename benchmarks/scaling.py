@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from snellen.cli.options import chosen_recipe
 from snellen.images.imageset import COLUMNS, ImageSet
+from snellen.runs.named_recipes import named_recipe
 from snellen.runs.run import Run
 
 WAYS = {
@@ -67,7 +67,7 @@ def main() -> None:
 
     rates: dict[str, list[float]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as scratch:
-        recipe = chosen_recipe(arguments.recipe, (*arguments.settings, "epochs=2"))
+        recipe = named_recipe(arguments.recipe, (*arguments.settings, "epochs=2"))
         recipe.save(Path(scratch) / "recipe.json")
         write_part(ImageSet.open(arguments.data), arguments.steps * recipe.batch_size, Path(scratch) / "data")
         for _ in range(arguments.rounds):

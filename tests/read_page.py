@@ -71,7 +71,9 @@ def read_page(path) -> Page:
     assert not page.all("iframe")
     for tag, attributes in page.tags:
         assert not any(name.startswith("on") for name in attributes), f"{tag} {attributes}"
-    assert all(image["src"].startswith("data:image/png;base64,") for image in page.all("img"))
+    assert all(
+        image["src"].startswith(("data:image/png;base64,", "data:image/jpeg;base64,")) for image in page.all("img")
+    )
     assert all(image["alt"].strip() for image in page.all("img"))
     links = [attributes["href"] for attributes in page.all("a")]
     ids = Counter(attributes["id"] for _, attributes in page.tags if "id" in attributes)

@@ -17,7 +17,7 @@ import pytest
 
 import snellen
 from snellen.cli.commands import main
-from snellen.cli.options import chosen_recipe
+from snellen.runs.named_recipes import named_recipe
 from snellen.sources.demo import write_competition
 from snellen.training.search_space import parse_space
 
@@ -55,9 +55,9 @@ def parse(line):
     assert command is not None, f"{line}: there is no such command"
     context = command.make_context(words[0], words[1:])
     if words[0] == "tune":  # there a setting may be a range
-        parse_space(context.params["settings"], chosen_recipe(context.params["recipe_name"], ()))
+        parse_space(context.params["settings"], named_recipe(context.params["recipe_name"] or "fast"))
     elif "settings" in context.params and (context.params["recipe_name"] or "").rpartition(".")[2] != "json":
-        chosen_recipe(context.params["recipe_name"], context.params["settings"])
+        named_recipe(context.params["recipe_name"], context.params["settings"])
 
 
 @pytest.mark.parametrize("page", PAGES)

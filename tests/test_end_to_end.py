@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from snellen.cli.commands import main
-from snellen.cli.options import chosen_recipe
 from snellen.competition.submission import check_submission
 from snellen.images.imageset import ImageSet
+from snellen.runs.named_recipes import named_recipe
 from snellen.runs.recipe import Recipe
 from snellen.training.record import start_run
 
@@ -189,8 +189,8 @@ def test_interrupting_has_exit_code_130(world, tmp_path):
 def test_a_run_names_its_recipe(tmp_path):
     recipe = Recipe(epochs=3, seed=5)
     run = start_run(tmp_path / "run", recipe, {"fingerprint": "x", "on": "train", "metric": "accuracy"})
-    assert chosen_recipe(str(run.folder), ()) == recipe
-    assert chosen_recipe(str(run.folder / "recipe.json"), ("epochs=4",)) == recipe.with_settings(["epochs=4"])
+    assert named_recipe(str(run.folder), ()) == recipe
+    assert named_recipe(str(run.folder / "recipe.json"), ("epochs=4",)) == recipe.with_settings(["epochs=4"])
 
 
 def test_lists_and_recipes_are_shown():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import snellen
 
-VERBS = ["compete", "prepare", "organize", "train", "cross_validate", "evaluate", "predict"]
+VERBS = ["compete", "prepare", "organize", "train", "cross_validate", "evaluate", "predict", "embed"]
 VERBS += [
     "write_submission",
     "submit_pictures",
@@ -72,9 +72,10 @@ def test_help_loads_neither_torch_nor_numpy():
 def test_arguments_have_the_same_names_on_the_command_line():
     from snellen.cli.commands import main
 
-    other_names = {"recipe_name": "recipe", "settings": "recipe", "data": "images", "run": "model", "things": "model"}
+    other_names = {"recipe_name": "recipe", "data": "images", "run": "model", "things": "model"}
     # what is printed, what is told of each epoch, how many processes the command starts
-    only_there = {"as_json", "top", "tensorboard", "devices"}
+    # and the file of embed
+    only_there = {"as_json", "top", "tensorboard", "devices", "features"}
     verbs = {"submission": "write_submission", "import-gluon": "import_gluon"}
     verbs |= {name: name for name in main.commands if name in snellen.__all__}
     assert len(verbs) > 8
@@ -82,6 +83,8 @@ def test_arguments_have_the_same_names_on_the_command_line():
         known = set(inspect.signature(getattr(snellen, verb)).parameters)
         if command == "train":  # with --folds it is cross_validate
             known |= set(inspect.signature(snellen.cross_validate).parameters)
+        if command == "tune":
+            known |= {"settings"}  # there they are ranges: space
         if command == "predict":  # with --sample it is submit_pictures
             known |= set(inspect.signature(snellen.submit_pictures).parameters)
         for parameter in main.commands[command].params:

@@ -20,6 +20,7 @@ _HOMES = {
     "cross_validate": "training.cross_validate",
     "tune": "training.tune",
     "evaluate": "prediction.evaluate",
+    "embed": "prediction.embed",
     "predict": "prediction.predict",
     "write_submission": "competition.submission",
     "submit_pictures": "competition.submit_pictures",

@@ -10,6 +10,7 @@ from snellen.images.organize import organize as organize
 from snellen.images.prepare import prepare as prepare
 from snellen.models.import_gluon import import_gluon as import_gluon
 from snellen.models.model_file import load_model as load_model
+from snellen.prediction.embed import embed as embed
 from snellen.prediction.evaluate import evaluate as evaluate
 from snellen.prediction.predict import predict as predict
 from snellen.prediction.predictions import Predictions as Predictions

@@ -23,6 +23,7 @@ def model_of(name="cifar_resnet8_v1", seed=0):
     model = small_model(("cat", "dög, 'wild'", "owl"), name=name)
     model.mean.copy_(torch.rand(3, 1, 1))
     model.temperature.fill_(1.7)
+    model.directions.fill_(0.1)
     model.train()(torch.rand(4, 3, 16, 16))  # batch norm's statistics are worth keeping too
     return model.eval()
 
@@ -390,3 +391,18 @@ def test_weights_in_half_precision_are_read_as_float32(tmp_path):
     for name, value in load_model(path).state_dict().items():
         assert torch.equal(value, halved[name].float() if value.is_floating_point() else value), name
         assert value.dtype == state[name].dtype
+
+
+def test_what_was_not_fitted_takes_no_room(tmp_path):
+    """A model for 1,000 classes would store 2.6 MB of zeros."""
+    model = model_of()
+    model.directions.zero_()
+    path = save_model(tmp_path / "m.safetensors", model, **ABOUT)
+    with open_tensors(path) as file:
+        assert not {"feature_mean", "directions", "familiar"} & file.shapes.keys()
+    again = load_model(path)
+    assert not again.directions.any()
+    again.directions.fill_(0.5)
+    with open_tensors(save_model(path, again, **ABOUT)) as file:
+        assert {"feature_mean", "directions", "familiar"} <= file.shapes.keys()
+    assert torch.equal(load_model(path).directions, again.directions)

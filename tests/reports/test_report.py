@@ -124,14 +124,14 @@ def test_page_holds_every_part(page, run):
 
 
 def test_changed_settings_are_marked_and_the_command_makes_the_recipe_again(page, run):
-    from snellen.cli.options import chosen_recipe
+    from snellen.runs.named_recipes import named_recipe
 
     changed = {row[0] for row in page.rows if len(row) == 4 and row[2].endswith("changed")}
     assert changed == {"epochs", "precision", "flip"} | ({"crop_pad"} if PRESETS["smoke"].crop_pad != 2 else set())
     line = next(line for line in page.source.splitlines() if "snellen train" in line)
     words = shlex.split(line.partition(">")[2])
     settings = tuple(words[i + 1] for i, word in enumerate(words) if word == "--set")
-    assert chosen_recipe(words[words.index("--recipe") + 1], settings) == run.recipe
+    assert named_recipe(words[words.index("--recipe") + 1], settings) == run.recipe
 
 
 def test_names_cannot_break_the_page(place):

@@ -22,6 +22,7 @@ from snellen.prediction.evaluate import evaluate
 from snellen.prediction.predictions import Predictions
 from snellen.prediction.probabilities import probabilities
 from snellen.runs.cross_validation import CrossValidation
+from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run
 from snellen.system import processes
@@ -45,6 +46,7 @@ RECIPES = {
     "muon": SMOKE.with_settings(["optimizer=muon", "muon_lr=0.02", "flip=alternating", "piece_size=8"]),
     "mixed": SMOKE.with_settings(["mixup=1", "ema=0.5"]),
     "averaged": SMOKE.with_settings(["average_last=2"]),
+    "photo": PRESETS["photo"].with_settings(["epochs=2", "batch_size=20", "small_size=24", "precision=float64"]),
     "own_norms": SMOKE.with_settings(["sync_batchnorm=false", "piece_size=4"]),
 }
 WORKER = Path(__file__).with_name("several_processes.py")

@@ -17,7 +17,8 @@ from snellen.runs.presets import CURVES, CURVES_IMAGES, PRESETS
 from snellen.runs.run import Run
 from snellen.system.device import choose_runtime
 from snellen.training import budget
-from snellen.training.budget import Pace, Work, choose_recipe, plan
+from snellen.training.budget import Pace, Work, plan
+from snellen.training.choose_recipe import choose_recipe
 from snellen.training.job import Job
 from snellen.training.loader import Batches
 from snellen.training.loop import first_model, update

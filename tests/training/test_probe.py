@@ -49,7 +49,10 @@ def test_probe_leaves_a_run_whose_model_predicts_what_it_reports(images, tmp_pat
 def test_features_are_computed_once_and_may_be_deleted(images, tmp_path, caplog):
     caplog.set_level("INFO", "snellen")
     train(images, "probe", tmp_path / "a")
-    (cached,) = (images.folder / "features").iterdir()
+    valid, cached = sorted((images.folder / "features").iterdir(), key=lambda path: path.stat().st_size)
+    with np.load(valid) as plain, np.load(cached) as both:
+        assert plain["features"].shape == (1, 12, 1280)
+        assert both["features"].shape == (2, 36, 1280)
     content = cached.read_bytes()
     caplog.clear()
     train(images, "probe", tmp_path / "b")

@@ -457,11 +457,11 @@ def test_compete_submits_what_the_best_recipe_of_a_study_predicts(tmp_path):
 
 
 def test_a_study_without_a_complete_trial_has_no_recipe(tmp_path):
-    from snellen.cli.options import chosen_recipe
+    from snellen.runs.named_recipes import named_recipe
 
     (tmp_path / "study.json").write_text("{}")
     with pytest.raises(RecipeError, match="no trial of this study is complete"):
-        chosen_recipe(str(tmp_path), ())
+        named_recipe(str(tmp_path), ())
 
 
 def test_durations_are_seconds():

@@ -18,16 +18,20 @@ from snellen.system.units import minutes, percent, size
 # The text before the mark, by file extension. The mark ends within the first FAR_ENOUGH bytes.
 MARKS = {".html": '"generator" content="', ".json": '{\n  "made_by": "', ".png": "Software\0", ".txt": "made by "}
 FAR_ENOUGH = 1024
-LONGEST = 128  # pixels; larger pictures are scaled down to keep pages small
+SMALL = 128  # pixels: pictures up to this side are shown enlarged and exact
+LONGEST, QUALITY = 320, 85  # pixels and JPEG quality of larger ones, to keep pages small
 
 
 def picture(pixels: np.ndarray) -> str:
-    """Return an image, uint8 (H, W, 3), as a data: URI of a PNG with a longer side of at most 128 pixels."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((LONGEST, LONGEST))
-    data = io.BytesIO()
-    image.save(data, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+    """Return an image, uint8 (H, W, 3), as a data: URI: an exact PNG if it is small, otherwise a JPEG."""
+    image, data = Image.fromarray(pixels), io.BytesIO()
+    if is_small := max(image.size) <= SMALL:
+        image.save(data, "PNG", optimize=True)
+    else:
+        image.thumbnail((LONGEST, LONGEST))
+        image.save(data, "JPEG", quality=QUALITY, optimize=True)
+    text = base64.b64encode(data.getvalue()).decode("ascii")
+    return f"data:image/{'png' if is_small else 'jpeg'};base64,{text}"
 
 
 def mark(command: str) -> str:

@@ -8,7 +8,7 @@ import click
 from snellen.cli import completion
 from snellen.cli.options import (
     PATH,
-    chosen_recipe,
+    check_recipe,
     raw_files,
     the_budget,
     the_device,
@@ -43,11 +43,12 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
     from snellen.competition.compete import compete
     from snellen.prediction.evaluate import describe_accuracy, describe_metric
 
-    recipe = chosen_recipe(recipe_name, settings, arguments["budget"])
+    check_recipe(recipe_name, settings, arguments["budget"])
+    arguments |= {"recipe": recipe_name, "settings": settings}
     folds = arguments["folds"]
     runs = fold_folders(out / "folds", folds) if folds else [out / "run", out / "refit"]
     with Display(*runs) as display:
-        entry = compete(out=out, recipe=recipe, on_epoch=display.on_epoch, on_progress=display.on_progress, **arguments)
+        entry = compete(out=out, on_epoch=display.on_epoch, on_progress=display.on_progress, **arguments)
     if line := describe_metric(entry.scores):
         echo(line)
     echo(describe_accuracy(entry.scores))

@@ -38,6 +38,9 @@ from snellen.system.units import percent
     help="File to write: CSV with id, label and class probabilities; for pictures, JSON.",
 )
 @click.option(
+    "--features", type=PATH, metavar="FILE", help="Also write the inputs of the last layer (embeddings), as FILE.npy."
+)
+@click.option(
     "--top",
     metavar="N",
     type=click.IntRange(1),
@@ -52,7 +55,13 @@ from snellen.system.units import percent
 @the_precision
 @the_device
 def predict(
-    things: tuple[str, ...], split: str, out: Path | None, top: int, sample: Path | None, **arguments: Any
+    things: tuple[str, ...],
+    split: str,
+    out: Path | None,
+    features: Path | None,
+    top: int,
+    sample: Path | None,
+    **arguments: Any,
 ) -> None:
     """Classify prepared images, or any pictures and folders.
 
@@ -80,6 +89,17 @@ def predict(
             "missing argument after the model: name prepared images, pictures or folders to classify"
         )
     arguments["views"] = int(arguments["views"]) if arguments["views"] else None
+    if features is not None:
+        if sample or len(things) != 2 or contents_of(images[0]) is not Contents.IMAGES:
+            raise click.UsageError("--features takes one model and prepared images (see `snellen prepare`)")
+        from snellen.prediction.embed import embed
+
+        with Display():
+            names = ("device", "precision")
+            embed(models[0], images[0], features, split=split, **{name: arguments[name] for name in names})
+        echo(features)
+        if out is None:
+            return
     if sample is not None:
         if out is None or len(images) > 1:
             raise click.UsageError("--sample needs one folder or archive of pictures, and --out submission.csv")

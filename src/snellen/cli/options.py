@@ -12,8 +12,7 @@ from click.shell_completion import CompletionItem
 
 from snellen.cli import completion
 from snellen.images.choices import LARGEST, LEAST, SPLIT_RULES, VALID_SHARE
-from snellen.runs.named_recipes import find_recipe
-from snellen.runs.presets import DEFAULT
+from snellen.runs.named_recipes import named_recipe
 from snellen.runs.recipe import VIEWS, Recipe
 from snellen.sources.resize import CHOICES as RESIZE
 
@@ -132,7 +131,7 @@ the_recipe = options(
         "recipe_name",
         metavar="NAME",
         shell_complete=completion.recipes,
-        help="Recipe to use: a name, a recipe.json, a run, or a study (its best recipe).",
+        help="Recipe to use: a name, a recipe.json, a run, or a study (default: by the images' size).",
     ),
     click.option(
         "--set",
@@ -159,11 +158,8 @@ the_precision = click.option(
 )
 
 
-def chosen_recipe(name: str | None, settings: tuple[str, ...], budget: float | None = None):
-    """Return the recipe given by --recipe and --set, or None if the budget is to choose it."""
-    if budget is not None:
-        if any(text.startswith("epochs=") for text in settings):
-            raise click.UsageError("--budget sets the number of epochs: omit either --budget or --set epochs")
-        if name is None and not settings:
-            return None
-    return find_recipe(DEFAULT if name is None else name).with_settings(settings)
+def check_recipe(name: str | None, settings: tuple[str, ...], budget: float | None = None) -> None:
+    """Raise RecipeError for a wrong --recipe or --set, UsageError if --budget and --set both give the epochs."""
+    named_recipe(name, settings)
+    if budget is not None and any(text.startswith("epochs=") for text in settings):
+        raise click.UsageError("--budget sets the number of epochs: omit either --budget or --set epochs")

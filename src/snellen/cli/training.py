@@ -11,7 +11,7 @@ from snellen.cli import completion
 from snellen.cli.options import (
     PATH,
     Duration,
-    chosen_recipe,
+    check_recipe,
     the_budget,
     the_device,
     the_folds,
@@ -60,7 +60,8 @@ def train(
     from snellen.training.cross_validate import cross_validate
     from snellen.training.train import train
 
-    recipe = chosen_recipe(recipe_name, settings, arguments["budget"])
+    check_recipe(recipe_name, settings, arguments["budget"])
+    arguments |= {"recipe": recipe_name, "settings": settings}
     out, folds = arguments["out"], arguments.pop("folds")
     if folds:
         for_one_run = {"--tensorboard": tensorboard}
@@ -86,7 +87,7 @@ def train(
                 tell(row)
 
         arguments |= {"on_epoch": tell_all, "on_progress": display.on_progress}
-        result = cross_validate(data, recipe, folds=folds, **arguments) if folds else train(data, recipe, **arguments)
+        result = cross_validate(data, folds=folds, **arguments) if folds else train(data, **arguments)
     echo(result)
     if isinstance(result, CrossValidation):
         echo(result.predictions)
@@ -143,11 +144,10 @@ def tune(data: Path, recipe_name: str | None, settings: tuple[str, ...], **argum
     from snellen.cli.display import Display
     from snellen.training.tune import tune
 
-    recipe = chosen_recipe(recipe_name, ())
     with Display() as display:
         study = tune(
             data,
-            recipe=recipe,
+            recipe=recipe_name,
             space=settings,
             on_epoch=display.on_epoch,
             on_progress=display.on_progress,

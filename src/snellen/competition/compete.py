@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from snellen.prediction.opening import opened
 from snellen.prediction.predict import predict
 from snellen.reports.report import report
 from snellen.runs.cross_validation import CrossValidation
-from snellen.runs.named_recipes import find_recipe
+from snellen.runs.named_recipes import named_recipe
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Epoch, Run
 from snellen.sources.origin import WORDS, results_inside
@@ -28,7 +28,7 @@ from snellen.system.contents import PARTS_OF_ENTRY, Contents, contents_of, is_pr
 from snellen.system.folders import locked
 from snellen.system.progress import Progress
 from snellen.system.targets import check_file, check_folder, check_place
-from snellen.training.budget import choose_recipe
+from snellen.training.choose_recipe import choose_recipe
 from snellen.training.cross_validate import cross_validate
 from snellen.training.train import train
 
@@ -53,6 +53,7 @@ def compete(
     out: str | Path,
     *,
     recipe: Recipe | str | Path | None = None,
+    settings: Sequence[str] = (),
     budget: float | None = None,
     valid_share: float = VALID_SHARE,
     seed: int = 0,
@@ -84,11 +85,12 @@ def compete(
     call resumes stopped work. seed and split_rule determine the split (see `choose_valid`); the recipe's own seed
     determines the training. folds: the number of runs to train, each validated on a different part of the labelled
     images, in folds/ instead of run/ and refit/; the submission averages them, and there is no report.
-    recipe: as for `train`. budget: the total time allowed, in seconds; see budget.py. Raises what the verbs raise.
+    recipe, settings: as for `train`. budget: the total time allowed, in seconds; see budget.py.
+    Raises what the verbs raise.
     """
     out, started = Path(out), time.perf_counter()
     _check_out(source, out)
-    chosen = None if recipe is None else find_recipe(recipe)
+    named_recipe(recipe, settings)  # reports wrong names now rather than after preparing
     with locked(out):
         log.info("prepare: %s -> %s", source, out / "data")
         images = prepare(
@@ -119,9 +121,8 @@ def compete(
         folder = out / ("run" if folds is None else "folds")
         left = None if budget is None else budget - (time.perf_counter() - started) - REPORT_SECONDS
         refits, num_test = refit and folds is None, images.counts.get("test", 0)
-        recipe = choose_recipe(
-            chosen, images, folder, left, folds=folds, refit=refits, classified=num_test, device=device
-        )
+        work = {"folds": folds, "refit": refits, "classified": num_test}
+        recipe = choose_recipe(recipe, images, folder, left, settings=settings, device=device, **work)
         fit = partial(train, images, recipe, device=device, on_epoch=on_epoch, on_progress=on_progress)
         run: Run | CrossValidation
         log.info("train: %s for %s epochs -> %s", recipe.model, show_value(recipe.epochs), folder)

@@ -32,7 +32,7 @@ MOST_CANDIDATES = 20  # kept by the first filter: those with the closest hashes
 MOST_CHECKED = 6  # checked by the third filter: those with the highest correlation
 SOFT = 8.0  # grey levels between neighbouring pixels; larger gradients count less than proportionally
 BLANK = 1.0  # grey levels between neighbouring cells, root mean square; below that, the hash would be noise
-PIECE = 4096  # images converted to float at a time
+PIECE = 4096  # images of 32x32 pixels converted to float at a time, and fewer larger ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +65,16 @@ def exact_copies(pixels: np.ndarray) -> np.ndarray:
     """Return int64 (N,): the position of the first image with the same pixels, which may be its own."""
     seen: dict[bytes, int] = {}
     found = np.empty(len(pixels), dtype=np.int64)
-    for start in range(0, len(pixels), PIECE):
-        for index, image in enumerate(np.ascontiguousarray(pixels[start : start + PIECE]), start):
+    at_once = piece_of(pixels)
+    for start in range(0, len(pixels), at_once):
+        for index, image in enumerate(np.ascontiguousarray(pixels[start : start + at_once]), start):
             found[index] = seen.setdefault(blake2b(image.data, digest_size=16).digest(), index)
     return found
+
+
+def piece_of(pixels: np.ndarray) -> int:
+    """Return how many of these images are converted at a time, so that large ones need no more memory."""
+    return max(16, PIECE * 32 * 32 // max(32 * 32, pixels.shape[1] * pixels.shape[2]))
 
 
 def joined(num: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -121,13 +127,14 @@ def _cell_steps(pixels: np.ndarray, rows: np.ndarray, on_progress: Progress | No
     height, width = pixels.shape[1:3]
     down8, down9, across8, across9 = (_averaging(n, side) for side in (height, width) for n in (8, 9))
     steps = np.empty((len(rows), 2, 8, 8), dtype=np.float32)
-    for start in range(0, len(rows), PIECE):
-        part = pixels[rows[start : start + PIECE]]
+    at_once = piece_of(pixels)
+    for start in range(0, len(rows), at_once):
+        part = pixels[rows[start : start + at_once]]
         grey = part @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-        steps[start : start + PIECE, 0] = np.diff(down8 @ grey @ across9.T, axis=2)
-        steps[start : start + PIECE, 1] = np.diff(down9 @ grey @ across8.T, axis=1)
+        steps[start : start + at_once, 0] = np.diff(down8 @ grey @ across9.T, axis=2)
+        steps[start : start + at_once, 1] = np.diff(down9 @ grey @ across8.T, axis=1)
         if on_progress:
-            on_progress("hash", min(start + PIECE, len(rows)), len(rows))
+            on_progress("hash", min(start + at_once, len(rows)), len(rows))
     return steps, np.sqrt(np.square(steps).mean(axis=(1, 2, 3))) < BLANK
 
 
@@ -217,7 +224,7 @@ def _likenesses(
         return _soft(np.concatenate(both, axis=1))
 
     best = np.full(len(first), -1, dtype=np.float32)
-    step = PIECE // 8
+    step = piece_of(pixels) // 8
     for start in range(0, len(first), step):
         part = slice(start, start + step)
         a, b = gradients(first[part], False), gradients(second[part], mirrored[part])

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from snellen.errors import DataError, did_you_mean, some_of
-from snellen.images.choices import SPLITS
+from snellen.images.choices import PHOTOGRAPH, SPLITS
 from snellen.images.labels import read_labels
 from snellen.sources.resize import Resize
 from snellen.system import files
@@ -119,6 +119,11 @@ class ImageSet:
     def size(self) -> tuple[int, int]:
         """Return (height, width) in pixels."""
         return self.stored.shape[1], self.stored.shape[2]
+
+    @property
+    def are_photographs(self) -> bool:
+        """Return whether the images count as photographs, for which networks start from ImageNet weights."""
+        return min(self.size) >= PHOTOGRAPH
 
     @cached_property
     def task(self) -> Task:

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from snellen.images.duplicates import piece_of
 from snellen.system.progress import Progress
 
 BLANK = 3.0  # grey levels, standard deviation over an image; below that, it is blank
 GREY = 1.0  # levels between the strongest and the weakest colour, mean over an image; below that, it is grey
 RARE = 0.05  # maximum share of grey images that counts as odd
 FAR = 3.0  # interquartile ranges beyond the quartiles
-PIECE = 4096  # images converted to float at a time
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ def find(pixels: np.ndarray, *, on_progress: Progress | None = None) -> tuple[Od
 def _measures(pixels: np.ndarray, on_progress: Progress | None) -> np.ndarray:
     """Return float32 (4, N), in levels: mean, standard deviation, mean colour range, mean step to the next pixel."""
     found = np.empty((4, len(pixels)), dtype=np.float32)
-    for start in range(0, len(pixels), PIECE):
-        part = slice(start, start + PIECE)
+    at_once = piece_of(pixels)
+    for start in range(0, len(pixels), at_once):
+        part = slice(start, start + at_once)
         red, green, blue = (pixels[part, ..., channel] for channel in range(3))
         spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
         grey = (red.astype(np.float32) + green + blue) / 3
@@ -71,5 +72,5 @@ def _measures(pixels: np.ndarray, on_progress: Progress | None) -> np.ndarray:
         found[2, part] = spread.mean(axis=(1, 2))
         found[3, part] = (across.mean(axis=(1, 2)) + down.mean(axis=(1, 2))) / 2
         if on_progress:
-            on_progress("measure", min(start + PIECE, len(pixels)), len(pixels))
+            on_progress("measure", min(start + at_once, len(pixels)), len(pixels))
     return found

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snellen.errors import DataError, RecipeError, did_you_mean
 from snellen.images.choices import SMALLEST
 from snellen.images.imageset import ImageSet
-from snellen.models import efficientnet_lite
+from snellen.models import efficientnet_lite, timm_network
 from snellen.models.cifar_resnet import cifar_resnet
 from snellen.models.cifar_resnext import cifar_resnext
 from snellen.models.cifar_wide_resnet import cifar_wide_resnet
@@ -151,13 +151,15 @@ def build_network(name: str, num_classes: int, dropout: float = 0.0) -> nn.Seque
     Raises RecipeError for an unknown name, an invalid depth, or dropout if the network has none.
     """
     builder = MODELS.get(name)
+    if name.startswith(timm_network.PREFIX):
+        builder = partial(timm_network.timm_network, name)
     for pattern, family in FAMILIES.items():
         if builder is None and (match := re.fullmatch(pattern, name)):
             builder = partial(family, *(int(number) for number in match.groups()))
     if builder is None:
         raise RecipeError(
             f'unknown model "{name}".',
-            expected="a name from `snellen list models`, or one of their families at another depth",
+            expected="a name from `snellen list models`, one of their families at another depth, or timm:NAME",
             do=did_you_mean(name, MODELS, "check the spelling"),
         )
     if not dropout:

@@ -19,6 +19,7 @@ from snellen.system.tensor_files import digest, open_tensors, write_tensors
 from snellen.task import Task
 
 FORMAT = 1
+FAMILIARITY = ("feature_mean", "directions", "familiar")  # left out of the file if they are not fitted
 MAX_CLASSES = 1_000_000
 
 
@@ -56,6 +57,8 @@ def identity(given: Run | Classifier | str | Path, model: Classifier) -> dict[st
 
 def _tensors(model: Classifier) -> dict[str, torch.Tensor]:
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    if not any(tensors[name].any() for name in FAMILIARITY):
+        tensors = {name: value for name, value in tensors.items() if name not in FAMILIARITY}
     return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
@@ -91,9 +94,10 @@ def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Cl
             model = _described(file.header, path)
             # Check names and shapes before reading any weights into memory.
             expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+            unfitted = {} if {*FAMILIARITY} & file.shapes.keys() else {name: expected.pop(name) for name in FAMILIARITY}
             if differing := sorted(name for name, _ in file.shapes.items() ^ expected.items()):
                 raise ValueError(f"its weights are not those of {model.name}, first {first_few(differing)}")
-            tensors = file.read()
+            tensors = file.read() | {name: torch.zeros(shape) for name, shape in unfitted.items()}
         for name, value in model.state_dict().items():
             if (tensors[name].dtype, value.dtype) == (torch.float16, torch.float32):
                 tensors[name] = tensors[name].float()  # stored in half precision, like the packaged ImageNet weights

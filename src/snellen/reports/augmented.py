@@ -25,16 +25,21 @@ def augmentation(recipe: Recipe, images: ImageSet, num_images: int = 5, num_epoc
         views = [_pixels(batch.x) for epoch in range(num_epochs) for batch in batches.epoch(epoch)]
         shown = [one.pixels()[0], *(view[0] for view in views)]
         alts = [f"image {one.ids[0]} unchanged", *(f"in epoch {epoch + 1}" for epoch in range(num_epochs))]
-        strips.append({"what": f"image {one.ids[0]}", "pictures": [pages.picture(p) for p in shown], "alts": alts})
+        strips.append(_strip(f"image {one.ids[0]}", shown, alts))
     note = "Left: the original image. Then: what the network sees in the first epochs."
     if recipe.mixup or recipe.cutmix:
         several = images.take(np.linspace(0, len(images) - 1, min(num_epochs + 1, len(images))).astype(int))
         mixed = next(Batches(several, recipe, torch.device("cpu")).epoch(0)).x
         shown = list(_pixels(mixed))
         alts = [f"mixed image {place + 1}" for place in range(len(shown))]
-        strips.append({"what": "a batch, mixed", "pictures": [pages.picture(p) for p in shown], "alts": alts})
+        strips.append(_strip("a batch, mixed", shown, alts))
         note += " Last row: a batch of mixed images."
     return {"variants": strips, "augmentation_note": note}
+
+
+def _strip(what: str, shown: list[np.ndarray], alts: list[str]) -> dict[str, Any]:
+    is_large = max(shown[0].shape) > pages.SMALL
+    return {"what": what, "pictures": [pages.picture(p) for p in shown], "alts": alts, "is_large": is_large}
 
 
 def _pixels(x: torch.Tensor) -> np.ndarray:

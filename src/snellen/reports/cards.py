@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from snellen.charts.pages import picture
+from snellen.charts.heat import tinted
+from snellen.charts.pages import SMALL, picture
 from snellen.images.imageset import ImageSet
 from snellen.images.labels import shown_labels
 from snellen.scoring.label_errors import Suspects
@@ -22,24 +23,34 @@ class Card:
     path: str
     label: str  # "" if unknown
     remark: str = ""  # the finding of a model or a rule
+    is_large: bool = False  # a photograph, shown larger
+    heat: str = ""  # a data: URI: the picture with the evidence for the remark; "" if there is none
 
 
-def cards(images: ImageSet, index: Sequence[int] | np.ndarray, remarks: Sequence[str] = ()) -> list[Card]:
-    """Make a card for each of these positions, with its remark if remarks are given."""
+def cards(
+    images: ImageSet,
+    index: Sequence[int] | np.ndarray,
+    remarks: Sequence[str] = (),
+    heats: Sequence[np.ndarray] | None = None,
+) -> list[Card]:
+    """Make a card for each of these positions, with its remark and its heat map, float (h, w), if they are given."""
     chosen = images.take(np.asarray(index, dtype=np.int64))
     labels = [
         shown_labels(label, images.task.names) if is_known else ""
         for label, is_known in zip(chosen.labels, chosen.has_label, strict=True)
     ]
+    pictures = chosen.pixels()
+    overlays = [picture(tinted(*pair)) for pair in zip(pictures, heats, strict=True)] if heats is not None else None
     return [
-        Card(picture(pixels), id, split, path, label, remark)
-        for pixels, id, split, path, label, remark in zip(
-            chosen.pixels(),
+        Card(picture(pixels), id, split, path, label, remark, max(pixels.shape) > SMALL, heat)
+        for pixels, id, split, path, label, remark, heat in zip(
+            pictures,
             chosen.ids.tolist(),
             chosen.splits.tolist(),
             chosen.paths.tolist(),
             labels,
             remarks or [""] * len(chosen),
+            overlays or [""] * len(chosen),
             strict=True,
         )
     ]

@@ -11,9 +11,11 @@ from snellen.charts import figures, pages
 from snellen.errors import DataError, RunError
 from snellen.images.folds import seen, warning_of
 from snellen.images.imageset import ImageSet
+from snellen.models.classifier import Classifier
+from snellen.prediction.activation import activation_maps
 from snellen.prediction.decide import decide_fairly
 from snellen.prediction.evaluate import labelled
-from snellen.prediction.opening import opened
+from snellen.prediction.opening import opened, runtime_of
 from snellen.prediction.predict import predict
 from snellen.reports import run_page
 from snellen.reports.augmented import augmentation
@@ -85,7 +87,7 @@ def report(
             do="restore a copy of the file, or train again into another folder",
         )
     found = predict(run, images, split=split, views=views, device=device, on_progress=on_progress).probabilities
-    _write(out, _finished(run, images, chosen, found, split))
+    _write(out, _finished(run, images, chosen, found, split, device))
     return out
 
 
@@ -132,7 +134,7 @@ def _unfinished(run: Run, notice: str, reload_seconds: int = 0) -> str:
     )
 
 
-def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, split: str) -> str:
+def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, split: str, device: str | None) -> str:
     """Render the page of a finished run.
 
     chosen: the labelled images of `split`; found: float (N, K), their probabilities.
@@ -140,13 +142,13 @@ def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, s
     trained_on = images.select(*run.about["on"].split("+"))
     if warning := warning_of(run.about, images, split):
         log.warning("%s", warning)
-    values = run_page.training(run)
+    model, values = opened(run), run_page.training(run)
     values["costs"] += [
-        ("parameters", f"{opened(run).num_parameters:,}"),
+        ("parameters", f"{model.num_parameters:,}"),
         ("model file", size(run.model.stat().st_size)),
         ("pixels of the training images", size(len(trained_on) * images.stored[0].nbytes)),
     ]
-    decided = decide_fairly(found, chosen.labels, opened(run).about, images.fingerprint, split)
+    decided = decide_fairly(found, chosen.labels, model.about, images.fingerprint, split)
     metric = metric_of(images.task.metric, images.task.kind)
     scores = score(found, chosen.labels, decided=decided, metric=metric)
     own_metric = []
@@ -156,11 +158,14 @@ def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, s
     basis = f"The model did not train on these {len(chosen):,} {split} images."
     if seen(run.about, images, split) == "yes":
         basis = f"The model trained on these {split} images, so it rarely contradicts their labels."
-    has_several = images.task.has_several
-    mistakes = mistakes_of_several if has_several else _mistakes
+    has_several, names = images.task.has_several, images.task.names
+    if has_several:
+        mistakes = mistakes_of_several(names, chosen, found, decided)
+    else:
+        mistakes = _classes(names, chosen, found, decided) | _mistakes(model, chosen, found, decided, device)
     return pages.render(
         "several.html" if has_several else "report.html",
-        notices=[text for text in (warning, opened(run).about.get("doubt", "")) if text],
+        notices=[text for text in (warning, model.about.get("doubt", "")) if text],
         images=f"{images}.",
         scores=scores,
         correct="with exactly the right labels" if has_several else "correct",
@@ -170,14 +175,14 @@ def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, s
         basis=basis,
         **run_page.heading(run),
         **values,
-        **mistakes(images.task.names, chosen, found, decided),
+        **mistakes,
         **augmentation(run.recipe, trained_on),
         **run_page.recipe(run, images.fingerprint),
     )
 
 
-def _mistakes(names: tuple[str, ...], chosen: ImageSet, found: np.ndarray, decided: np.ndarray) -> dict[str, Any]:
-    """Return the values of the sections on classes, confusions, calibration, mistakes and doubtful images."""
+def _classes(names: tuple[str, ...], chosen: ImageSet, found: np.ndarray, decided: np.ndarray) -> dict[str, Any]:
+    """Return the values of the sections on classes, confusions, calibration, doubtful images and suspected labels."""
     labels, guesses, confidence = chosen.labels, decided, found.max(axis=1)
     table = confusion_table(labels, guesses, len(names))
     classes = class_rows(table, names)
@@ -185,15 +190,11 @@ def _mistakes(names: tuple[str, ...], chosen: ImageSet, found: np.ndarray, decid
     if many:
         classes.sort(key=lambda row: row.accuracy)
 
-    wrong = np.flatnonzero(guesses != labels)
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
     order = np.argsort(-found, axis=1, kind="stable")[:, :2]
     top = np.take_along_axis(found, order, axis=1)
     doubtful = np.argsort(top[:, 0] - top[:, 1], kind="stable")[:MOST_CARDS]
     suspects = label_errors(found, labels)
 
-    firmest = wrong[:MOST_CARDS]
-    mistakes = [f"taken for {names[guesses[i]]}, {percent(confidence[i], 1)}" for i in firmest]
     both = [
         f"{names[a]} {percent(p, 1)} or {names[b]} {percent(q, 1)}"
         for (a, b), (p, q) in zip(order[doubtful], top[doubtful], strict=True)
@@ -206,9 +207,24 @@ def _mistakes(names: tuple[str, ...], chosen: ImageSet, found: np.ndarray, decid
         "shades": None if many else shades(table).tolist(),
         "pairs": worst_pairs(table, names),
         "reliability": figures.reliability(*bins(confidence, guesses == labels)),
-        "num_mistakes": len(wrong),
-        "mistakes": cards(chosen, firmest, mistakes),
         "doubtful": cards(chosen, doubtful, both),
         "num_suspects": len(suspects),
         "suspects": suspect_cards(chosen, suspects, found[suspects.index, suspects.suggested], MOST_CARDS),
     }
+
+
+def _mistakes(
+    model: Classifier, chosen: ImageSet, found: np.ndarray, decided: np.ndarray, device: str | None
+) -> dict[str, Any]:
+    """Return the values of the section on mistakes. Photographs also get a map of the evidence for each mistake."""
+    labels, confidence = chosen.labels, found.max(axis=1)
+    wrong = np.flatnonzero(decided != labels)
+    firmest = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_CARDS]
+    remarks = [f"taken for {chosen.task.names[decided[i]]}, {percent(confidence[i], 1)}" for i in firmest]
+    heats = None
+    if chosen.are_photographs and len(firmest):
+        maps = activation_maps(model, chosen.at(firmest), runtime_of(model, device))
+        if maps is not None:
+            rows = np.arange(len(firmest))
+            heats = maps[rows, decided[firmest]] - maps[rows, labels[firmest]]
+    return {"num_mistakes": len(wrong), "mistakes": cards(chosen, firmest, remarks, heats)}

@@ -1,11 +1,23 @@
 """Names, files and folders that stand for a recipe, on the command line and in Python."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from snellen.errors import RecipeError, did_you_mean
 from snellen.runs.presets import PRESETS
-from snellen.runs.recipe import Recipe
+from snellen.runs.recipe import Recipe, check_settings
 from snellen.system.contents import Contents, contents_of
+
+
+def named_recipe(named: Recipe | str | Path | None, settings: Sequence[str] = ()) -> Recipe | None:
+    """Return the named recipe with these settings ("field=value") changed, or None if no recipe is named.
+
+    Then the images decide; see choose_recipe.py. Raises RecipeError for an unknown name or an invalid setting.
+    """
+    if named is None:
+        check_settings(settings)
+        return None
+    return find_recipe(named).with_settings(tuple(settings))
 
 
 def find_recipe(named: Recipe | str | Path) -> Recipe:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,11 @@ class Recipe:
     """
 
     model: str = setting("resnet18", "a name from `snellen list models`")
-    start: str = setting("none", "the packaged model whose weights to start from; none = random weights")
+    start: str = setting(
+        "none",
+        "the packaged model whose weights to start from; none = random weights; for timm models: pretrained (from its "
+        "hub) or a file of weights",
+    )
     fitted_head: bool = setting(False, "the last layer starts as a logistic regression on the first weights' features")
     frozen_norm: bool = setting(False, "batch norm keeps the statistics and scales that it starts with")
     frozen_blocks: int = setting(
@@ -211,14 +216,7 @@ class Recipe:
         types = {f.name: type(f.default) for f in fields(self)}
         changes = {}
         for text in [assignments] if isinstance(assignments, str) else assignments:
-            name, equals, value = text.partition("=")
-            if not equals:
-                raise RecipeError(
-                    f'"{text}" is not a setting.',
-                    where=f"--set {text}",
-                    expected="field=value",
-                    do="for example: --set epochs=30",
-                )
+            name, value = _name_and_value(text)
             if name not in types:
                 raise _unknown_setting(name, f"--set {text}")
             changes[name] = _parse(name, value, types[name])
@@ -249,6 +247,24 @@ def parse_setting(name: str, text: str) -> Any:
     if problem := _problem(known[name], value):
         raise RecipeError(f"a setting cannot be used: {problem}", where=f"--set {name}={text}", do="change it")
     return value
+
+
+def check_settings(assignments: Iterable[str]) -> None:
+    """Raise RecipeError if a "field=value" string is invalid on its own, whatever recipe it changes."""
+    for text in assignments:
+        parse_setting(*_name_and_value(text))
+
+
+def _name_and_value(assignment: str) -> tuple[str, str]:
+    name, equals, value = assignment.partition("=")
+    if not equals:
+        raise RecipeError(
+            f'"{assignment}" is not a setting.',
+            where=f"--set {assignment}",
+            expected="field=value",
+            do="for example: --set epochs=30",
+        )
+    return name, value
 
 
 def show_value(value: Any) -> str:

@@ -7,34 +7,29 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 
 from snellen.errors import RunError
 from snellen.images.imageset import ImageSet
-from snellen.models.classifier import Classifier, build_model
+from snellen.models.classifier import Classifier
 from snellen.prediction.probabilities import probabilities
-from snellen.runs.cross_validation import fold_folder
-from snellen.runs.presets import CURVES, CURVES_IMAGES, CURVES_VALID, DEFAULT, PRESETS
+from snellen.runs.presets import CURVES, CURVES_IMAGES, CURVES_VALID, PHOTO_EPOCHS, PRESETS
 from snellen.runs.recipe import Recipe, show_value
-from snellen.runs.run import Run
-from snellen.system import processes
-from snellen.system.contents import Contents, contents_of
 from snellen.system.device import choose_runtime
-from snellen.system.threads import choose_threads
 from snellen.system.units import minutes, percent
+from snellen.training.init import start_of
 from snellen.training.job import Job
 from snellen.training.loader import Batches
-from snellen.training.loop import CALIBRATION_IMAGES, update
+from snellen.training.loop import CALIBRATION_IMAGES, first_model, update
+from snellen.training.presets_for import presets_for
 from snellen.training.state import State
 
 log = logging.getLogger("snellen")
 
 MEASURE_SECONDS = 2.0  # of training steps, for each phase of each recipe
 MEASURE_SHARE = 0.02  # at most this share of the budget
-PREDICTED = 500  # images classified to measure prediction
+PREDICTED, PREDICTED_PHOTOS = 500, 32  # images classified to measure prediction
 MOST_EPOCHS = 200  # longer training never raised a measured accuracy
 SPARE = 0.02  # share of the budget held in reserve: machines slow down more often than they speed up
 
@@ -108,28 +103,37 @@ def plan(
 ) -> Plan:
     """Measure this machine for a few seconds and return the plan whose epochs fill the time.
 
-    recipe: the recipe to lengthen or shorten; by default the most promising one in CURVES. on, folds: as in `train` and
+    recipe: the recipe to lengthen or shorten; by default the most promising one that suits the images: one of CURVES,
+    or for photographs `photo`, and `probe` if the time is too short for that. on, folds: as in `train` and
     `cross_validate`. refit: whether a final model is trained on all labelled images. classified: the number of images
     that all models classify at the end. clock: the source of time.
-    Raises RunError if there is too little time for one training step.
+    Raises RunError if there is too little time for one training step; a recipe that only fits the last layer is never
+    refused.
     """
     began = clock()
     train = images.select("train")
     work = _work(images, on, folds, refit, classified)
-    candidates = {name: PRESETS[name] for name in CURVES} if recipe is None else {"the recipe": recipe}
+    candidates = {name: PRESETS[name] for name in presets_for(images, device)[0]}
+    if recipe is not None:
+        candidates = {"the recipe": recipe}
     plans: list[Plan] = []
     least = 0.0  # seconds for one training step and everything that must follow it
     for name, candidate in candidates.items():
-        # The first recipe is the cheapest per image. Skip the next one if too little time is left for its epochs.
-        if plans and plans[0].recipe.epochs * len(train) < _seen(CURVES[name][0][0]):
+        # The first recipe of CURVES is the cheapest. Skip the next one if too little time is left for its epochs.
+        if plans and (name not in CURVES or plans[0].recipe.epochs * len(train) < _seen(CURVES[name][0][0])):
             continue
         pace = measure(train, candidate, device, min(MEASURE_SECONDS, MEASURE_SHARE * seconds), clock)
         measuring = clock() - began
+        if candidate.optimizer == "lbfgs":
+            plans.append(Plan(candidate, name, pace, work.seconds(pace, 1.0) + measuring, None))
+            continue
         left = seconds * (1 - SPARE) - measuring
-        epochs = min(work.epochs(pace, left), MOST_EPOCHS)
+        epochs = min(work.epochs(pace, left), PHOTO_EPOCHS[1] if candidate.start != "none" else MOST_EPOCHS)
         if epochs * len(train) < min(candidate.batch_size, len(train)):
             least = measuring + work.seconds(pace, min(1.0, candidate.batch_size / len(train)))
-            break
+            continue
+        if "probe" in candidates and epochs < PHOTO_EPOCHS[0]:
+            continue
         planned = candidate.lasting(max(epochs, 0.001))
         taken = work.seconds(pace, planned.epochs) + clock() - began
         accuracy = _expected(name, epochs * len(train)) if name in CURVES else None
@@ -156,56 +160,28 @@ def _work(images: ImageSet, on: str, folds: int | None, refit: bool, classified:
     return Work(trained, num_valid, 2 * num_valid + calibrated + classified)
 
 
-def choose_recipe(
-    recipe: Recipe | None,
-    images: ImageSet,
-    out: str | Path,
-    seconds: float | None,
-    *,
-    folds: int | None = None,
-    **work: Any,
-) -> Recipe:
-    """Return the recipe to train in `out`: `recipe` or the default, or with a budget the plan that fills `seconds`.
-
-    A run already started there keeps its plan; otherwise it would be a different run. folds, work: as in `plan`.
-    """
-    if seconds is None:
-        return recipe or PRESETS[DEFAULT]
-    if processes.is_shared():  # each would measure a different speed, and the plans would differ
-        raise RunError(
-            "a budget must be planned by a single process.",
-            where=f"--budget {seconds:g}s",
-            do="start with --budget alone and stop; then reuse the plan of that run: --recipe RUN --devices N",
-        )
-    started = Path(out) if folds is None else fold_folder(out, 1)
-    if contents_of(started) in (Contents.RUN, Contents.UNFINISHED_RUN):
-        recipe = Run.open(started).recipe
-        log.info("%s was started with %s epochs; the budget does not change that", started, show_value(recipe.epochs))
-        return recipe
-    choose_threads()
-    made = plan(images, seconds, recipe, folds=folds, **work)
-    log.info("%s", made)
-    return made.recipe
-
-
 def measure(
     train: ImageSet, recipe: Recipe, device: str | None, seconds: float, clock: Clock = time.perf_counter
 ) -> Pace:
-    """Return the pace: train for about `seconds` in each phase of the recipe, then classify a few images."""
+    """Return the pace: train for about `seconds` in each phase of the recipe, then classify a few images.
+
+    If only the last layer is fitted, an image is trained on as fast as it is classified.
+    """
     runtime = choose_runtime(recipe.precision, device)
-    job = Job(recipe.lasting(MOST_EPOCHS), train, None, runtime)
-    model = build_model(recipe, train).to_device(runtime.device, runtime.weights).train()
+    job = Job(recipe.lasting(MOST_EPOCHS), train, None, runtime, start_of(recipe))
+    model = first_model(job).train()
     # A phase ends when the cost of a step changes, because images grow or layers stop training.
     ends = sorted({recipe.small_share, recipe.whiten_bias_share, recipe.first_group_share, 1.0} - {0.0})
     train_seconds, start = 0.0, 0.0
-    for end in ends:
+    for end in ends if recipe.optimizer != "lbfgs" else ():
         train_seconds += (end - start) * statistics.median(step_seconds(job, model, start, seconds, clock))
         start = end
-    few = train.take(range(min(len(train), PREDICTED)))
-    probabilities(model, few.take(range(min(len(few), PREDICTED // 2))), runtime, views=1)  # warms up
+    few = train.take(range(min(len(train), PREDICTED_PHOTOS if train.are_photographs else PREDICTED)))
+    probabilities(model, few.take(range(len(few) // 2 or 1)), runtime, views=1)  # warms up
     started = clock()
     probabilities(model, few, runtime, views=1)
-    return Pace(train_seconds, recipe.views * (clock() - started) / len(few))
+    predict_seconds = recipe.views * (clock() - started) / len(few)
+    return Pace(train_seconds or predict_seconds, predict_seconds)
 
 
 def step_seconds(

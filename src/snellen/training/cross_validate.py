@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from snellen.prediction.decide import cross_fitted, fit_rule
 from snellen.prediction.predict import predict
 from snellen.prediction.predictions import Predictions
 from snellen.runs.cross_validation import FOLDS, CrossValidation
-from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch, Run
 from snellen.scoring.metrics import check_metric, metric_of
@@ -27,7 +26,7 @@ from snellen.system.contents import Contents
 from snellen.system.folders import locked
 from snellen.system.progress import Progress
 from snellen.system.targets import check_folder
-from snellen.training.budget import choose_recipe
+from snellen.training.choose_recipe import choose_recipe
 from snellen.training.train import train
 
 log = logging.getLogger("snellen")
@@ -39,6 +38,7 @@ def cross_validate(
     out: str | Path = "folds",
     folds: int = 5,
     *,
+    settings: Sequence[str] = (),
     metric: str | None = None,
     init: Classifier | str | Path | None = None,
     budget: float | None = None,
@@ -58,9 +58,8 @@ def cross_validate(
     if metric is not None:
         images = images.scored_by(metric)
     check_metric(metric_of(images.task.metric, images.task.kind), images.classes)
-    named = None if recipe is None else find_recipe(recipe)
     views = [fold(images, number, folds, split_seed(images)) for number in range(1, folds + 1)]
-    chosen = choose_recipe(named, images, out, budget, folds=folds, device=device)
+    chosen = choose_recipe(recipe, images, out, budget, settings=settings, folds=folds, device=device)
     check_model(chosen, images)
     fit = partial(
         train,

@@ -25,14 +25,15 @@ SAVED = 4096  # images between two writes: the most that is lost if the process 
 
 
 def cached_features(
-    model: Classifier, images: ImageSet, runtime: Runtime, views: int, on_progress: Progress | None = None
+    model: Classifier, images: ImageSet, runtime: Runtime, *, mirrored: bool, on_progress: Progress | None = None
 ) -> np.ndarray:
-    """Return the inputs of the last layer, float32 (V, N, D). V is 2 (plain and mirrored), or 1 if views is 1.
+    """Return the inputs of the last layer, float32 (V, N, D): of the plain view, and of the mirrored one if wanted.
 
     Missing features are computed and added to the cache. Without write permission they are computed but not stored.
     """
-    path = images.folder / "features" / f"{_key(model, images, runtime, views)}.npz"
-    rows, known = _read(path)
+    path = images.folder / "features" / f"{_key(model, images, runtime, mirrored)}.npz"
+    with processes.copy_of(path) as file:  # all processes must agree on what is missing
+        rows, known = _read(file)
     missing = np.flatnonzero(~np.isin(images.rows, rows))
     if len(missing) < len(images):
         log.info("features of %s images are in %s", f"{len(images) - len(missing):,}", path.parent)
@@ -41,7 +42,7 @@ def cached_features(
         new = []
         for first in range(0, len(block), AT_ONCE):
             pixels = images.at(block[first : first + AT_ONCE])
-            both = [pixels] if views == 1 else [pixels, np.ascontiguousarray(pixels[:, :, ::-1])]
+            both = [pixels, np.ascontiguousarray(pixels[:, :, ::-1])] if mirrored else [pixels]
             new.append(np.stack([features(model, view, runtime) for view in both]))
             if on_progress:
                 on_progress("features", start + min(first + AT_ONCE, len(block)), len(missing))
@@ -52,8 +53,8 @@ def cached_features(
     return known[:, order[np.searchsorted(rows, images.rows, sorter=order)]]
 
 
-def _key(model: Classifier, images: ImageSet, runtime: Runtime, views: int) -> str:
-    facts = f"{images.fingerprint} {model.name} {images.size} {min(views, 2)} {runtime.device.type} {runtime.dtype}"
+def _key(model: Classifier, images: ImageSet, runtime: Runtime, mirrored: bool) -> str:
+    facts = f"{images.fingerprint} {model.name} {images.size} {1 + mirrored} {runtime.device.type} {runtime.dtype}"
     digest = hashlib.sha256(facts.encode())
     for name, value in model.network[0].state_dict().items():
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from snellen.models.classifier import Classifier
+from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch
+from snellen.system import processes
 from snellen.system.progress import Progress
 from snellen.training.features import cached_features
 from snellen.training.job import Job
@@ -22,7 +24,9 @@ def fit_head(model: Classifier, job: Job, on_progress: Progress | None = None) -
     Return train_loss and train_accuracy of the plain view.
     """
     images, num_classes = job.train_images, len(model.classes)
-    found = torch.from_numpy(cached_features(model, images, job.runtime, job.recipe.views, on_progress))
+    mirrored = uses_mirrored(job.recipe)
+    features = cached_features(model, images, job.runtime, mirrored=mirrored, on_progress=on_progress)
+    found = torch.from_numpy(features)
     labels = torch.from_numpy(images.labels)
     # Scaling all features alike makes a penalty mean the same for every network.
     mean, spread = found[0].mean(dim=0), found[0].std(correction=0).clamp(min=1e-6)
@@ -38,9 +42,16 @@ def fit_head(model: Classifier, job: Job, on_progress: Progress | None = None) -
     return {"train_loss": float(loss), "train_accuracy": int(right) / len(labels)}
 
 
+def uses_mirrored(recipe: Recipe) -> bool:
+    """Return whether the mirrored view of an image counts as a second training image of the last layer."""
+    return recipe.flip != "off"
+
+
 def _set_head(model: Classifier, weights: Tensor, mean: Tensor, spread: Tensor) -> None:
     head = model.network[1]
     assert isinstance(head, nn.Linear)
     with torch.no_grad():
         head.weight.copy_(weights[:, :-1] / spread)
         head.bias.copy_(weights[:, -1] - (weights[:, :-1] / spread) @ mean)
+    for value in (head.weight, head.bias):
+        processes.broadcast(value.detach())  # another processor may have rounded differently

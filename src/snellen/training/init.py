@@ -1,11 +1,32 @@
-"""Start a model from another model's weights: `--init`."""
+"""Start a model from another model's weights: the recipe's `start`, or `--init`."""
 
 import logging
 
+import torch
+
 from snellen.errors import RunError
 from snellen.models.classifier import Classifier
+from snellen.models.timm_network import PREFIX, pretrained
+from snellen.prediction.opening import opened
+from snellen.runs.recipe import Recipe
 
 log = logging.getLogger("snellen")
+
+
+def start_of(recipe: Recipe) -> Classifier | None:
+    """Return the model whose weights the recipe starts from, or None for random weights.
+
+    Raises RunError if there is no such model.
+    """
+    if recipe.start == "none":
+        return None
+    if not recipe.model.startswith(PREFIX):
+        return opened(recipe.start)
+    network, settings = pretrained(recipe.model, recipe.start)
+    model = Classifier(recipe.model, network, ("one class, never trained",), settings["input_size"][1:])
+    for buffer, values in ((model.mean, settings["mean"]), (model.std, settings["std"])):
+        buffer.copy_(torch.tensor(values)[:, None, None])
+    return model.eval()
 
 
 def start_from(model: Classifier, init: Classifier) -> None:
@@ -26,7 +47,7 @@ def start_from(model: Classifier, init: Classifier) -> None:
         )
     if missing:
         fitting = {name: value for name, value in fitting.items() if not name.startswith(f"{head}.")}
-        log.info("the last layer starts from random weights: %d classes, not %d", len(model.classes), len(init.classes))
+        log.info("the last layer is new: it has %d classes", len(model.classes))
     model.network.load_state_dict(fitting, strict=False)
     model.mean.copy_(init.mean)  # the weights were trained with this normalisation
     model.std.copy_(init.std)

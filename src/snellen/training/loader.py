@@ -64,6 +64,8 @@ class Batches:
         smallest, more = divmod(self.num_images, self.steps_per_epoch)
         self.smallest_piece = check_shares({smallest, smallest + (more > 0)}, recipe)
         fits, self.why = memory.holds(len(images) * images.stored[0].nbytes, device)
+        if images.are_photographs and device.type == "cpu":  # a network for photographs is slower than any disk
+            fits, self.why = False, "photographs are read from disk as needed"
         self.held = fits if held is None else held
         self._images = images
         if self.held:

@@ -60,7 +60,9 @@ def fit(job: Job, record: Record) -> None:
         try:
             check_finite(row, state.model)
             averaging.after_epoch(state.shown, state.model, recipe, epoch + 1, job.train_images, job.runtime)
-            row |= valid_scores(state.shown, job, row["train_accuracy"])
+            if job.valid_images is not None:
+                guesses = probabilities(state.shown, job.valid_images, job.runtime, views=recipe.views)
+                row |= valid_scores(guesses, job, row["train_accuracy"])
         except DivergedError:
             raise record.diverged(epoch + 1) from None
         if (memory := peak_memory(job.runtime.device)) is not None:
@@ -118,14 +120,9 @@ def check_finite(row: Epoch, model: Classifier) -> None:
         raise DivergedError("the training loss is infinite or not a number.")
 
 
-def valid_scores(model: Classifier, job: Job, train_accuracy: float) -> Epoch:
-    """Return the figures of the model on the valid images, if any. Warns if they are at chance level.
-
-    Raises DivergedError if they are not finite.
-    """
-    if job.valid_images is None:
-        return {}
-    guesses = probabilities(model, job.valid_images, job.runtime, views=job.recipe.views)
+def valid_scores(guesses: np.ndarray, job: Job, train_accuracy: float) -> Epoch:
+    """Return the figures of the valid images' probabilities, float (N, K). Warns if they are at chance level."""
+    assert job.valid_images is not None, "the caller checks"
     labels, metric = job.valid_images.labels, job.metric
     decided = cross_fitted(guesses, labels, metric.name, at_least_one=not job.task.allows_none)
     value = metric.value(labels, guesses, decided)

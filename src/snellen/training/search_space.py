@@ -96,7 +96,7 @@ def default_space(recipe: Recipe) -> Space:
     So every trial costs about the same. Most settings that are off in the recipe stay off.
     """
     if recipe.optimizer == "lbfgs":  # only the head is fitted: the other settings are for trained networks
-        return {"views": Choices((1, 2))}
+        return {"views": Choices((1, 2)), "flip": Choices(("random", "off"))}
     space = Space()
     for name, times in REACH.items():
         value = getattr(recipe, name)

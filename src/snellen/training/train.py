@@ -1,7 +1,7 @@
 """Verb: ImageSet + Recipe -> Run."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, check_model
 from snellen.models.model_file import identity
 from snellen.prediction.opening import opened
-from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch, Run
 from snellen.scoring.metrics import MetricLike, check_metric, metric_of
@@ -21,7 +20,8 @@ from snellen.system.memory import memory_errors
 from snellen.system.progress import Progress
 from snellen.system.threads import choose_threads
 from snellen.system.versions import versions
-from snellen.training.budget import choose_recipe
+from snellen.training.choose_recipe import choose_recipe
+from snellen.training.init import start_of
 from snellen.training.job import Job
 from snellen.training.loop import fit
 from snellen.training.probe import probe
@@ -37,6 +37,7 @@ def train(
     recipe: Recipe | str | Path | None = None,
     out: str | Path = "run",
     *,
+    settings: Sequence[str] = (),
     on: str = "train",
     metric: MetricLike | None = None,
     init: Classifier | str | Path | None = None,
@@ -49,7 +50,8 @@ def train(
 ) -> Run:
     """Fit recipe.model to the images; resume if `out` already holds this run.
 
-    recipe: a Recipe, or any value of `--recipe` (see named_recipes.py); by default the preset DEFAULT.
+    recipe: a Recipe, or any value of `--recipe` (see named_recipes.py); by default the preset that suits the images
+    (see presets_for.py). settings: "field=value" strings that change it, as in `--set`.
     on: "train", with validation after each epoch, or "train+valid", all labelled images without validation.
     metric: decides which epoch is best and what the decision rule is fitted for: a name, or a callable (labels,
     probabilities) -> float; by default the metric of the images' Task.
@@ -70,20 +72,17 @@ def train(
     check_metric(judged_by, images.classes)
     if isinstance(metric, str):
         images = images.scored_by(metric)
-    named = None if recipe is None else find_recipe(recipe)
     _check(on, calibrated_by)
     choose_threads(threads_of(out))
-    chosen = choose_recipe(named, images, out, budget, on=on, device=device)
+    chosen = choose_recipe(recipe, images, out, budget, settings=settings, on=on, device=device)
     # Check before anything is written: the folder would otherwise refuse the corrected settings.
     check_model(chosen, images)
     train_images = images.select(*TRAIN_ON[on])
     valid_images = images.select("valid") if on == "train" else None
-    sources = {
-        "init": init if init is not None or chosen.start == "none" else chosen.start,
-        "calibrated_by": calibrated_by,
-    }
-    models = {role: opened(source) for role, source in sources.items() if source is not None}
-    identities = {role: identity(source, models[role]) for role, source in sources.items() if source is not None}
+    models = {"init": start_of(chosen) if init is None else opened(init)}
+    models["calibrated_by"] = None if calibrated_by is None else opened(calibrated_by)
+    sources = {"init": chosen.start if init is None else init, "calibrated_by": calibrated_by or ""}
+    identities = {role: identity(sources[role], model) for role, model in models.items() if model is not None}
     with processes.joined(device):
         processes.check_same(images.fingerprint, "images")
         runtime = choose_runtime(chosen.precision, processes.device_here(device))

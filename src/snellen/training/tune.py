@@ -23,7 +23,6 @@ from snellen.errors import DivergedError, OutOfMemoryError, RecipeError, RunErro
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import build_network
 from snellen.runs.named_recipes import find_recipe
-from snellen.runs.presets import DEFAULT
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch, Run
 from snellen.system import files
@@ -31,6 +30,7 @@ from snellen.system.contents import Contents, contents_of
 from snellen.system.progress import Progress
 from snellen.system.targets import check_folder
 from snellen.system.units import minutes, percent
+from snellen.training.choose_recipe import default_recipe
 from snellen.training.search_space import Choices, Space, default_space, parse_space, start_of
 from snellen.training.study import Ended, Study, Trial, describe, run_folder, study_page
 from snellen.training.train import train
@@ -54,7 +54,7 @@ def tune(
     space: Sequence[str] = (),
     budget: float | None = None,
     storage: str | None = None,
-    recipe: Recipe | str | Path = DEFAULT,
+    recipe: Recipe | str | Path | None = None,
     device: str | None = None,
     heartbeat_seconds: int = HEARTBEAT_SECONDS,
     on_epoch: Callable[[Epoch], None] | None = None,
@@ -62,9 +62,10 @@ def tune(
 ) -> Study:
     """Train variants of `recipe`, chosen by the valid accuracy of earlier ones, and stop weak ones early.
 
-    trials: the number of trials in the whole study; by default 20 if there is no budget. budget: the time for this
-    call, in seconds; an unfinished trial keeps its checkpoint. space: "field=low..high" and "field=a,b,c" vary,
-    "field=value" is fixed; by default a region around the recipe. storage: the URL of a database shared by machines.
+    recipe: by default the preset that suits the images. trials: the number of trials in the whole study; by default 20
+    if there is no budget. budget: the time for this call, in seconds; an unfinished trial keeps its checkpoint. space:
+    "field=low..high" and "field=a,b,c" vary, "field=value" is fixed; by default a region around the recipe. storage:
+    the URL of a database shared by machines.
     heartbeat_seconds: the interval between heartbeats in the database. After twice that time without a heartbeat, a
     worker counts as killed and another one resumes its trial.
 
@@ -75,7 +76,7 @@ def tune(
     with_optuna, database = _optuna_modules()
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     images.select("train"), images.select("valid")  # fail now: without them every trial would
-    base, chosen = parse_space(space, find_recipe(recipe))
+    base, chosen = parse_space(space, default_recipe(images, device=device) if recipe is None else find_recipe(recipe))
     chosen = chosen or default_space(base)
     _check(base, chosen, images, trials, budget)
     folder, most = Path(out), TRIALS if trials is None and budget is None else trials
