@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from snellen.errors import DataError
 from snellen.sources.resize import CROP, Resize
@@ -75,7 +75,9 @@ def decode(picture: bytes | Path | np.ndarray, size: int, resize: Resize = CROP)
             raise UnreadablePicture("16 bits per colour, of which at most 12 are used: convert it to 8 bits")
         if image.mode == "RGB" and image.size == (size, size) and not image.info:  # most pictures in a Kaggle archive
             return np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(size, size, 3), False
-        pixels = _square(_rgb(ImageOps.exif_transpose(image)), size, resize)
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # exif_transpose copies every picture
+            image = ImageOps.exif_transpose(image)
+        pixels = _square(_rgb(image), size, resize)
         return np.asarray(pixels), as_stored != (size, size)
 
 
