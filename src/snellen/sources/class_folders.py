@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from snellen.errors import DataError, did_you_mean, first_few
-from snellen.sources.roles import ASIDE, GENERIC, Below, folder_roles, words_of
+from snellen.sources.roles import ASIDE, GENERIC, MASKS, Below, folder_roles, words_of
 from snellen.sources.rows import Row, common_folder, ids_of, natural_key
 
 log = logging.getLogger("snellen")
@@ -83,9 +83,10 @@ def _holders(inner: Mapping[str, set[str]], known: Collection[str]) -> set[str]:
     if len(inner) > 1 and len(several) == len(inner):
         shared = set.intersection(*inner.values())
         if len(shared) > 1:
-            if len({re.sub(r"\d+", "", name) for name in inner}) == 1 or all(
-                words_of(name) <= GENERIC for name in inner
-            ):
+            if all(words_of(name) and words_of(name) <= GENERIC | ASIDE | MASKS for name in inner):
+                pictures = {name for name in inner if not words_of(name) & (ASIDE | MASKS)}
+                return pictures or set(inner)
+            if len({re.sub(r"\d+", "", name) for name in inner}) == 1 and all(words_of(n) & GENERIC for n in inner):
                 return set(inner)
             raise DataError(
                 f"the classes could be the folders {first_few(sorted(inner))}, or {first_few(sorted(shared))}.",

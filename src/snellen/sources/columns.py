@@ -12,7 +12,7 @@ from snellen.sources.tables import Table
 
 NAMES = ("label", "labels", "class", "category", "target", "breed", "species", "y")
 WORDS = {"label", "labels", "class", "classes", "classname", "category", "target", "breed", "species", "tag", "tags"}
-SPLIT_WORDS = {"split", "fold", "subset", "partition", "usage", "phase"}
+SPLIT_WORDS = {"split", "fold", "folds", "kfold", "subset", "partition", "usage", "phase"}
 # How strong the evidence for a choice is.
 NAMED, IN_HEADER, IN_VALUES, NOT_IN_TEST, BY_NAME, LEFT_OVER = 6, 5, 4, 3, 2, 1
 
@@ -174,7 +174,8 @@ def _by_name(match: Match, left: Sequence[int], lacking: Sequence[int]) -> list[
         exact = [c for c in exact if match.header(c).lower() != "y"]  # coordinates
     found = exact or [c for c in left if words_of(match.header(c)) & WORDS]
     for other in found[1:]:
-        if not same_partition(match.values(found[0]), match.values(other)):
+        one, two = match.values(found[0]), match.values(other)
+        if not same_partition(one, two) or (one != two and {*one} == {*two}):
             raise _two_readings(match, found)
     # class_id and class_name are equivalent: names are better than numbers.
     return sorted(found, key=lambda c: all(map(is_number, match.values(c)))) if not exact else found
@@ -192,7 +193,7 @@ def _two_readings(match: Match, columns: Sequence[int]) -> TwoReadings:
     for column, name in list(zip(columns, names, strict=True))[:5]:
         values = dict.fromkeys(match.values(column))
         listed.append(f'"{name}" ({len(values):,} values: {", ".join(map(shown, list(values)[:3]))}, ...)')
-    do = f"name the right one: --label {names[0]}"
+    do = f"name the right one: {' or '.join(f'--label {name}' for name in names[:3])}"
     if len(columns) > 1 and all(is_binary(match.values(c)) for c in columns):
         do += f", or all of them if each is a class: --label {','.join(names)}"
     problem = TwoReadings(
