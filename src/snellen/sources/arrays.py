@@ -1,7 +1,7 @@
 """Pixels in arrays instead of picture files: .npz and .npy files (MedMNIST, Keras). Nothing is unpickled.
 
-Arrays are told apart by shape: images (N, H, W), (N, H, W, 3) or (N, 3, H, W), labels (N,) or (N, 1), or (N, K) with
-one 1 in each row. Their roles come from their names: train_images, x_train, val_labels.
+The shape of an array shows what it is: images are (N, H, W), (N, H, W, 3) or (N, 3, H, W), labels are (N,), (N, 1), or
+(N, K) with 0 and 1. Its name shows the split: train_images, x_train, val_labels.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""One folder for each class, perhaps below train/, valid/ and test/: ids, labels and splits from the paths."""
+"""Class folders, optionally below train/, valid/ and test/: ids, labels and splits from the paths."""
 
 import logging
 import re
@@ -29,7 +29,7 @@ def find_class_folders(names: Mapping[str, str], known: Collection[str] = ()) ->
 
     names: path -> path below the folder of the role. known: classes that a sample submission names.
     The class is the first folder, or the second if the first ones are parts (images_1/cat, images_2/cat) or if a single
-    folder holds all class folders and its siblings are not classes. Raises DataError if both could be the classes.
+    folder contains all class folders and its siblings are not classes. Raises DataError if both could be the classes.
     """
     top = common_folder(names.values())
     if top and top.rstrip("/").rpartition("/")[2] in known:
@@ -176,7 +176,7 @@ def _test_rows(names: Mapping[str, str], classes: set[str], more: Mapping[str, s
     label = {path: found for path, name in names.items() if (found := more.get(path) or _class_in(name, classes))}
     if label and {*label.values()} == {UNKNOWN} and not more:
         log.warning(
-            'the test folder holds only "%s": its pictures are treated as unlabelled, not as that class', UNKNOWN
+            'the test folder contains only "%s": its pictures are treated as unlabelled, not as that class', UNKNOWN
         )
         label = {}
     unlabelled = [path for path in names if path not in label]

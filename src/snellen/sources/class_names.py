@@ -60,7 +60,7 @@ def read_class_names(name: str, data: bytes, table: Table | None, classes: tuple
         if isinstance(values, list):
             values = {str(number): text for number, text in enumerate(values)}
         if not isinstance(values, dict):
-            raise wrong("the class names are neither an object nor a list.")
+            raise wrong("the JSON of the class names is neither an object nor a list.")
         names = {str(key): str(text) for key, text in values.items() if isinstance(text, str | int | float)}
     else:
         column = next((c for c in range(table.width) if {*classes} <= {*table.column(c)}), None)

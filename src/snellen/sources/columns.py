@@ -1,4 +1,4 @@
-"""Find the column that holds the labels, by evidence: the sample, the test table, names, elimination."""
+"""Find the column of labels from evidence: the sample, the test table, column names, and elimination."""
 
 import re
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ def split_column(match: Match) -> tuple[int, dict[str, str]] | None:
 
 
 def candidates(match: Match) -> list[int]:
-    """Return the columns that could hold labels: not ids, splits, constants, or a different text on each line."""
+    """Return the columns that could be labels: not ids, splits, constants, or a different text on each line."""
     left: list[int] = []
     unlike: list[int] = []
     for column in range(min(match.table.width, MAX_COLUMNS)):
@@ -114,7 +114,7 @@ def _wanted(match: Match, wanted: str) -> LabelColumns | None:
         return None
     if match.column in columns:
         raise DataError(
-            f'the column "{wanted}" of {table.name} holds the ids of the pictures.',
+            f'the column "{wanted}" of {table.name} contains the ids of the pictures.',
             where="--label",
             expected=f"a column of labels: {first_few([match.shown(c).strip(chr(34)) for c in candidates(match)], 8)}",
             do="name another column, or the id column: --id COLUMN",

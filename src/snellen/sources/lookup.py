@@ -27,7 +27,7 @@ class Lookup:
 
     def find(self, id: str) -> list[str]:
         """Return the paths that match `id`: none, one, or several if it is ambiguous."""
-        if "/" not in id and "\\" not in id and id.isascii():  # the common case, and faster
+        if "/" not in id and "\\" not in id and id.isascii():  # the usual case, made fast
             if "." not in id:
                 return self.by_stem.get(id, [])
             found = self.by_stem.get(id[: id.rfind(".")], [])

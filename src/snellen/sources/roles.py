@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 def words(text: str) -> frozenset[str]:
-    """Return the words of a list."""
+    """Return the words in a text."""
     return frozenset(text.split())
 
 

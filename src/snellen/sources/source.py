@@ -74,11 +74,11 @@ def open_source(
     source: a folder or archive, a CSV with paths, a file of arrays, or one of the words cifar10, cifar10-tiny, demo.
     labels, test, sample: override what is detected; paths on disk or within the source. labels may also be one of
     the words folders and names (file names).
-    options: the choices of the user about labels and answers.
+    options: what the user decided about labels and answers.
     scratch: a folder for temporary files; it must exist as long as the Source.
     skip: a path within a source folder to leave out.
 
-    Raises DataError if the source holds no labelled pictures, is inconsistent, or is ambiguous.
+    Raises DataError if the source contains no labelled pictures, is inconsistent, or is ambiguous.
     """
     options = options or TaskOptions()
     options.check()
