@@ -22,6 +22,7 @@ from snellen.errors import DataError
 from snellen.images.imageset import ImageSet, fingerprint
 from snellen.images.prepare import SMALLEST, prepare
 from snellen.images.splits import choose_valid
+from snellen.images.workers import SAFE_PATH
 from snellen.models import classifier
 
 SIDE = 8
@@ -283,7 +284,7 @@ def test_removing_is_advised_for_what_snellen_wrote_alone(world, tmp_path):
 def test_the_source_is_not_overwritten(world, tmp_path, monkeypatch):
     monkeypatch.chdir(world.folder)
     for source, out in ((world.folder, "."), (pack_zip(world.folder, tmp_path / "a.zip"), tmp_path / "a.zip")):
-        with pytest.raises(DataError, match="is the source: it is not overwritten") as caught:
+        with pytest.raises(DataError, match="is the source, which is never overwritten") as caught:
             prepare(source, out)
         assert (caught.value.where, caught.value.do) == ("--out", "choose another --out")
     assert len(list(world.folder.rglob("*"))) == 64
@@ -580,6 +581,19 @@ def test_a_process_imports_nothing_from_the_current_folder(many, tmp_path):
     (tmp_path / "pickle.py").write_text("open('was_here', 'w')")
     subprocess.run([sys.executable, "-c", IN_FOLDER, str(many), "data"], cwd=tmp_path, check=True)
     assert sorted(os.listdir(tmp_path)) == ["data", "pickle.py"]
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_the_environment_is_restored_by_the_last_of_several_threads(monkeypatch, before):
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    if before is not None:
+        monkeypatch.setenv("PYTHONSAFEPATH", before)
+    SAFE_PATH.__enter__()
+    SAFE_PATH.__enter__()
+    SAFE_PATH.__exit__()
+    assert os.environ["PYTHONSAFEPATH"] == "1", "one is still inside"
+    SAFE_PATH.__exit__()
+    assert os.environ.get("PYTHONSAFEPATH") == before
 
 
 def test_a_warning_of_processes_is_given_once(tmp_path, caplog):

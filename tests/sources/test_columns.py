@@ -61,7 +61,7 @@ def test_two_columns_that_could_be_labels_are_refused_and_listed():
 def test_a_person_decides_by_name_or_number():
     assert chosen(FULL, label="diagnosis") == chosen(FULL, label="3") == ["diagnosis"]
     assert chosen(FULL, label="nothing") is None
-    with pytest.raises(DataError, match=r'the column "id" of train\.csv holds the ids'):
+    with pytest.raises(DataError, match=r'the column "id" of train\.csv contains the ids'):
         chosen(FULL, label="id")
 
 

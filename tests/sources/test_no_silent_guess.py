@@ -596,6 +596,98 @@ def test_lists_in_text_files(raw):
     assert [row.label for row in rows] == [str(n % 3) for n in range(12)]
 
 
+# Found by trying more variations.
+
+
+def test_masks_of_the_pictures_are_not_pictures(raw, caplog):
+    names = [f"{label}/{n}" for label in ("cat", "dog") for n in N]
+    raw.pictures(*(f"{folder}/{name}.png" for folder in ("images", "masks") for name in names))
+    assert raw.labels() == {name: name[:3] for name in names}
+    assert '12 pictures outside every class folder are left out, first "masks/cat/1.png"' in caplog.text
+
+
+def test_numbered_folders_on_two_levels_are_two_readings(raw):
+    raw.pictures(*(f"{n % 3}/{n % 2}/{n}.png" for n in N))
+    refusal(raw, 'the classes could be the folders "0", "1", "2", or "0", "1"')
+    for path in sorted(raw.folder.rglob("*.png")):
+        path.unlink()
+    raw.pictures(*(f"site{n % 2}/{kind}/{n}.png" for n in N for kind in ("benign", "sick")))
+    refusal(raw, 'the classes could be the folders "site0", "site1", or "benign", "sick"')
+
+
+def test_absolute_paths_of_another_machine_are_matched_by_their_end(raw):
+    raw.pictures(*(f"{folder}/{n}.png" for folder in ("train", "test") for n in N))
+    raw.table("train.csv", "path,label", *((f"/kaggle/input/pets/train/{n}.png", TRUTH[str(n)]) for n in N))
+    rows = raw.open().rows
+    assert {row.path: row.label for row in rows if row.label} == {f"train/{n}.png": TRUTH[str(n)] for n in N}
+    assert sum(row.split == "test" for row in rows) == len(N)
+
+
+def test_a_path_to_another_folder_is_not_a_file_name(raw):
+    raw.numbered("pictures", *N)
+    raw.table("train.csv", "path,label", *((f"/data/others/{n}.png", TRUTH[str(n)]) for n in N))
+    refusal(raw, "no labels")
+
+
+@pytest.mark.parametrize("word", ["nan", "-1", "N/A", "unlabelled"])
+def test_labels_that_may_mean_a_missing_label_are_warned_of(raw, caplog, word):
+    raw.numbered("train", *N)
+    raw.table("train.csv", "id,label", *((n, word if n < 3 else TRUTH[str(n)]) for n in N))
+    assert len(raw.open().classes) == 3
+    assert f'may mean a missing label are classes: "{word}" (2)' in caplog.text
+
+
+def test_many_numbers_with_few_images_each_are_warned_of(raw, caplog):
+    raw.numbered("train", *range(100))
+    raw.table("train.csv", "id,age", *((n, n % 40) for n in range(100)))
+    assert len(raw.open().classes) == 40
+    assert "the labels are 40 different numbers" in caplog.text
+    assert "ages or counts" in caplog.text
+
+
+def test_the_fold_of_a_picture_is_not_its_label(raw):
+    raw.numbered("train", *N)
+    raw.table("train.csv", "id,kfold,kind", *((n, n % 3, TRUTH[str(n)]) for n in N))
+    assert raw.labels() == TRUTH
+
+
+def test_two_columns_of_one_name_that_differ_are_refused(raw):
+    raw.numbered("train", *N)
+    raw.table("train.csv", "id,label,label", *((n, "ab"[n % 2], "ab"[1 - n % 2]) for n in N))
+    refusal(raw, "2 columns of train.csv could be the labels")
+
+
+@pytest.mark.parametrize("values", [[f"{n}%" for n in range(12)], [f"{n % 4},5" for n in range(12)]])
+def test_percentages_and_decimal_commas_are_numbers(raw, values):
+    raw.numbered("train", *range(12))
+    raw.table("train.csv", "id,score", *enumerate(values))
+    assert "--label" in refusal(raw, "this is regression").do
+
+
+def test_lists_of_a_split_that_are_not_read_are_named(raw, caplog):
+    raw.pictures(*(f"images/{label}/{n}.png" for label in ("cat", "dog") for n in N))
+    (raw.folder / "train.txt").write_text("".join(f"cat/{n}\n" for n in N))
+    (raw.folder / "test.txt").write_text("".join(f"dog/{n}\n" for n in N))
+    raw.open()
+    assert '"test.txt", "train.txt" are not read: if they list a split' in caplog.text
+    assert "--labels" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
+def test_arrays_of_0_and_1_become_black_and_white_with_a_warning(raw, caplog, dtype):
+    bits = np.random.default_rng(0).integers(0, 2, (6, 8, 8))
+    np.savez(raw.folder / "a.npz", images=bits.astype(dtype), labels=np.arange(6) % 2)
+    assert np.array_equal([pixels[..., 0] for _, pixels in raw.open().read()], 255 * bits)
+    assert ("1 becomes white" in caplog.text) == (dtype is not bool)
+
+
+def test_a_table_of_0_and_1_becomes_black_and_white_with_a_warning(raw, caplog):
+    bits = np.random.default_rng(0).integers(0, 2, (6, 16))
+    pixel_table(raw, ",".join(["label", *(f"pixel{n}" for n in range(16))]), bits.tolist(), [0, 1, 0, 1, 0, 1])
+    assert np.array_equal([pixels[..., 0].ravel() for _, pixels in raw.open().read()], 255 * bits)
+    assert "1 becomes white" in caplog.text
+
+
 # Pixels in a table.
 
 
@@ -654,7 +746,7 @@ def test_a_pixel_table_without_a_header_needs_the_column_of_labels(raw, after):
 
 
 def test_fractions_below_a_first_line_of_whole_numbers_are_refused(raw):
-    lines = [[0] * 16, *([[0.5] * 16] * 3)]
+    lines = [[200] * 16, *([[0.5] * 16] * 3)]
     pixel_table(raw, ",".join(["label", *(f"pixel{n}" for n in range(16))]), lines, [0, 1, 0, 1])
     with pytest.raises(DataError, match="whole numbers in the first line, and fractions in others"):
         list(raw.open().read())

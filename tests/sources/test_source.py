@@ -294,7 +294,7 @@ def test_a_folder_without_pictures_says_what_is_in_it(tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "notes.txt").write_text("hello")
     (tmp_path / "x" / "more.txt").write_text("hello")
-    with pytest.raises(DataError, match=r'it contains no pictures, only "more\.txt", "notes\.txt"'):
+    with pytest.raises(DataError, match=r'the source contains no pictures, only "more\.txt", "notes\.txt"'):
         open_source(tmp_path / "x", scratch=tmp_path)
 
 
@@ -303,7 +303,7 @@ def test_a_source_without_files_says_so(world, tmp_path):
     with pytest.raises(DataError, match=r"^the folder is empty\."):
         open_source(tmp_path / "x", scratch=tmp_path)
     prepare(world.folder, tmp_path / "x" / "data")
-    with pytest.raises(DataError, match=r"^it contains only hidden files and files that snellen wrote\."):
+    with pytest.raises(DataError, match=r"^the source contains only hidden files and files that snellen wrote\."):
         open_source(tmp_path / "x", scratch=tmp_path)
 
 

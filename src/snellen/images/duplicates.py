@@ -94,7 +94,7 @@ def joined(num: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def near_pairs(pixels: np.ndarray, copies: np.ndarray | None = None, *, on_progress: Progress | None = None) -> Pairs:
-    """Find pairs of images that show the same picture. Of exact copies, only the first takes part.
+    """Find pairs of images that show the same picture. Only the first of several exact copies is compared.
 
     copies: the result of `exact_copies`, if known. Blank images and images below 16 pixels have no near duplicates.
     Deterministic. Memory: about 1.3 kB per image, plus the pixels of one piece.

@@ -191,7 +191,7 @@ class ImageSet:
         return read_rows(self.stored, self.rows[index])
 
     def announce(self, index: np.ndarray) -> None:
-        """Announce to the operating system that these images will be read soon, if it supports such hints."""
+        """Tell the operating system that these images will be read soon, if it accepts such hints."""
         if CAN_READ_AT and len(index):
             with contextlib.suppress(OSError), open(self.stored.filename, "rb", buffering=0) as file:  # type: ignore[attr-defined]
                 _announce(file.fileno(), self.stored, *_runs(np.sort(self.rows[index])))

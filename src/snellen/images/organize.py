@@ -107,7 +107,7 @@ def organize(
 
 
 def _check_target(tree: Path) -> None:
-    """Raise DataError if the tree contains other files than those from organize, judging by their number."""
+    """Raise DataError if the tree contains other files than those from organize, as their number shows."""
     if contents_of(tree) is not Contents.ORGANIZED:
         check_folder(tree, Contents.ORGANIZED, "snellen organize", error=DataError)
         return
@@ -119,7 +119,7 @@ def _check_target(tree: Path) -> None:
         raise DataError(
             f"{tree} contains {found:,} files, but organize wrote {written}.",
             where="--out",
-            expected="a folder with nothing else in it, because it is replaced as a whole",
+            expected="a folder with nothing else in it, because the whole folder is replaced",
             do="move your own files out of it, or choose another --out",
         )
 

@@ -58,7 +58,7 @@ def decode_into(
     sizes = _sizes_of([picture for _, picture in probed])
     if not is_resumed:
         state = {"rows": rows, "side": size or choose_side(sizes), "pictures": 0, "unreadable": {}, "resized": 0}
-        file.truncate(0)  # leftovers of an earlier command are useless
+        file.truncate(0)  # what an earlier command left is of no use
     side = state["side"]
     if size:
         log.info("size: %dx%d pixels, as requested", side, side)

@@ -199,7 +199,7 @@ def _check(source: str | Path, out: Path, size: int | None, resize: str) -> None
             do=did_you_mean(resize, CHOICES, "choose one of these"),
         )
     if is_source(source, out):
-        raise DataError(f'"{out}" is the source: it is not overwritten.', where="--out", do="choose another --out")
+        raise DataError(f'"{out}" is the source, which is never overwritten.', where="--out", do="choose another --out")
     check_place(out)
     if size is not None:
         _warn_of_size(size)

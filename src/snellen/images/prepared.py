@@ -1,4 +1,4 @@
-"""Write down what `prepare` has found: the rows, the groups of duplicates, and about.json."""
+"""The text files of prepared images: rows.csv and about.json, with the groups of duplicates."""
 
 import csv
 import io

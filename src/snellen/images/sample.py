@@ -74,8 +74,8 @@ def check_sample(images: ImageSet) -> None:
         class_columns(sample.header, images, sample.id_column)
     if missing := [id for id, own in zip(sample.ids, sample.image_ids, strict=True) if not own]:
         raise DataError(
-            f"{len(missing)} of {len(sample.ids)} lines of the sample submission have no id of a test image, first "
-            f"{first_few(missing)}.",
+            f"{len(missing)} of {len(sample.ids)} lines of the sample submission do not contain the id of a test "
+            f"image, first {first_few(missing)}.",
             where=SAMPLE,
             expected="comma-separated lines: a header, then one line per test image that starts with its id",
             do="pass the competition's own file: --sample CSV",

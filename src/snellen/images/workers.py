@@ -46,7 +46,7 @@ RECORDS: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()  # log recor
 
 @dataclass(frozen=True)
 class Workers:
-    """The workers that decode: `num` processes or threads, `part` pictures at a time."""
+    """The workers that decode: `num` processes or threads, each with `part` pictures at a time."""
 
     num: int
     are_processes: bool
@@ -123,7 +123,7 @@ def _pool(workers: Workers) -> Iterator[Executor]:
     """Yield the threads or processes. When the block ends, running parts are finished and waiting parts are dropped."""
     with contextlib.ExitStack() as stack:
         if workers.are_processes:
-            stack.enter_context(_safe_path())
+            stack.enter_context(SAFE_PATH)
             # Not forked: a fork of a process with threads may hold locks forever.
             context = multiprocessing.get_context("spawn")
             pool: Executor = ProcessPoolExecutor(workers.num, context, initializer=_begin_worker)
@@ -133,17 +133,33 @@ def _pool(workers: Workers) -> Iterator[Executor]:
         yield pool
 
 
-@contextlib.contextmanager
-def _safe_path() -> Iterator[None]:
-    """Keep new processes from importing files in the current folder, such as a pickle.py among the raw files."""
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
-        yield
-    finally:
-        del os.environ["PYTHONSAFEPATH"]
-        if before is not None:
-            os.environ["PYTHONSAFEPATH"] = before
+class SafePath:
+    """A context in which new processes import no file of the current folder, such as a pickle.py among the raw files.
+
+    `python -c`, which starts each process, puts that folder first on the path, and only an environment variable
+    prevents it. Several threads may be inside at once: the last to leave restores the variable.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.num_inside, self.before = threading.Lock(), 0, os.environ.get("PYTHONSAFEPATH")
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.num_inside == 0:
+                self.before = os.environ.get("PYTHONSAFEPATH")
+                os.environ["PYTHONSAFEPATH"] = "1"
+            self.num_inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self.lock:
+            self.num_inside -= 1
+            if self.num_inside == 0:
+                os.environ.pop("PYTHONSAFEPATH", None)
+                if self.before is not None:
+                    os.environ["PYTHONSAFEPATH"] = self.before
+
+
+SAFE_PATH = SafePath()
 
 
 def _begin_worker() -> None:
@@ -173,7 +189,7 @@ def _parts(stream: Iterable[tuple[int, Picture]], most: int) -> Iterator[list[tu
 
 
 def _decode_part(part: Sequence[tuple[int, Picture]], path: Path, side: int, resize: Resize) -> Decoded:
-    """Write the pixels of each picture at its position in the file. Unreadable pictures are all zero."""
+    """Write the pixels of each picture at its position in the file. The pixels of unreadable pictures are zero."""
     unreadable, num_resized, stride = {}, 0, side * side * 3
     block, start = bytearray(), part[0][0]  # pixels of consecutive pictures, and the index of the first
     # Not through a writable memory map, which would count as memory of this process.

@@ -10,6 +10,8 @@ from snellen.sources.task_options import TaskOptions
 from snellen.task import DEFAULT_METRIC, FORMS, Task
 
 log = logging.getLogger("snellen")
+# So many numbers as classes, with so few images each, may be amounts.
+MANY_NUMBERS, FEW_EACH = 30, 50
 YES = ("1", "1.0", "yes", "true")
 
 
@@ -45,11 +47,19 @@ def decide_task(
 
 
 def _refuse_regression(labels: Sequence[str], classes: tuple[str, ...]) -> None:
-    if not all(map(is_number, classes)):
+    """Raise DataError for numbers that are not classes, and warn about those that may be amounts."""
+    numbers = {name: name.removesuffix("%").strip().replace(",", ".") for name in classes}
+    if not all(map(is_number, numbers.values())):
         return
-    fractional = next((name for name in classes if not float(name).is_integer()), None)
+    fractional = next((name for name, number in numbers.items() if not float(number).is_integer()), None)
     many = len(labels) >= 10 and len(classes) > len(labels) / 2
     if fractional is None and not many:
+        if len(classes) > MANY_NUMBERS and len(labels) < FEW_EACH * len(classes):
+            log.warning(
+                "the labels are %d different numbers, and each is treated as a class of its own; if they are amounts, "
+                "such as ages or counts, this is regression, which snellen does not support",
+                len(classes),
+            )
         return
     what = (
         f'the labels are numbers with fractions, such as "{fractional}"'

@@ -1,7 +1,7 @@
 """Read untrusted folders and zip, 7z and tar files: names are checked, sizes are limited, nothing is unpacked.
 
 Each kind is a small class with the same interface: `path`, `sizes` (bytes by name) and `read`. Pictures go from the
-archive straight to the decoder; 60,000 of them never become files on disk.
+archive straight to the decoder, without temporary files.
 """
 
 import bz2
@@ -53,7 +53,7 @@ class Container(Protocol):
 
 
 def open_container(path: Path, *, skip: Path | None = None) -> Container:
-    """Open a folder, or an archive of the kind that its first bytes show. skip: a path to leave out, see `Folder`.
+    """Open a folder or an archive, whose first bytes show its kind. skip: a path to leave out, see `Folder`.
 
     Raises DataError if the path is missing or is not an archive.
     """
@@ -109,7 +109,7 @@ class Folder:
     def entries(self, left_out: dict[str, str] | None = None) -> Iterator[tuple[str, os.stat_result]]:
         """Yield (name, status) of each file, sorted by name. Links to a folder are followed once, broken links never.
 
-        left_out: filled with the contents of the property of that name.
+        left_out: receives the folders that are left out, as in the property of that name.
         """
         left_out = {} if left_out is None else left_out
         skip = os.path.realpath(self.skip) if self.skip else None
@@ -234,7 +234,7 @@ class Tar:
             with self._opened() as archive:
                 # Sparse files count as special: their size is unrelated to the bytes in the archive.
                 entries = [(m.name, m.size, not m.isreg() or m.issparse()) for m in archive if not m.isdir()]
-        except Exception as problem:  # tarfile, gzip, bz2 and lzma each raise their own
+        except Exception as problem:  # tarfile, gzip, bz2 and lzma each raise errors of their own
             raise_damaged(self.path, problem)
         return checked_members(self.path, entries)
 
@@ -263,7 +263,7 @@ class Tar:
 
 
 class _Bounded:
-    """A file that limits the size of a read, because tarfile trusts the length in a header."""
+    """A file that limits how much is read at once, because tarfile trusts the length in a header."""
 
     def __init__(self, file: IO[bytes]):
         self.seek, self.tell, self.file = file.seek, file.tell, file

@@ -43,7 +43,12 @@ def labels_of(role: str, images: Stored, stored: list[Stored]) -> list[str] | No
     [array] = fitting
     size = int(np.prod(array.shape)) * array.dtype.itemsize
     if size > MAX_LABEL_BYTES or (array.is_fortran and len(array.shape) > 1):
-        raise DataError(f"the labels {array.name} are too large or in column order.", where=str(array.file))
+        raise DataError(
+            f"the array of labels {array.name} is too large, or stored column by column.",
+            where=str(array.file),
+            expected="at most 256 MB, row by row (C order)",
+            do="save it as whole numbers: numpy.ascontiguousarray(labels, dtype=numpy.int32)",
+        )
     with array.opened() as file:
         values = np.frombuffer(exactly(file, size, array), dtype=array.dtype).reshape(array.shape)
     return _label_names(values.reshape(len(values), -1), array)

@@ -1,9 +1,10 @@
 """Pixels in arrays instead of picture files: .npz and .npy files (MedMNIST, Keras). Nothing is unpickled.
 
-Arrays are told apart by shape: images (N, H, W), (N, H, W, 3) or (N, 3, H, W), labels (N,) or (N, 1), or (N, K) with
-one 1 in each row. Their roles come from their names: train_images, x_train, val_labels.
+The shape of an array shows what it is: images are (N, H, W), (N, H, W, 3) or (N, 3, H, W), labels are (N,), (N, 1), or
+(N, K) with 0 and 1. Its name shows the split: train_images, x_train, val_labels.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from snellen.sources.rows import Row
 from snellen.sources.source_files import Place
 from snellen.sources.stored_arrays import Stored, exactly, on_disk, stored_in
 
+log = logging.getLogger("snellen")
 CHUNK_BYTES = 2**24
 
 
@@ -135,8 +137,8 @@ def _pixels(array: Stored) -> Iterator[np.ndarray]:
             num = min(at_once, array.shape[0] - start)
             chunk = np.frombuffer(exactly(file, stride * num, array), dtype=array.dtype)
             chunk = chunk.reshape(num, *array.shape[1:])
-            if chunk.dtype != np.uint8:
-                scale = scale or (255.0 if chunk.dtype.kind == "f" and float(chunk.max()) <= 1 else 1.0)
+            scale = scale or _scale(chunk, array)
+            if chunk.dtype != np.uint8 or scale != 1:
                 chunk = _as_bytes(chunk, scale, array)
             if is_channels_first:
                 chunk = chunk.transpose(0, 2, 3, 1)
@@ -147,6 +149,15 @@ def _pixels(array: Stored) -> Iterator[np.ndarray]:
                     f"{array.name} has {chunk.shape[3]} channels.", where=str(array.file), expected="1 or 3 channels"
                 )
             yield from np.ascontiguousarray(np.broadcast_to(chunk, (*chunk.shape[:3], 3)))
+
+
+def _scale(first: np.ndarray, array: Stored) -> float:
+    """Return the factor to values from 0 to 255: 255 if the first images have values up to 1."""
+    if first.max() > 1:
+        return 1.0
+    if first.dtype.kind in "iu":
+        log.warning("%s has values of at most 1: 1 becomes white", array.name)
+    return 255.0
 
 
 def _as_bytes(values: np.ndarray, scale: float, array: Stored) -> np.ndarray:

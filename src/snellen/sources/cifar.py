@@ -21,12 +21,12 @@ from snellen.sources.rows import Row, natural_key
 
 SIDE = 32  # pixels
 PIXEL_BYTES = 3 * SIDE * SIDE
-MAX_BYTES = 256 * 10**6  # of one file; the largest in CIFAR-100 has 155 MB
+MAX_BYTES = 256 * 10**6  # of one file; the largest of CIFAR-100 is 155 MB
 
 
 @dataclass(frozen=True)
 class CifarFiles:
-    """The files of a source, by content."""
+    """The files of CIFAR in a source."""
 
     kind: str  # "CIFAR-10" or "CIFAR-100"
     is_binary: bool
@@ -44,7 +44,7 @@ LAYOUTS = [  # kind, is_binary, train, test, meta
 
 
 def find_cifar(names: Sequence[str]) -> CifarFiles | None:
-    """Return the files of one of the four forms among the file names of a source, at the top or below a folder."""
+    """Find the files of one of the four forms by name, in any folder of a source. Return None if there are none."""
     names = [name for name in names if not is_picture(name)]
     for kind, is_binary, train, test, meta in LAYOUTS:
         for name in names:

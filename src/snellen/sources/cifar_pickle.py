@@ -23,7 +23,7 @@ class Name(str):
 
 
 class Array:
-    """An array that is not filled yet."""
+    """An array without values so far."""
 
     pixels: np.ndarray | None = None
 

@@ -1,4 +1,4 @@
-"""One folder for each class, perhaps below train/, valid/ and test/: ids, labels and splits from the paths."""
+"""Class folders, optionally below train/, valid/ and test/: ids, labels and splits from the paths."""
 
 import logging
 import re
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from snellen.errors import DataError, did_you_mean, first_few
-from snellen.sources.roles import ASIDE, GENERIC, Below, folder_roles, words_of
+from snellen.sources.roles import ASIDE, GENERIC, MASKS, Below, folder_roles, words_of
 from snellen.sources.rows import Row, common_folder, ids_of, natural_key
 
 log = logging.getLogger("snellen")
@@ -29,7 +29,7 @@ def find_class_folders(names: Mapping[str, str], known: Collection[str] = ()) ->
 
     names: path -> path below the folder of the role. known: classes that a sample submission names.
     The class is the first folder, or the second if the first ones are parts (images_1/cat, images_2/cat) or if a single
-    folder holds all class folders and its siblings are not classes. Raises DataError if both could be the classes.
+    folder contains all class folders and its siblings are not classes. Raises DataError if both could be the classes.
     """
     top = common_folder(names.values())
     if top and top.rstrip("/").rpartition("/")[2] in known:
@@ -83,9 +83,10 @@ def _holders(inner: Mapping[str, set[str]], known: Collection[str]) -> set[str]:
     if len(inner) > 1 and len(several) == len(inner):
         shared = set.intersection(*inner.values())
         if len(shared) > 1:
-            if len({re.sub(r"\d+", "", name) for name in inner}) == 1 or all(
-                words_of(name) <= GENERIC for name in inner
-            ):
+            if all(words_of(name) and words_of(name) <= GENERIC | ASIDE | MASKS for name in inner):
+                pictures = {name for name in inner if not words_of(name) & (ASIDE | MASKS)}
+                return pictures or set(inner)
+            if len({re.sub(r"\d+", "", name) for name in inner}) == 1 and all(words_of(n) & GENERIC for n in inner):
                 return set(inner)
             raise DataError(
                 f"the classes could be the folders {first_few(sorted(inner))}, or {first_few(sorted(shared))}.",
@@ -175,7 +176,7 @@ def _test_rows(names: Mapping[str, str], classes: set[str], more: Mapping[str, s
     label = {path: found for path, name in names.items() if (found := more.get(path) or _class_in(name, classes))}
     if label and {*label.values()} == {UNKNOWN} and not more:
         log.warning(
-            'the test folder holds only "%s": its pictures are treated as unlabelled, not as that class', UNKNOWN
+            'the test folder contains only "%s": its pictures are treated as unlabelled, not as that class', UNKNOWN
         )
         label = {}
     unlabelled = [path for path in names if path not in label]

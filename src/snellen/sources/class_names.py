@@ -12,6 +12,7 @@ from snellen.sources.names import CONTROL, MAX_LETTERS
 from snellen.sources.tables import Table
 
 log = logging.getLogger("snellen")
+MISSING = {"", "-1", "?", "nan", "<na>", "n/a", "null", "unlabeled", "unlabelled", "missing"}
 
 
 def plain_form(name: str) -> str:
@@ -21,9 +22,12 @@ def plain_form(name: str) -> str:
     return f"{float(text):g}" if is_number(text) and len(text) < 16 else text
 
 
-def warn_of_variants(labels: Sequence[str]) -> None:
-    """Warn about labels that look the same to a reader: "Cat" and "cat", "1" and "1.0"."""
+def warn_of_labels(labels: Sequence[str]) -> None:
+    """Warn about labels that look the same ("Cat" and "cat", "1" and "1.0"), or that often stand for a missing one."""
     counts = Counter(labels)
+    if missing := {name: num for name, num in counts.items() if name.lower() in MISSING}:
+        told = ", ".join(f'"{name}" ({num:,})' for name, num in missing.items())
+        log.warning("labels that may mean a missing label are classes: %s; if they do, remove these lines", told)
     groups: dict[str, list[str]] = {}
     for name in counts:
         groups.setdefault(plain_form(name), []).append(name)
@@ -56,7 +60,7 @@ def read_class_names(name: str, data: bytes, table: Table | None, classes: tuple
         if isinstance(values, list):
             values = {str(number): text for number, text in enumerate(values)}
         if not isinstance(values, dict):
-            raise wrong("the class names are neither an object nor a list.")
+            raise wrong("the JSON of the class names is neither an object nor a list.")
         names = {str(key): str(text) for key, text in values.items() if isinstance(text, str | int | float)}
     else:
         column = next((c for c in range(table.width) if {*classes} <= {*table.column(c)}), None)

@@ -1,4 +1,4 @@
-"""Find the column that holds the labels, by evidence: the sample, the test table, names, elimination."""
+"""Find the column of labels from evidence: the sample, the test table, column names, and elimination."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from snellen.sources.tables import Table
 
 NAMES = ("label", "labels", "class", "category", "target", "breed", "species", "y")
 WORDS = {"label", "labels", "class", "classes", "classname", "category", "target", "breed", "species", "tag", "tags"}
-SPLIT_WORDS = {"split", "fold", "subset", "partition", "usage", "phase"}
+SPLIT_WORDS = {"split", "fold", "folds", "kfold", "subset", "partition", "usage", "phase"}
 # How strong the evidence for a choice is.
 NAMED, IN_HEADER, IN_VALUES, NOT_IN_TEST, BY_NAME, LEFT_OVER = 6, 5, 4, 3, 2, 1
 
@@ -75,7 +75,7 @@ def split_column(match: Match) -> tuple[int, dict[str, str]] | None:
 
 
 def candidates(match: Match) -> list[int]:
-    """Return the columns that could hold labels: not ids, splits, constants, or a different text on each line."""
+    """Return the columns that could be labels: not ids, splits, constants, or a different text on each line."""
     left: list[int] = []
     unlike: list[int] = []
     for column in range(min(match.table.width, MAX_COLUMNS)):
@@ -114,7 +114,7 @@ def _wanted(match: Match, wanted: str) -> LabelColumns | None:
         return None
     if match.column in columns:
         raise DataError(
-            f'the column "{wanted}" of {table.name} holds the ids of the pictures.',
+            f'the column "{wanted}" of {table.name} contains the ids of the pictures.',
             where="--label",
             expected=f"a column of labels: {first_few([match.shown(c).strip(chr(34)) for c in candidates(match)], 8)}",
             do="name another column, or the id column: --id COLUMN",
@@ -174,7 +174,8 @@ def _by_name(match: Match, left: Sequence[int], lacking: Sequence[int]) -> list[
         exact = [c for c in exact if match.header(c).lower() != "y"]  # coordinates
     found = exact or [c for c in left if words_of(match.header(c)) & WORDS]
     for other in found[1:]:
-        if not same_partition(match.values(found[0]), match.values(other)):
+        one, two = match.values(found[0]), match.values(other)
+        if not same_partition(one, two) or (one != two and {*one} == {*two}):
             raise _two_readings(match, found)
     # class_id and class_name are equivalent: names are better than numbers.
     return sorted(found, key=lambda c: all(map(is_number, match.values(c)))) if not exact else found
@@ -192,7 +193,7 @@ def _two_readings(match: Match, columns: Sequence[int]) -> TwoReadings:
     for column, name in list(zip(columns, names, strict=True))[:5]:
         values = dict.fromkeys(match.values(column))
         listed.append(f'"{name}" ({len(values):,} values: {", ".join(map(shown, list(values)[:3]))}, ...)')
-    do = f"name the right one: --label {names[0]}"
+    do = f"name the right one: {' or '.join(f'--label {name}' for name in names[:3])}"
     if len(columns) > 1 and all(is_binary(match.values(c)) for c in columns):
         do += f", or all of them if each is a class: --label {','.join(names)}"
     problem = TwoReadings(

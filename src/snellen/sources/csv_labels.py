@@ -31,7 +31,7 @@ class TableLabels:
 
     @property
     def by_path(self) -> dict[str, str]:
-        """Return the label of each picture that is named by an unambiguous line."""
+        """Return the label of each picture that a line names unambiguously."""
         return {
             where[0]: value for where, value in zip(self.match.where, self.values(), strict=True) if len(where) == 1
         }
@@ -62,7 +62,7 @@ def find_labels(
 ) -> TableLabels | None:
     """Return the table with the labels of `paths`, or None if no table lists them with a label column.
 
-    Of tables that list nearly as many pictures, the one with the strongest evidence for its label column wins. Raises
+    Among tables that list about as many pictures, the one with the strongest evidence for its label column wins. Raises
     DataError if two tables are equally good but differ, or if two columns of the best one could be the labels.
     """
     pictures = pictures or Lookup(paths)
@@ -114,7 +114,7 @@ def groups_by(column: str, tables: Sequence[Table], paths: Sequence[str], id: st
         raise columns.unknown_column("group-by", column, [match.table for match in matches])
     if missing := [path for path in paths if path not in found]:
         raise DataError(
-            f'{len(missing):,} of {len(paths):,} labelled pictures have no value of "{column}", first '
+            f'{len(missing):,} of {len(paths):,} labelled pictures have no value in "{column}", first '
             f"{first_few(missing)}.",
             where="--group-by",
             expected="a value for each picture: pictures with the same value stay together",

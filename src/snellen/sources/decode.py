@@ -138,7 +138,7 @@ def opened_picture(picture: bytes | Path | np.ndarray) -> Iterator[Image.Image]:
             raise DataError(
                 "there is not enough memory to decode a picture.",
                 expected="memory for the largest picture of the source",
-                do="close other programs, or make the pictures smaller first",
+                do="close other programs, or shrink the pictures first",
             ) from None
         except Exception as problem:
             # Decoders raise almost anything for damaged bytes: struct.error, SyntaxError, IndexError, zlib.error.

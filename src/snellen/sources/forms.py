@@ -124,7 +124,7 @@ def _form_of_cells(classes: tuple[str, ...], sample: SampleLines, cells: set[str
             "name their column: --label COLUMN",
         )
     if _same_numbers(names, cells):
-        log.warning('%s spells classes differently: "%s"; lines get the training labels', sample.name, example)
+        log.warning('%s spells classes differently: "%s"; the training labels are submitted', sample.name, example)
         return "label"
     if any(is_number(name) for name in names):
         log.warning('%s has values such as "%s", which is not a class', sample.name, example)

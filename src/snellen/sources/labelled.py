@@ -34,7 +34,7 @@ def read_labelled(
     test: Collection[str] | None = None,
     options: TaskOptions | None = None,
 ) -> Labelled | None:
-    """Find the labels of pictures. Returns None if there are none.
+    """Find the labels of pictures, or return None if there are none.
 
     labels: a table, or one of WORDS. sample, test (paths): if already known. Raises DataError if they are ambiguous.
     """

@@ -27,7 +27,7 @@ class Lookup:
 
     def find(self, id: str) -> list[str]:
         """Return the paths that match `id`: none, one, or several if it is ambiguous."""
-        if "/" not in id and "\\" not in id and id.isascii():  # the common case, and faster
+        if "/" not in id and "\\" not in id and id.isascii():  # the usual case, made fast
             if "." not in id:
                 return self.by_stem.get(id, [])
             found = self.by_stem.get(id[: id.rfind(".")], [])
@@ -41,9 +41,13 @@ class Lookup:
     def _ending_with(self, id: str, stem: str) -> list[str]:
         found = self.by_stem.get(stem.rpartition("/")[2], [])
         if id and found:
-            found = [path for path in found if _is_end(id.lower(), _same_form(path).lower())]
+            suffix = id[len(stem) :].lower()
+            found = [path for path in found if _same_form(path).lower().endswith(suffix)]
         if "/" in stem and found:
-            found = [path for path in found if _is_end(stem, _same_form(without_suffix(path)))]
+            ending = [path for path in found if _is_end(stem, _same_form(without_suffix(path)))]
+            # An absolute path of another machine: /kaggle/input/birds/train/1.png is train/1.png.
+            in_folders = [path for path in found if "/" in path]
+            found = ending or [path for path in in_folders if _is_end(_same_form(without_suffix(path)), stem)]
         return found
 
 

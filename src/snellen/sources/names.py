@@ -45,7 +45,7 @@ def checked_name(spelt: str, archive: Path) -> str:
     if (spelt and parts[:1] == [""]) or re.match("[A-Za-z]:", spelt):
         refuse(archive, spelt, "is an absolute path")
     if ".." in parts:
-        refuse(archive, spelt, 'leaves its folder with ".."')
+        refuse(archive, spelt, 'leaves its folder ("..")')
     if len(spelt) > MAX_LETTERS:
         refuse(archive, spelt, f"is longer than {MAX_LETTERS:,} characters")
     if CONTROL.search(spelt):

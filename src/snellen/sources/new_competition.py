@@ -1,4 +1,4 @@
-"""Write a drawn competition: a new folder of pictures and tables, complete or not there at all."""
+"""Write a drawn competition atomically: a new folder of pictures and tables."""
 
 import csv
 import logging

@@ -1,4 +1,4 @@
-"""Explain what is missing in a source: pictures, labels, or test pictures for a sample submission."""
+"""Explain what a source lacks: pictures, labels, or the test pictures of a sample submission."""
 
 import logging
 from collections.abc import Collection
@@ -19,7 +19,7 @@ log = logging.getLogger("snellen")
 def no_pictures(path: Path, files: Collection[str]) -> DataError:
     """Return the error for a source without pictures or arrays."""
     return DataError(
-        f"it contains no pictures, only {first_few(files)}." if files else _no_files(path),
+        f"the source contains no pictures, only {first_few(files)}." if files else _no_files(path),
         where=str(path),
         expected="pictures (.png, .jpg and the like) with a labels CSV or class folders; pixels in a CSV or "
         ".npz file; or the files of CIFAR",
@@ -31,7 +31,7 @@ def no_pictures(path: Path, files: Collection[str]) -> DataError:
 
 def _no_files(path: Path) -> str:
     is_empty = path.is_dir() and not any(path.iterdir())
-    return "the folder is empty." if is_empty else "it contains only hidden files and files that snellen wrote."
+    return "the folder is empty." if is_empty else "the source contains only hidden files and files that snellen wrote."
 
 
 def no_labels(path: Path, paths: list[str], guesses: list[Table], sample: Table | None) -> DataError:

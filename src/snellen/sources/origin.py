@@ -1,4 +1,4 @@
-"""The origin of a source: a path, or one of the words for built-in ones; what identifies its files."""
+"""Where a source comes from: a path, or the name of a built-in one; and what identifies its files."""
 
 import hashlib
 import logging
@@ -21,7 +21,7 @@ def located(source: str | Path, scratch: Path, on_progress: Progress | None) -> 
     """Return the path of a source. A built-in one is downloaded, or written below `scratch`."""
     if source not in WORDS:
         return Path(source)
-    if _holds_pictures(Path(source)):  # a folder of that name that compete made contains no pictures of the user
+    if _holds_pictures(Path(source)):  # a folder that compete wrote under that name contains no pictures of the user
         log.info('"%s" is the built-in source; for the folder of that name pass ./%s', source, source)
     if source in DOWNLOADS:
         return download(DOWNLOADS[source], on_progress=on_progress)  # type: ignore[index]

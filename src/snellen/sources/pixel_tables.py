@@ -4,6 +4,7 @@ Each line is an image without a name: its id is its line number from 1. Opening 
 pixels are parsed in parts when they are decoded.
 """
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from snellen.sources.pixel_columns import PixelColumns, find_pixel_columns
 from snellen.sources.roles import column_roles, role_of, words_of
 from snellen.sources.source_files import Place, read_whole
 
+log = logging.getLogger("snellen")
 MAX_BYTES = 10**9  # of one table
 LINES_AT_ONCE = 2000
 
@@ -43,14 +45,17 @@ class PixelTable:
 
     def pixels(self) -> Iterator[np.ndarray]:
         """Yield uint8 (H, W, 3). Raises DataError for a line with missing or invalid pixels."""
-        columns, count = self.columns, self.columns.count
+        columns, count, scale = self.columns, self.columns.count, self.scale
         for start in range(0, len(self.lines), LINES_AT_ONCE):
             lines = [self._pixel_part(line) for line in self.lines[start : start + LINES_AT_ONCE]]
             values = _numbers((b"\n" if columns.is_text else self.separator).join(lines), self)
             if len(values) != count * len(lines):
                 self._refuse(start, lines, count)
-            if self.scale != 1:
-                values = np.round(values * self.scale)
+            if start == 0 and scale == 1 and values.max() <= 1:
+                log.warning("%s has values of at most 1: 1 becomes white", self.name)
+                scale = 255.0
+            if scale != 1:
+                values = np.round(values * scale)
             elif (values != np.floor(values)).any():
                 raise DataError(
                     "the pixels are whole numbers in the first line, and fractions in others.",
@@ -61,7 +66,7 @@ class PixelTable:
             if values.min() < 0 or values.max() > 255:
                 row = int(np.argmax((values < 0) | (values > 255))) // count
                 raise DataError(
-                    f"a pixel on line {start + row + self.first_line} is not between 0 and {255 / self.scale:g}.",
+                    f"a pixel on line {start + row + self.first_line} is not between 0 and {255 / scale:g}.",
                     where=f"{self.name}, line {start + row + self.first_line}",
                     expected="whole numbers from 0 to 255, or fractions from 0 to 1",
                     do="scale the pixels to one of these ranges",

@@ -1,4 +1,4 @@
-"""Decide between a table and class folders if both could hold the labels."""
+"""Decide between a table and class folders if both could be the labels."""
 
 import logging
 import re
@@ -47,7 +47,7 @@ def table_wins(best: TableLabels, folders: ClassFolders, seen: Evidence) -> bool
         raise DataError(
             f"{name} and the class folders disagree on {len(odd):,} of {len(shared):,} pictures.",
             where=f'{odd[0]}: "{shown(own[odd[0]])}" in {name}, column '
-            f'{best.match.shown(best.chosen.columns[0])}, "{shown(its[odd[0]])}" by its folder',
+            f'{best.match.shown(best.chosen.columns[0])}, "{shown(its[odd[0]])}" according to its folder',
             expected="the same labels in both",
             do=f"pass --labels {name} or --labels folders",
         )
@@ -72,6 +72,6 @@ def check_doubt(problem: TwoReadings, folders: ClassFolders) -> None:
 
 
 def _is_shelf(name: str) -> bool:
-    """Return whether a folder name is only for storage: a number, a few hexadecimal digits or a generic word."""
+    """Return whether a folder only stores files: its name is a number, a few hexadecimal digits or a generic word."""
     words = words_of(name)
     return bool(re.fullmatch(r"[0-9a-fA-F]{1,3}|\d+", name)) or (bool(words) and words <= GENERIC)

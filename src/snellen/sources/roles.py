@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 def words(text: str) -> frozenset[str]:
-    """Return the words of a list."""
+    """Return the words in a text."""
     return frozenset(text.split())
 
 
@@ -23,10 +23,13 @@ ROLE_OF = {word: role for role, words in ROLES.items() for word in words}
 GENERIC = words(
     "image images img imgs picture pictures pic pics photo photos frame frames data dataset datasets "
     "set sets folder folders file files jpg jpegs jpeg png tif tiff raw input inputs part parts "
-    "batch chunk shard stg stage split public private new resized small full mask masks"
+    "batch chunk shard stg stage split public private new resized small full "
+    "mask masks"
 )
 # Folders of pictures about the data, such as figures.
 ASIDE = words("doc docs documentation figure figures fig asset assets example examples thumbnail thumbnails misc")
+# Folders with another picture of each image.
+MASKS = words("mask masks segmentation segmentations annotation annotations overlay overlays heatmap heatmaps")
 
 
 def words_of(text: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Find the sample submission, and order the test pictures as it does."""
+"""Find the sample submission, and put the test pictures in its order."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def rows_of_test(found: Match | None, paths: Sequence[str], labels: Mapping[str,
 
 
 def with_sample(rows: list[Row], tables: Sequence[Table], sample: Table | None) -> tuple[list[Row], Match | None]:
-    """Return the rows with the test ones in the order of the sample submission, if one of the tables is a sample.
+    """Return the rows, with test pictures in the order of the sample submission if one of the tables is a sample.
 
     sample: passed by the user. Raises DataError if it does not match the test pictures.
     """

@@ -12,7 +12,7 @@ from snellen.sources.answers import decide_task, probability_hint
 from snellen.sources.archives import Contents, Folder
 from snellen.sources.arrays import Arrays, find_arrays
 from snellen.sources.cifar import MAX_BYTES, CifarFiles, find_cifar, read_cifar
-from snellen.sources.class_names import warn_of_variants
+from snellen.sources.class_names import warn_of_labels
 from snellen.sources.csv_labels import groups_by
 from snellen.sources.decode import is_picture
 from snellen.sources.evidence import Labelled
@@ -30,6 +30,7 @@ from snellen.sources.option_files import (
     with_test,
 )
 from snellen.sources.origin import is_table, located
+from snellen.sources.roles import role_of
 from snellen.sources.rows import Row, classes_of
 from snellen.sources.sample_rows import is_sample_name
 from snellen.sources.source_files import Place, gather, listed_files, read_pictures, read_whole
@@ -73,11 +74,11 @@ def open_source(
     source: a folder or archive, a CSV with paths, a file of arrays, or one of the words cifar10, cifar10-tiny, demo.
     labels, test, sample: override what is detected; paths on disk or within the source. labels may also be one of
     the words folders and names (file names).
-    options: the choices of the user about labels and answers.
+    options: what the user decided about labels and answers.
     scratch: a folder for temporary files; it must exist as long as the Source.
     skip: a path within a source folder to leave out.
 
-    Raises DataError if the source holds no labelled pictures, is inconsistent, or is ambiguous.
+    Raises DataError if the source contains no labelled pictures, is inconsistent, or is ambiguous.
     """
     options = options or TaskOptions()
     options.check()
@@ -118,6 +119,13 @@ def _of_pictures(labelled: Labelled, tables: Tables, files: dict[str, Place], op
         if not labelled.sample and is_sample_name(name):
             raise problem
         log.warning("%s is ignored: %s", name, problem.what)
+    known = {table.name for table in tables.all}
+    lists = [name for name in files if name.lower().endswith(".txt") and name not in known and _role_of_list(name)]
+    if lists:
+        log.warning(
+            "%s are not read: if they list a split, pass a table with a column of train, valid and test (--labels CSV)",
+            first_few(sorted(lists)),
+        )
     if labelled.sample is None:
         used = labelled.table.match.table if labelled.table else None
         warn_of_samples([table for table in tables.others if table is not used], labelled.rows)
@@ -135,6 +143,10 @@ def _of_pictures(labelled: Labelled, tables: Tables, files: dict[str, Place], op
     task = _task_of(rows, labelled.classes, hint, options, files)
     data = labelled.sample.table.data if labelled.sample else None
     return _listed(labelled.kind, rows, task, data, read, told=labelled.told, sample_lines=hint)
+
+
+def _role_of_list(name: str) -> str:
+    return role_of(name.rpartition("/")[2].partition(".")[0])
 
 
 def _of_cifar(cifar: CifarFiles, files: dict[str, Place], options: TaskOptions) -> Source:
@@ -183,7 +195,7 @@ def _task_of(
     files: dict[str, Place],
 ) -> Task:
     labels = [row.label for row in rows if row.label is not None and row.split != "test"]
-    warn_of_variants(labels)
+    warn_of_labels(labels)
     names = display_names(options.class_names, classes, files)
     return decide_task(labels, classes, sample, options, display_names=names, is_named=options.label is not None)
 

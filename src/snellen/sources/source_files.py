@@ -1,4 +1,4 @@
-"""Present the files of a source as one folder, also those in archives: train.7z reads like the folder train/."""
+"""Present the files of a source as one folder, including those in archives: train.7z is read like the folder train/."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -43,7 +43,7 @@ def gather(path: Path, *, scratch: Path, skip: Path | None = None) -> dict[str, 
         log.warning("%d links point to missing files and are left out, first %s", len(dangling), first_few(dangling))
     only = next(iter(files)) if isinstance(outer, Folder) and len(files) == 1 else ""
     if only.lower().endswith((*SUFFIXES, *TAR_SUFFIXES)):
-        return gather(path / only, scratch=scratch)  # the download is alone in its folder
+        return gather(path / only, scratch=scratch)  # the folder contains only the download
     inner = [name for name in files if name.lower().endswith(SUFFIXES)]
     pictures = [name for name in files if is_picture(name)]
     folders = {"/".join(parts[:n]) for name in pictures for parts in [name.split("/")] for n in range(1, len(parts))}
@@ -142,7 +142,7 @@ def _inner_files(outer: Container, name: str, scratch: Path) -> dict[str, Place]
 
 
 def read_pictures(files: dict[str, Place], names: Iterable[str]) -> Iterator[tuple[str, Contents]]:
-    """Yield each of `names` with its contents: container by container, in the order of `names` if that is free."""
+    """Yield each of `names` with its contents, one container after another, in the order of `names` if possible."""
     for container, members in _by_container(files, names):
         for member, contents in container.read(members):
             yield members[member], contents
@@ -171,7 +171,7 @@ def read_whole(files: dict[str, Place], names: Iterable[str], limit: int) -> dic
 
 
 def _by_container(files: dict[str, Place], names: Iterable[str]) -> list[tuple[Container, dict[str, str]]]:
-    """Return, for each container in order of its first name: name in the container -> name in the source."""
+    """Group names by container: for each, a dict from the name in the container to the name in the source."""
     groups: dict[int, tuple[Container, dict[str, str]]] = {}
     for name in names:
         place = files[name]

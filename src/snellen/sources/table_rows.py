@@ -25,7 +25,7 @@ class TestPictures:
 
     @cached_property
     def share_names(self) -> bool:
-        """Return whether a test picture is called like another one. Then only a path can refer to it."""
+        """Return whether a test picture has the name of another picture. Then only a path can refer to it."""
         return not self.pictures.by_stem.keys().isdisjoint(Lookup(self.paths).by_stem)
 
     def find(self, id: str) -> list[str] | None:
@@ -76,7 +76,7 @@ class Assigned:
                 self.roles[path] = "test" if is_test or path not in wanted else named or role
                 if split and is_test and named not in ("test", ""):
                     raise DataError(
-                        f'{path} lies in a test folder, but its {match.shown(split[0])} is "{values[number]}".',
+                        f'{path} is in a test folder, but its {match.shown(split[0])} is "{values[number]}".',
                         where=f"{match.table.name}, line {line}",
                         expected="the same in both",
                         do="correct the table, or move the picture",

@@ -17,7 +17,7 @@ FORMULA = re.compile(r"[=@]|[+-](?![\d.]+$)")  # the start of a cell that a spre
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """Pause garbage collection while many small objects are created: reading is three times as fast."""
+    """Pause garbage collection while many small objects are created, which makes reading three times as fast."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -29,7 +29,7 @@ def collector_paused() -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The non-empty lines of a CSV file. The first may be a header, which only the ids can decide."""
+    """The non-empty lines of a CSV file. Only the ids can show whether the first line is a header."""
 
     name: str  # for messages
     lines: list[tuple[int, list[str]]]  # line number in the file, and values

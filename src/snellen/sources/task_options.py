@@ -1,4 +1,4 @@
-"""TaskOptions: what the user decides about labels and answers."""
+"""TaskOptions: what the user decided about labels and answers."""
 
 from dataclasses import dataclass
 
