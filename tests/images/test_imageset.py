@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from made import make_images, noise, some
 from snellen.errors import DataError
-from snellen.images.imageset import ImageSet, fingerprint, read_rows
+from snellen.images.imageset import ImageSet, fingerprint
 from snellen.images.labels import UNLABELLED
 from snellen.images.prepare import prepare
+from snellen.images.reading import read_rows
 
 IDS = ["9", "10", "a7", "1", "1", "x,y", 'q"z', "猫"]
 SPLITS = ["train", "valid", "train", "train", "test", "test", "valid", "test"]
@@ -69,7 +70,7 @@ def test_rows_read_from_the_file_are_those_of_the_map_in_any_order(forty, rows, 
     rows = np.array(rows, dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
         if not is_told:
-            patch.setattr("snellen.images.imageset.CAN_READ_AT", False)  # as on Windows
+            patch.setattr("snellen.images.reading.CAN_READ_AT", False)  # as on Windows
         found = read_rows(forty.stored, rows)
         part = forty.take(np.arange(39, -1, -1))
         part.announce(rows)

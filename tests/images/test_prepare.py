@@ -610,7 +610,7 @@ def test_a_warning_of_processes_is_given_once(tmp_path, caplog):
 LITTLE_MEMORY = """
 import resource, sys
 from snellen.images.prepare import prepare
-resource.setrlimit(resource.RLIMIT_AS, (600 * 2**20, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (480 * 2**20, resource.RLIM_INFINITY))
 prepare(sys.argv[1], sys.argv[2], skip_unreadable=True, workers=int(sys.argv[3]))
 """
 

@@ -85,11 +85,7 @@ def organize(
             (work / folder).mkdir(parents=True)
         for done, (index, picture) in enumerate(opened.read(), start=1):
             if link != "copy" and (not isinstance(picture, Path) or scratch in picture.parents):
-                raise DataError(
-                    f"{opened.rows[index].path} is not a file in a folder, so it cannot be linked to.",
-                    where="--link",
-                    do="use --link copy, or unpack the source first",
-                )
+                raise _cannot_link(opened.rows[index])
             for target in targets[index]:
                 _place(picture, work / target, link, opened.rows[index])
             if on_progress and (done % 250 == 0 or done == len(opened.rows)):
@@ -104,6 +100,14 @@ def organize(
         files.write_json(work / ORGANIZED, about)
     log.info("%s: %s pictures", tree, f"{len(opened.rows):,}")
     return tree
+
+
+def _cannot_link(row: Row) -> DataError:
+    return DataError(
+        f"{row.path} is not a file in a folder, so it cannot be linked to.",
+        where="--link",
+        do="use --link copy, or unpack the source first",
+    )
 
 
 def _check_target(tree: Path) -> None:
