@@ -1,4 +1,4 @@
-"""Replicas of 21 competitions and data sets, from raw files to a checked submission."""
+"""Replicas of 23 competitions and data sets, from raw files to a checked submission."""
 
 import csv
 import sys
@@ -11,6 +11,7 @@ import pytest
 from snellen.competition.submission import check_submission, write_submission
 from snellen.errors import DataError
 from snellen.images.imageset import SAMPLE
+from snellen.images.labels import names_of
 from snellen.images.prepare import prepare
 from snellen.prediction.predictions import Predictions
 from snellen.task import Task
@@ -24,7 +25,8 @@ def guesses(images):
     test = images.select("test")
     probabilities = np.full((len(test), len(images.classes)), 0.1 / len(images.classes), dtype=np.float32)
     probabilities[np.arange(len(test)), np.arange(len(test)) % len(images.classes)] += 0.9
-    return Predictions(test.ids, probabilities, images.classes)
+    decided = probabilities >= 0.5 if images.task.has_several else None
+    return Predictions(test.ids, probabilities, images.classes, decided)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -40,10 +42,13 @@ def test_a_layout_is_read_as_its_author_meant_it(name, tmp_path):
         assert not (tmp_path / "data").exists()
         return
     images = prepare(raw, tmp_path / "data")
-    assert images.task == Task(tuple(expected.classes), "single", expected.form, expected.metric, expected.positive)
+    classes, positive, allows_none = tuple(expected.classes), expected.positive, expected.allows_none
+    task = Task(classes, expected.kind, expected.form, expected.metric, positive, allows_none=allows_none)
+    assert images.task == task
     labelled = images.splits != "test"
-    label_of = dict(zip(images.ids[labelled].tolist(), images.labels[labelled].tolist(), strict=True))
-    assert {id: images.classes[label_of[id]] for id in expected.some} == expected.some
+    label_of = dict(zip(images.ids[labelled].tolist(), images.labels[labelled], strict=True))
+    found = {id: names_of(label_of[id], images.classes) for id in expected.some}
+    assert found == {id: [names] if isinstance(names, str) else names for id, names in expected.some.items()}
     assert images.counts["test"] == expected.num_test
     if expected.splits:
         assert images.counts == expected.splits
@@ -57,4 +62,4 @@ def test_a_layout_is_read_as_its_author_meant_it(name, tmp_path):
         assert [row[0] for row in ours] == [row[0] for row in theirs]
         assert {len(row[1].split()) for row in ours[1:]} == {5 if expected.form == "top5" else 1}
         kinds = Counter(row[1] in images.classes for row in ours[1:])
-        assert set(kinds) == {expected.form == "label"}
+        assert set(kinds) == {expected.form in ("label", "labels")}

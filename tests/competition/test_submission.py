@@ -292,7 +292,7 @@ def test_a_refused_submission_leaves_the_old_one(tmp_path):
 def test_a_submission_that_does_not_pass_its_check_never_gets_its_name(tmp_path, monkeypatch):
     images = data(tmp_path / "data")
     before = write_submission(guesses(images), images, tmp_path / "submission.csv").read_bytes()
-    monkeypatch.setattr(Predictions, "label_of", lambda self, id: "no class")
+    monkeypatch.setattr(Predictions, "labels_of", lambda self, id: ["no class"])
     with pytest.raises(DataError, match='"no class" is not a class'):
         write_submission(guesses(images), images, tmp_path / "submission.csv")
     assert (tmp_path / "submission.csv").read_bytes() == before

@@ -23,10 +23,12 @@ class Expected:
     form: str = "label"
     metric: str = "accuracy"
     positive: str | None = None
-    some: dict = field(default_factory=dict)  # id -> label
+    some: dict = field(default_factory=dict)  # id -> label, or list of labels
     splits: dict | None = None  # images of each split that the source itself decides; None: not checked
     num_test: int = 0
     refused: str = ""  # what the message must hold
+    kind: str = "single"
+    allows_none: bool = False
 
 
 def pictures(folder, names, mode="RGB"):
@@ -134,7 +136,38 @@ def plant_pathology_2021(f):
     pictures(f, [f"train_images/{i}.jpg" for i in train] + [f"test_images/{i}.jpg" for i in test])
     write_csv(f / "train.csv", [("image", "labels"), *((f"{i}.jpg", labels[k % 4]) for k, i in enumerate(train))])
     write_csv(f / "sample_submission.csv", [("image", "labels"), *((f"{i}.jpg", "healthy") for i in test)])
-    return Expected([], refused="several labels each")
+    classes = ["complex", "frog_eye_leaf_spot", "healthy", "scab"]
+    some = {train[2]: ["frog_eye_leaf_spot", "scab"], train[0]: ["healthy"]}
+    return Expected(classes, "labels", "f1_samples", some=some, num_test=3, kind="multi")
+
+
+def planet(f):
+    """Tags separated by spaces in every cell; the sample has several tags in each line as well."""
+    tags = ["haze primary", "agriculture clear primary water", "clear primary", "clear habitation road", "cloudy"]
+    pictures(f, [f"train-jpg/train_{n}.jpg" for n in range(25)] + [f"test-jpg/test_{n}.jpg" for n in range(6)])
+    write_csv(f / "train_v2.csv", [("image_name", "tags"), *((f"train_{n}", tags[n % 5]) for n in range(25))])
+    sample = "primary clear agriculture road water"
+    write_csv(f / "sample_submission_v2.csv", [("image_name", "tags"), *((f"test_{n}", sample) for n in range(6))])
+    classes = sorted({tag for text in tags for tag in text.split()})
+    some = {"train_0": ["haze", "primary"], "train_3": ["clear", "habitation", "road"], "train_4": ["cloudy"]}
+    return Expected(classes, "labels", "f1_samples", some=some, num_test=6, kind="multi")
+
+
+def ranzcr(f):
+    """Eleven columns of 0 and 1, some images without any, a patient in the last column; scored by the mean AUC."""
+    names = [f"{tube} - {place}" for tube in ("ETT", "NGT") for place in ("Abnormal", "Borderline", "Normal")]
+    names += ["NGT - Incompletely Imaged", *(f"CVC - {place}" for place in ("Abnormal", "Borderline", "Normal"))]
+    names += ["Swan Ganz Catheter Present"]
+    train, test = [f"1.2.826.{n}" for n in range(30)], [f"1.2.999.{n}" for n in range(6)]
+    pictures(f, [f"train/{i}.jpg" for i in train] + [f"test/{i}.jpg" for i in test], mode="L")
+    cells = [[int(n % 11 == k or (n % 7 == 3 and k == 9)) * (n % 10 != 0) for k in range(11)] for n in range(30)]
+    rows = [(i, *cells[n], f"p{n // 2}") for n, i in enumerate(train)]
+    write_csv(f / "train.csv", [("StudyInstanceUID", *names, "PatientID"), *rows])
+    write_csv(f / "sample_submission.csv", [("StudyInstanceUID", *names), *((i, *[0] * 11) for i in test)])
+    some = {train[n]: sorted(name for name, cell in zip(names, cells[n], strict=True) if cell) for n in (0, 3, 9)}
+    assert some[train[0]] == []
+    assert len(some[train[3]]) == 2
+    return Expected(sorted(names), "columns", "auc", some=some, num_test=6, kind="multi", allows_none=True)
 
 
 def siim_isic(f):
@@ -258,7 +291,8 @@ LAYOUTS = {
     make.__name__: make
     for make in (
         aerial_cactus, aptos2019, cassava, dog_breed, dogs_vs_cats, histopathologic, invasive_species, paddy,
-        plant_pathology_2020, plant_pathology_2021, siim_isic, whale, state_farm, intel_image, tiny_imagenet,
+        plant_pathology_2020, plant_pathology_2021, planet, ranzcr, siim_isic, whale, state_farm, intel_image,
+        tiny_imagenet,
         digit_recognizer, iwildcam_2019, fisheries, petfinder, metadata_with_split, medmnist_npz,
     )
 }  # fmt: skip

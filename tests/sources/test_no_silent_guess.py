@@ -282,56 +282,6 @@ def test_a_form_that_contradicts_the_sample_is_refused(raw):
     refusal(raw, 'unknown metric "acuracy"', metric="acuracy")
 
 
-# Several labels per image.
-
-
-@pytest.mark.parametrize(
-    ("header", "values"),
-    [
-        ("id,labels", ["a", "b", "a b", "c", "b", "a"]),
-        ("id,label", ["a", "b", "a b", "b c", "c", "a"]),
-        ("id,tags", ["a;b", "b;c", "a;c", "a", "b", "c"]),
-        ("id,label", ["a|b", "b|c", "a|c", "a|b|c", "b", "c"]),
-        ("id,tags", ["clear primary water", "clear road", "haze primary", "clear water", "haze", "road"]),
-    ],
-)
-def test_several_labels_per_image_are_refused_with_a_clear_message(raw, header, values):
-    raw.numbered("train", *range(6))
-    raw.table("train.csv", header, *enumerate(values))
-    assert "--kind single" in refusal(raw, "the images have several labels each").do
-    assert raw.open(kind="single").classes == tuple(sorted({*values}))
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        ["golden retriever", "labrador retriever", "poodle", "golden retriever", "poodle", "beagle"],
-        ["Doe, John", "Roe, Jane", "Doe, John", "Roe, Jane", "Doe, John", "Roe, Jane"],
-    ],
-)
-def test_class_names_may_contain_spaces_and_commas(raw, values):
-    raw.numbered("train", *range(6))
-    raw.table("train.csv", "id,label", *enumerate(values))
-    assert raw.open().classes == tuple(sorted({*values}))
-
-
-def test_names_that_can_be_one_label_or_two_are_refused(raw):
-    raw.numbered("train", *range(6))
-    raw.table(
-        "train.csv", "id,label", *enumerate(["red car", "blue car", "red bus", "blue bus", "red van", "blue van"])
-    )
-    assert "--kind single or --kind multi" in refusal(raw, 'labels such as "red car" could be one label').do
-    assert len(raw.open(kind="single").classes) == 6
-
-
-def test_columns_of_0_and_1_with_more_than_one_1_are_several_labels(raw):
-    raw.numbered("train", *range(4))
-    raw.table("train.csv", "id,a,b,c", (0, 1, 1, 0), (1, 0, 1, 0), (2, 0, 0, 0), (3, 0, 0, 1))
-    refusal(raw, "several labels each", label="a,b,c")
-    raw.table("train.csv", "id,a,b,c", (0, 1, 0, 0), (1, 0, 1, 0), (2, 0, 0, 1), (3, 0, 0, 1))
-    assert raw.labels(label="a,b,c") == {"0": "a", "1": "b", "2": "c", "3": "c"}
-
-
 # Lines and spellings.
 
 

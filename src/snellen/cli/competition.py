@@ -36,8 +36,8 @@ def compete(out: Path, recipe_name: str | None, settings: tuple[str, ...], **arg
     Example:
       snellen compete cifar-10.zip --out cifar
 
-    SOURCE is a folder or an archive (such as a zip file) with images and labels, or one of: demo, cifar10-tiny,
-    cifar10. Run the same command again to resume.
+    SOURCE is a folder or an archive (such as a zip file) with images and labels, or one of: demo, demo-multi,
+    cifar10-tiny, cifar10. Run the same command again to resume.
     """
     from snellen.cli.display import Display, fold_folders
     from snellen.competition.compete import compete

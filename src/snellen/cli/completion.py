@@ -50,4 +50,4 @@ def _values(field) -> list[str]:
 
 recipes = words(*PRESETS, files=True)
 splits = words(*SPLITS)
-sources = words("demo", "cifar10-tiny", "cifar10", files=True)
+sources = words("demo", "demo-multi", "cifar10-tiny", "cifar10", files=True)

@@ -70,7 +70,10 @@ the_source = options(
 raw_files = options(
     the_source,
     click.option("--kind", metavar="KIND", help="One label per image (single) or several (multi)."),
-    click.option("--form", metavar="FORM", help="Form of a submission line: label, positive, columns or top5."),
+    click.option(
+        "--label-separator", metavar="TEXT", help="Text between several labels in one cell (default: detected)."
+    ),
+    click.option("--form", metavar="FORM", help="Form of a submission line: label, positive, columns, top5 or labels."),
     click.option(
         "--metric", metavar="NAME", help="The competition's metric, such as auc (default: depends on --form)."
     ),

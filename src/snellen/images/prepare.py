@@ -51,6 +51,7 @@ def prepare(
     metric: str | None = None,
     positive: str | None = None,
     class_names: str | Path | None = None,
+    label_separator: str | None = None,
     group_by: str | None = None,
     size: int | None = None,
     resize: str = CROP.how,
@@ -64,13 +65,14 @@ def prepare(
 ) -> ImageSet:
     """Decode the pictures of `source` into the folder `out`, split the labelled ones, and open the result.
 
-    source: a folder, an archive, or one of the words demo, cifar10-tiny, cifar10. Its layout is detected.
+    source: a folder, an archive, or one of the words demo, demo-multi, cifar10-tiny, cifar10. Its layout is detected.
     labels, test, sample: override what is detected: the labels CSV, the folder of test pictures, the sample submission.
     size: pixels of both sides; by default chosen from the sizes of the first 64 pictures, see `choose_side`.
     resize: "crop", "pad" or "stretch", for pictures that are not square; see resize.py.
     label, id: the column of labels, or several separated by commas, each a class; and the column of ids.
     kind, form, metric, positive: parts of the Task to set; see task.py and sources/answers.py.
     class_names: a JSON or CSV file with a display name for each class.
+    label_separator: the text between several labels of an image in one cell.
     group_by: a column whose values stay on one side of the split, such as patients.
     valid_share, seed, split_rule: see `choose_valid`. A source with a valid folder keeps its split.
     skip_unreadable: leave out pictures that cannot be decoded and list them in about.json. If there are any, the images
@@ -88,7 +90,8 @@ def prepare(
     given: dict[str, Any] = {"labels": labels, "test": test, "sample": sample, "skip": results_inside(source, out)}
     _check(source, out, size, resize)
     origin = identity(source, **given)
-    asked = TaskOptions(label, id, kind, form, metric, positive, str(class_names) if class_names else None, group_by)
+    names = str(class_names) if class_names else None
+    asked = TaskOptions(label, id, kind, form, metric, positive, names, group_by, label_separator)
     asked.check()
     options = {"size": size, "valid_share": valid_share, "seed": seed, "split_rule": split_rule}
     options |= {name: value for name, value in asdict(asked).items() if value is not None}
@@ -105,14 +108,17 @@ def prepare(
         shutil.rmtree(scratch, ignore_errors=True)  # from a stopped prepare
         scratch.mkdir()
         opened = open_source(source, options=asked, scratch=scratch, on_progress=on_progress, **given)
-        splits_of(opened.rows, valid_share, seed, rule=split_rule)  # reports wrong labels before decoding starts
+        several = opened.task.has_several
+        # Reports wrong labels before decoding starts.
+        splits_of(opened.rows, valid_share, seed, rule=split_rule, has_several=several)
         pixels = _decoded(work, opened, size, Resize(resize), skip_unreadable, workers, on_progress)
         rows = pixels.rows
         duplicates = duplicate_ids(pixels.path, rows, on_progress) if group_duplicates else []
-        splits = splits_of(rows, valid_share, seed, {id for group in duplicates for id in group}, rule=split_rule)
-        for doubt in doubts_about(rows, splits):
+        only_train = {id for group in duplicates for id in group}
+        splits = splits_of(rows, valid_share, seed, only_train, rule=split_rule, has_several=several)
+        for doubt in doubts_about(rows, splits, several):
             log.warning("%s", doubt)
-        warn_of_rows(opened.classes, rows)
+        warn_of_rows(opened, rows)
         rows_csv = rows_text(rows, splits)
         with open(pixels.path, "rb") as file:
             digest, mean, std = measure(file, pixels.side, [split == "train" for split in splits], rows_csv)

@@ -18,6 +18,7 @@ from snellen.images import duplicates
 from snellen.images.choices import SPLITS
 from snellen.images.imageset import COLUMNS, SAMPLE
 from snellen.images.splits import groups_of
+from snellen.sources.label_lists import labels_in
 from snellen.sources.rows import Row
 from snellen.sources.source import Source
 from snellen.sources.tables import FORMULA
@@ -65,9 +66,14 @@ def rows_text(rows: Sequence[Row], splits: Sequence[str]) -> bytes:
     return text.getvalue().encode("utf-8")
 
 
-def warn_of_rows(classes: Sequence[str], rows: Sequence[Row]) -> None:
-    """Warn about classes without an image, and names that a spreadsheet would evaluate."""
-    with_images = {row.label for row in rows if row.split != "test"}
+def class_counts_of(rows: Sequence[Row], has_several: bool) -> Counter[str]:
+    """Return the number of labelled images that have each class."""
+    return Counter(name for row in rows if row.split != "test" for name in labels_in(row.label, has_several))
+
+
+def warn_of_rows(source: Source, rows: Sequence[Row]) -> None:
+    """Warn about classes without an image, and names that a spreadsheet would evaluate. rows: of readable pictures."""
+    classes, with_images = source.classes, class_counts_of(rows, source.task.has_several)
     if absent := [name for name in classes if name not in with_images]:
         log.warning("%d classes have no image, first %s", len(absent), first_few(absent))
     if formulas := [name for name in (*classes, *(row.id for row in rows)) if FORMULA.match(name)]:
@@ -91,7 +97,7 @@ def about_of(
 
     rows, splits: of the readable pictures. unreadable: reasons, by index into the rows of the source.
     """
-    counts, class_counts = Counter(splits), Counter(row.label for row in rows if row.split != "test")
+    counts, class_counts = Counter(splits), class_counts_of(rows, source.task.has_several)
     groups = groups_of(rows)
     return {
         "format": 1,

@@ -33,7 +33,8 @@ def read_sample(images: ImageSet) -> Sample:
     if not path.exists():
         ids = [*images.select("test").ids.tolist(), *left_out(images)]
         task = images.task
-        header = ["id", *{"columns": task.classes, "positive": (task.positive or "",)}.get(task.form, ("label",))]
+        by_form = {"columns": task.classes, "positive": (task.positive or "",), "labels": ("labels",)}
+        header = ["id", *by_form.get(task.form, ("label",))]
         return Sample(header, 0, ids, ids, [])
     pictures = cache(lambda: Lookup(paths))  # rarely needed
 

@@ -4,10 +4,12 @@ import logging
 from collections.abc import Sequence
 
 from snellen.errors import DataError, did_you_mean, some_of
+from snellen.scoring.metrics import metric_of
 from snellen.sources.columns import is_number
 from snellen.sources.forms import SampleLines, class_named_by, form_of
+from snellen.sources.label_lists import as_list
 from snellen.sources.task_options import TaskOptions
-from snellen.task import DEFAULT_METRIC, FORMS, Task
+from snellen.task import DEFAULT_METRIC, DEFAULT_METRIC_OF_SEVERAL, FORMS, Task
 
 log = logging.getLogger("snellen")
 # So many numbers as classes, with so few images each, may be amounts.
@@ -27,7 +29,8 @@ def decide_task(
 ) -> Task:
     """Return the Task for these training labels and this sample. Raises DataError for regression or contradictions.
 
-    is_named: the user named the label column, so its numbers are classes.
+    labels: of kind "multi" the lists of labels as texts. is_named: the user named the label column, so its numbers are
+    classes.
     """
     options.check()
     form = form_of(classes, kind, sample, options, is_named=is_named)
@@ -42,8 +45,10 @@ def decide_task(
             where="--positive",
             do="leave out --positive, or submit its probability: --form positive",
         )
-    metric = options.metric or DEFAULT_METRIC[form]
-    return Task(classes, kind, form, metric, positive, display_names)
+    default = DEFAULT_METRIC_OF_SEVERAL if kind == "multi" else DEFAULT_METRIC
+    metric = metric_of(options.metric or default[form], kind).name
+    allows_none = kind == "multi" and as_list(()) in labels
+    return Task(classes, kind, form, metric, positive, display_names, allows_none=allows_none)
 
 
 def _refuse_regression(labels: Sequence[str], classes: tuple[str, ...]) -> None:

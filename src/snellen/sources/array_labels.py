@@ -3,6 +3,7 @@
 import numpy as np
 
 from snellen.errors import DataError, first_few
+from snellen.sources.label_lists import as_list
 from snellen.sources.roles import role_of
 from snellen.sources.stored_arrays import Stored, exactly
 
@@ -22,8 +23,8 @@ def role_of_array(array: Stored) -> str:
     return {"all": "train", "unlabelled": "test"}.get(role, role)
 
 
-def labels_of(role: str, images: Stored, stored: list[Stored]) -> list[str] | None:
-    """Return the labels of an array of images: the array of the same role with the same number of rows."""
+def labels_of(role: str, images: Stored, stored: list[Stored]) -> tuple[Stored, np.ndarray] | None:
+    """Return the labels of an array of images, (N, K): the array of the same role with the same number of rows."""
     fitting = [
         a for a in stored if not is_images(a) and a.shape and a.shape[0] == images.shape[0] and role_of_array(a) == role
     ]
@@ -51,19 +52,34 @@ def labels_of(role: str, images: Stored, stored: list[Stored]) -> list[str] | No
         )
     with array.opened() as file:
         values = np.frombuffer(exactly(file, size, array), dtype=array.dtype).reshape(array.shape)
-    return _label_names(values.reshape(len(values), -1), array)
+    return array, values.reshape(len(values), -1)
 
 
-def _label_names(values: np.ndarray, array: Stored) -> list[str]:
-    """Return one name for each row of labels (N, 1) or (N, K). Raises DataError for several labels or fractions."""
+def hold_several(values: np.ndarray, array: Stored) -> bool:
+    """Return whether labels (N, K) are several or no labels per image, such as [0, 1, 1]. Raises DataError for others.
+
+    A single column holds one label per image.
+    """
+    if values.shape[1] == 1:
+        return False
+    if not np.isin(values, (0, 1)).all():
+        raise DataError(
+            f"the labels {array.name} have the shape {array.shape} and values other than 0 and 1.",
+            where=str(array.file),
+            expected="one label per image, or 0 and 1 for each class",
+            do="save the labels as 0 and 1",
+        )
+    return not (values.sum(axis=1) == 1).all()
+
+
+def label_names(values: np.ndarray, array: Stored, has_several: bool) -> list[str]:
+    """Return the label of each row of labels (N, 1) or (N, K), or the list of several. Raises DataError for fractions.
+
+    Columns have their number from 0 as their name.
+    """
     if values.shape[1] > 1:
-        if not np.isin(values, (0, 1)).all() or not (values.sum(axis=1) == 1).all():
-            raise DataError(
-                f"the images have several labels each: {array.name} has the shape {array.shape}.",
-                where=str(array.file),
-                expected="one label per image",
-                do="this version trains on one label per image; save one label per image",
-            )
+        if has_several:
+            return [as_list(str(label) for label in np.flatnonzero(row)) for row in values]
         return [str(label) for label in values.argmax(axis=1).tolist()]
     column = values[:, 0]
     if column.dtype.kind in "US":

@@ -1,7 +1,8 @@
 """Pixels in arrays instead of picture files: .npz and .npy files (MedMNIST, Keras). Nothing is unpickled.
 
 The shape of an array shows what it is: images are (N, H, W), (N, H, W, 3) or (N, 3, H, W), labels are (N,), (N, 1), or
-(N, K) with 0 and 1. Its name shows the split: train_images, x_train, val_labels.
+(N, K) with 0 and 1, one 1 in each row or, if images have several labels, any number. Its name shows the split:
+train_images, x_train, val_labels.
 """
 
 import logging
@@ -12,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from snellen.errors import DataError, first_few
-from snellen.sources.array_labels import is_images, labels_of, role_of_array
+from snellen.sources.array_labels import hold_several, is_images, label_names, labels_of, role_of_array
 from snellen.sources.names import shown
 from snellen.sources.pixel_tables import PixelTable, find_pixel_tables
 from snellen.sources.rows import Row
+from snellen.sources.several_labels import Reading
 from snellen.sources.source_files import Place
 from snellen.sources.stored_arrays import Stored, exactly, on_disk, stored_in
 
@@ -51,6 +53,12 @@ class Arrays:
     kind: str
     told: str  # where the labels come from, for messages
     splits: list[Split]
+    has_several: bool = False  # whether images can have several labels
+
+    @property
+    def reading(self) -> Reading | None:
+        """Return how the labels are held, if there are several per image."""
+        return Reading(None) if self.has_several else None
 
     def rows(self) -> list[Row]:
         """Return a row for each image. Ids count from 1 across train and valid, and again from 1 in test."""
@@ -90,7 +98,7 @@ def find_arrays(files: dict[str, Place], scratch: Path, *, label: str | None = N
         role: [a for a in stored if is_images(a) and role_of_array(a) == role]
         for role in ("train", "valid", "test", "")
     }
-    splits = []
+    splits: list[tuple[str, Stored, tuple[Stored, np.ndarray] | None]] = []
     for role in ("train", "", "valid", "test"):
         if len(images[role]) > 1:
             raise DataError(
@@ -100,9 +108,9 @@ def find_arrays(files: dict[str, Place], scratch: Path, *, label: str | None = N
                 do="keep only one of them in the source",
             )
         if images[role]:
-            splits.append(Split(role, images[role][0], labels_of(role, images[role][0], stored)))
-    labelled = [split for split in splits if split.role != "test"]
-    if not labelled or any(split.labels is None for split in labelled):
+            splits.append((role, images[role][0], labels_of(role, images[role][0], stored)))
+    labelled = [labels for role, _, labels in splits if role != "test"]
+    if not labelled or any(labels is None for labels in labelled):
         raise DataError(
             f"the arrays are not images with labels: {first_few((f'{a.name} {a.shape}' for a in stored), 6)}.",
             where=first_few(names),
@@ -110,7 +118,12 @@ def find_arrays(files: dict[str, Place], scratch: Path, *, label: str | None = N
             do="save them under these names with numpy.savez",
         )
     told = f"array {next(a.name for a in stored if not is_images(a))} of {names[0]}"
-    return Arrays(f"arrays in {first_few(names)}", told, splits)
+    has_several = any(hold_several(values, array) for _, _, labels in splits if labels for array, values in [labels])
+    named = [
+        Split(role, image, None if labels is None else label_names(labels[1], labels[0], has_several))
+        for role, image, labels in splits
+    ]
+    return Arrays(f"arrays in {first_few(names)}", told, named, has_several)
 
 
 def _of_tables(tables: dict[str, PixelTable]) -> Arrays:

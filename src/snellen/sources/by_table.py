@@ -7,19 +7,21 @@ from dataclasses import replace
 from snellen.errors import first_few
 from snellen.sources.csv_labels import TableLabels, describe_columns, is_own_predictions, more_labels
 from snellen.sources.evidence import Evidence, Labelled
+from snellen.sources.label_lists import as_list
 from snellen.sources.rows import Row, classes_of, natural_key
 from snellen.sources.sample_rows import find_sample, is_sample_name, rows_of_test
-from snellen.sources.several_labels import refuse_multi, separator_of
+from snellen.sources.several_labels import reading_of
 from snellen.sources.table_checks import names_nothing
 from snellen.sources.table_rows import labelled_rows, table_role
 from snellen.sources.tables import Table
 from snellen.sources.task_options import TaskOptions
-from snellen.task import Task
 
 log = logging.getLogger("snellen")
 
 
 def by_table(best: TableLabels, seen: Evidence, options: TaskOptions) -> Labelled:
+    """Return the rows of the pictures, with the labels of a table."""
+    best = replace(best, reading=reading_of(best.match, best.chosen, best.cells(), options))
     values = best.values()
     others = [table for table in seen.tables if table is not best.match.table and not is_own_predictions(table)]
     labelled, tests = seen.labelled, seen.tests
@@ -55,6 +57,8 @@ def by_table(best: TableLabels, seen: Evidence, options: TaskOptions) -> Labelle
     rows = labelled_rows(list(zip(parts, roles, strict=True)), labelled, tests)
     rows = _with_folder_split(rows, folders)
     label_of = {row.path: row.label for row in rows if row.split == "test" and row.label}
+    if not any(label != as_list(()) for label in label_of.values()):
+        label_of = {}  # empty cells of test pictures are unknown labels, unless others are known
     own_tests = [row for row in rows if row.split == "test"]
     rows = [row for row in rows if row.split != "test"]
     all_tests = [*dict.fromkeys([*tests, *(row.path for row in own_tests)])]
@@ -62,37 +66,19 @@ def by_table(best: TableLabels, seen: Evidence, options: TaskOptions) -> Labelle
         rows += own_tests
     else:
         rows += rows_of_test(sample, all_tests, label_of)
-    header = best.match.header(best.chosen.columns[0]) if len(best.chosen.columns) == 1 else ""
-    _refuse_several(best, header, options)
+    if len(best.chosen.columns) > 1:
+        classes_here = tuple(sorted(map(best.match.header, best.chosen.columns)))
+    else:
+        classes_here = classes_of(rows, best.reading is not None)
     return Labelled(
         f"pictures with labels from {best.match.table.name}",
         rows,
-        classes_of(rows)
-        if len(best.chosen.columns) == 1
-        else tuple(sorted(map(best.match.header, best.chosen.columns))),
+        classes_here,
         best.told,
         sample,
         sample or seen.hint,
         best,
     )
-
-
-def _refuse_several(best: TableLabels, header: str, options: TaskOptions) -> None:
-    """Raise DataError if images have several labels each."""
-    values = best.values()
-    if len(best.chosen.columns) > 1:
-        counts = {value.count("\n") + bool(value) for value in values}
-        if counts == {1}:
-            return
-        classes = sorted(map(best.match.header, best.chosen.columns))
-        what = f"the columns {first_few(classes)} of {best.match.table.name} do not contain exactly one 1 per line"
-        refuse_multi(Task(tuple(classes), "multi", "columns", "f1_samples"), what)
-    separator = separator_of(values, header, options.kind)
-    if separator is not None:
-        classes = sorted({part.strip() for value in values for part in value.split(separator)} - {""})
-        name = {" ": "spaces", ",": "commas", ";": "semicolons", "|": "vertical bars"}[separator]
-        what = f"column {best.match.shown(best.chosen.columns[0])} of {best.match.table.name} separates them by {name}"
-        refuse_multi(Task(tuple(classes), "multi", "labels", "f1_samples"), what)
 
 
 def _with_folder_split(rows: list[Row], folders: Mapping[str, str]) -> list[Row]:

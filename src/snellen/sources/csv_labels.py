@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from snellen.errors import DataError, first_few
 from snellen.sources import columns
 from snellen.sources.columns import BY_NAME, LabelColumns, TwoReadings, label_columns
+from snellen.sources.label_lists import as_list
 from snellen.sources.lookup import Lookup, Match, match_ids
 from snellen.sources.names import shown
 from snellen.sources.rows import natural_key
 from snellen.sources.sample_rows import is_sample_name
+from snellen.sources.several_labels import Reading
 from snellen.sources.tables import Table
 
 
@@ -19,9 +21,15 @@ class TableLabels:
 
     match: Match
     chosen: LabelColumns
+    reading: Reading | None = None  # how a line holds several labels; None: it has one
 
     def values(self) -> list[str]:
-        """Return the label of each line; for columns of 0 and 1, the names of those with 1, joined by newlines."""
+        """Return the label of each line; with a reading, the list of its labels as one text, see label_lists.py."""
+        cells = self.cells()
+        return cells if self.reading is None else [as_list(self.reading.labels(cell)) for cell in cells]
+
+    def cells(self) -> list[str]:
+        """Return the cell of each line; for columns of 0 and 1, the names of those with 1, joined by newlines."""
         several = self.chosen.columns
         if len(several) == 1:
             return self.match.values(several[0])
@@ -41,13 +49,15 @@ class TableLabels:
         """Return a description of the table and its label columns, for messages."""
         names = [self.match.shown(column) for column in self.chosen.columns]
         several = f"columns {', '.join(names)}" if len(names) > 1 else f"column {names[0]}"
-        return f"{several} of {self.match.table.name}, {self.chosen.why}"
+        text = f"{several} of {self.match.table.name}, {self.chosen.why}"
+        return f"{text}, {self.reading.told}" if self.reading and self.reading.told else text
 
 
 def is_own_predictions(table: Table) -> bool:
     """Return whether `snellen predict` wrote the table."""
     header = table.lines[0][1]
-    return header[:2] == ["id", "label"] and len(header) > 3 and all(name.startswith("p_") for name in header[2:])
+    is_ours = header[:2] in (["id", "label"], ["id", "labels"])
+    return is_ours and len(header) > 3 and all(name.startswith("p_") for name in header[2:])
 
 
 def find_labels(
@@ -173,8 +183,10 @@ def more_labels(
                 continue
             chosen = (fitting[0],)
         values = {value for column in chosen for value in match.values(column)}
-        if values - {""} and (len(chosen) > 1 or values - {""} <= {*classes} or not classes):
-            found.append(TableLabels(match, LabelColumns(chosen, BY_NAME, "as in the training labels")))
+        has_several = best is not None and best.reading is not None
+        if values - {""} and (len(chosen) > 1 or has_several or values - {""} <= {*classes} or not classes):
+            columns_of_it = LabelColumns(chosen, BY_NAME, "as in the training labels")
+            found.append(TableLabels(match, columns_of_it, best.reading if best else None))
     return found
 
 

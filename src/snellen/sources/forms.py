@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snellen.errors import DataError, first_few, some_of
+from snellen.scoring.metrics import metric_of
 from snellen.sources.class_names import plain_form
 from snellen.sources.columns import is_number
 from snellen.sources.names import shown
 from snellen.sources.roles import words_of
 from snellen.sources.tables import Table
 from snellen.sources.task_options import TaskOptions
+from snellen.task import FORMS, FORMS_OF_KIND, KINDS
 
 log = logging.getLogger("snellen")
 # The form that a metric needs if the sample does not decide it.
@@ -44,6 +46,13 @@ def form_of(
 ) -> str:
     """Return the form of a line: from the sample, the options, or the metric. Raises DataError for contradictions."""
     wanted = options.form
+    if wanted is not None and wanted not in FORMS_OF_KIND[kind]:
+        raise DataError(
+            f"form {wanted} means {FORMS[wanted]}, but there is {KINDS[kind]}.",
+            where="--form",
+            expected=" or ".join(FORMS_OF_KIND[kind]),
+            do="leave out --form, or choose the kind: --kind single or --kind multi",
+        )
     if wanted == "positive" and len(classes) != 2:
         raise DataError(
             f"form positive needs exactly two classes; there are {len(classes)} classes.",
@@ -52,16 +61,19 @@ def form_of(
             do="choose another form, or check the labels",
         )
     if sample is None or not sample.columns:
+        if kind == "multi":
+            needs = metric_of(options.metric, kind).needs if options.metric else "labels"
+            return wanted or {"labels": "labels", "probabilities": "columns"}[needs]
         by_metric = FORM_OF_METRIC.get(options.metric or "", "label")
         if by_metric == "positive" and len(classes) != 2:
             by_metric = "columns"
-        return wanted or ("labels" if kind == "multi" else by_metric)
+        return wanted or by_metric
     if len(sample.columns) > 1:
         _check_columns(classes, sample)
         return _agreed("columns", wanted, f"{sample.name} has one column per class")
     cells = sample.distinct
     if kind == "multi":
-        return wanted or "labels"
+        return _agreed("labels", wanted, f"{sample.name} has one column of labels")
     if cells and all(len(cell.split()) == 5 for cell in cells) and not cells <= {*classes}:
         return _agreed("top5", wanted, f"{sample.name} has five labels in each line")
     if wanted:

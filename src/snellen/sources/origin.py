@@ -13,7 +13,8 @@ from snellen.sources.source_files import listed_files
 from snellen.system.progress import Progress
 
 log = logging.getLogger("snellen")
-WORDS = ("demo", *DOWNLOADS)
+DEMOS = ("demo", "demo-multi")
+WORDS = (*DEMOS, *DOWNLOADS)
 TABLE_SUFFIXES = (".csv", ".tsv")
 
 
@@ -25,10 +26,11 @@ def located(source: str | Path, scratch: Path, on_progress: Progress | None) -> 
         log.info('"%s" is the built-in source; for the folder of that name pass ./%s', source, source)
     if source in DOWNLOADS:
         return download(DOWNLOADS[source], on_progress=on_progress)  # type: ignore[index]
-    from snellen.sources.demo import write_competition
+    from snellen.sources import demo, demo_multi
 
-    write_competition(scratch / "demo", on_progress=on_progress)
-    return scratch / "demo"
+    write = demo.write_competition if source == "demo" else demo_multi.write_competition
+    write(scratch / str(source), on_progress=on_progress)
+    return scratch / str(source)
 
 
 def _holds_pictures(path: Path) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from snellen.errors import DataError, first_few
 from snellen.sources.decode import is_picture
+from snellen.sources.label_lists import labels_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,7 @@ class Row:
     """One picture of a source."""
 
     id: str
-    label: str | None  # name of its class, if known
+    label: str | None  # name of its class, or the list of several (see label_lists.py), if known
     split: str | None  # "train", "valid", "test"; None: labelled, decided by `choose_valid`
     path: str  # within the source, with forward slashes; unique
     group: str | None = None  # the value of the column of --group-by, such as a patient
@@ -54,10 +55,10 @@ def short_ids(ids: list[str]) -> list[str]:
     return short if len(set(short)) == len(ids) else ids
 
 
-def classes_of(rows: Sequence[Row]) -> tuple[str, ...]:
+def classes_of(rows: Sequence[Row], has_several: bool = False) -> tuple[str, ...]:
     """Return the sorted labels of train and valid. Raises DataError for test labels that are not among them."""
-    trained = {row.label for row in rows if row.label and row.split != "test"}
-    if odd := sorted({row.label for row in rows if row.label} - trained):
+    trained = {name for row in rows if row.split != "test" for name in labels_in(row.label, has_several)}
+    if odd := sorted({name for row in rows for name in labels_in(row.label, has_several)} - trained):
         raise DataError(
             f"{len(odd)} labels of test pictures are not among the training labels, first {first_few(odd)}.",
             expected=f"the classes {first_few(sorted(trained), 8)}",

@@ -17,6 +17,7 @@ from snellen.sources.csv_labels import groups_by
 from snellen.sources.decode import is_picture
 from snellen.sources.evidence import Labelled
 from snellen.sources.forms import SampleLines
+from snellen.sources.label_lists import labels_in, shown_list
 from snellen.sources.labelled import read_labelled
 from snellen.sources.lookup import id_column
 from snellen.sources.no_labels import no_labels, no_pictures, warn_of_samples
@@ -33,6 +34,7 @@ from snellen.sources.origin import is_table, located
 from snellen.sources.roles import role_of
 from snellen.sources.rows import Row, classes_of
 from snellen.sources.sample_rows import is_sample_name
+from snellen.sources.several_labels import Reading, refuse_several, submission_separator
 from snellen.sources.source_files import Place, gather, listed_files, read_pictures, read_whole
 from snellen.sources.tables import Table
 from snellen.sources.task_options import TaskOptions
@@ -140,7 +142,9 @@ def _of_pictures(labelled: Labelled, tables: Tables, files: dict[str, Place], op
 
     found = labelled.hint
     hint = SampleLines.of(found.table, found.column, found.first) if found else None
-    task = _task_of(rows, labelled.classes, hint, options, files)
+    table = labelled.table
+    several = (table.reading, table.cells()) if table else ()
+    task = _task_of(rows, labelled.classes, hint, options, files, *several)
     data = labelled.sample.table.data if labelled.sample else None
     return _listed(labelled.kind, rows, task, data, read, told=labelled.told, sample_lines=hint)
 
@@ -182,7 +186,7 @@ def _of_arrays(arrays: Arrays, files: dict[str, Place], sample: str | Path | Non
         table.check_width()
         lines = SampleLines.of(table, column, 1)
         log.info("sample submission: %s, %d ids", table.name, len(lines.cells))
-    task = _task_of(rows, classes_of(rows), lines, options, files)
+    task = _task_of(rows, classes_of(rows, arrays.has_several), lines, options, files, arrays.reading)
     data = table.data if table else None
     return _listed(arrays.kind, rows, task, data, arrays.read, told=arrays.told, sample_lines=lines)
 
@@ -193,11 +197,31 @@ def _task_of(
     sample: SampleLines | None,
     options: TaskOptions,
     files: dict[str, Place],
+    reading: Reading | None = None,
+    values: Sequence[str] = (),
 ) -> Task:
     labels = [row.label for row in rows if row.label is not None and row.split != "test"]
-    warn_of_labels(labels)
+    warn_of_labels([name for label in labels for name in labels_in(label, reading is not None)])
     names = display_names(options.class_names, classes, files)
-    return decide_task(labels, classes, sample, options, display_names=names, is_named=options.label is not None)
+    if reading is None:
+        refuse_several(options)
+        return decide_task(labels, classes, sample, options, display_names=names, is_named=options.label is not None)
+    cells = sorted(sample.distinct) if sample and len(sample.columns) == 1 else []
+    task = decide_task(labels, classes, sample, options, kind="multi", display_names=names)
+    if task.form != "labels":
+        return task
+    return replace(task, separator=submission_separator(reading, cells, values, classes))
+
+
+def _tell_of_several(rows: Sequence[Row], task: Task) -> None:
+    """Log how many labels the images have."""
+    nums = [len(labels_in(row.label, True)) for row in rows if row.label is not None and row.split != "test"]
+    log.info(
+        "labels per image: %.1f on average, %d at most; %d images have none",
+        sum(nums) / len(nums),
+        max(nums),
+        nums.count(0),
+    )
 
 
 def _listed(
@@ -218,7 +242,15 @@ def _listed(
     for row in rows:
         if row.label is not None and row.label not in examples and len(examples) < 3:
             examples[row.label] = row.path
-    log.info("for example: %s", ", ".join(f"{path} -> {task.display(label)}" for label, path in examples.items()))
+    shown_for = {
+        path: shown_list([task.display(name) for name in labels_in(label, task.has_several)])
+        for label, path in examples.items()
+    }
+    log.info(
+        "for example: %s", (", ", "; ")[task.has_several].join(f"{path} -> {text}" for path, text in shown_for.items())
+    )
+    if task.has_several:
+        _tell_of_several(rows, task)
     if sample_lines and len(sample_lines.columns) == 1 and (hint := probability_hint(task, sample_lines.distinct)):
         log.warning("%s", hint)
     return Source(kind, rows, task, sample, read)

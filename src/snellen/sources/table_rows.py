@@ -55,7 +55,7 @@ class Assigned:
         values = match.values(split[0]) if split else []
         lines = zip(match.table.lines[match.first :], match.ids, match.where, part.values(), strict=True)
         self.total += len(match.where)
-        may_be_empty = len(part.chosen.columns) > 1
+        may_be_empty = len(part.chosen.columns) > 1 or part.reading is not None
         for number, ((line, _), id, where, label) in enumerate(lines):
             is_test = False
             if not where and id and (in_test := tests.find(id)) is not None:
