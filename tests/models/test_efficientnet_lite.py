@@ -7,7 +7,7 @@ from torch import nn
 
 from made import scenes
 from snellen.models.classifier import as_input
-from snellen.models.efficientnet_lite import ConvNorm, efficientnet_lite0
+from snellen.models.efficientnet_lite import ConvNorm, efficientnet_lite0, efficientnet_lite0_levels
 from snellen.models.model_file import load_model
 
 NAME = "imagenet-efficientnet-lite0"
@@ -47,6 +47,18 @@ def test_it_has_the_parameters_that_its_file_states():
     network = efficientnet_lite0(1000)
     assert sum(p.numel() for p in network.parameters()) == 4_652_008
     assert sum(p.numel() for p in network[0].parameters()) == 3_371_008
+
+
+def test_with_levels_the_last_features_are_the_same_and_the_others_are_means_of_wide_layers(model):
+    levels, x = efficientnet_lite0_levels(3).eval(), inputs(64)
+    levels[0].load_state_dict(model.network[0].state_dict())
+    with torch.no_grad():
+        found, last = levels[0](x), model.network[0](x)
+        before = torch.nn.Sequential(*list(levels[0])[:8])(x)
+        wide = levels[0][8].depthwise(levels[0][8].expand(before)).mean((2, 3))
+    assert torch.equal(found[:, :1280], last)
+    assert torch.equal(found[:, 1280 + 240 : 1280 + 240 + 480], wide)
+    assert found.shape[1] == levels[1].in_features == 1280 + 240 + 480 + 672 + 1152
 
 
 def test_convolutions_but_the_last_of_a_block_are_followed_by_relu6():

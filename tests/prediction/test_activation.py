@@ -7,6 +7,7 @@ from snellen.models.model_file import load_model
 from snellen.prediction.activation import activation_maps
 from snellen.prediction.probabilities import logits
 from snellen.system.device import choose_runtime
+from snellen.training.init import start_from
 
 FLOAT32 = choose_runtime("float32", "cpu")
 
@@ -15,6 +16,15 @@ def test_the_mean_of_a_map_is_the_logit():
     model, pixels = load_model("imagenet-efficientnet-lite0"), scenes(2, 96)
     maps = activation_maps(model, pixels, FLOAT32)
     assert maps.shape == (2, 1000, 3, 3)
+    np.testing.assert_allclose(maps.mean(axis=(2, 3)), logits(model, pixels, FLOAT32, views=1), atol=1e-4)
+
+
+def test_with_features_of_several_levels_too():
+    torch.manual_seed(0)
+    model, pixels = small_model(("a", "b", "c"), (96, 96), "efficientnet_lite0_levels"), scenes(2, 96)
+    start_from(model, load_model("imagenet-efficientnet-lite0"))
+    maps = activation_maps(model, pixels, FLOAT32)
+    assert maps.shape == (2, 3, 12, 12)
     np.testing.assert_allclose(maps.mean(axis=(2, 3)), logits(model, pixels, FLOAT32, views=1), atol=1e-4)
 
 

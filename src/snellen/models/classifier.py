@@ -29,6 +29,7 @@ MODELS: dict[str, Callable[..., nn.Sequential]] = {
     "whitened_cnn": whitened_cnn,
     "whitened_resnet": whitened_resnet,
     "efficientnet_lite0": efficientnet_lite.efficientnet_lite0,
+    "efficientnet_lite0_levels": efficientnet_lite.efficientnet_lite0_levels,
     "resnet18": resnet18,
     "resnet18_mxnet": resnet18_mxnet,
     "resnet18_bn_shortcut": resnet18_bn_shortcut,
@@ -49,6 +50,7 @@ SOURCES: dict[str, str] = {
     "whitened_cnn": "arXiv:2404.00498, Muon variant; recipes fast and record",
     "whitened_resnet": "arXiv:2404.00498, section 5; recipes strong and best",
     "efficientnet_lite0": "arXiv:1905.11946, lite variant; for photographs, with ImageNet weights in the package",
+    "efficientnet_lite0_levels": "the same, with features of five depths; recipes probe and photo",
     "resnet18": "Dive into Deep Learning, PyTorch tab",
     "resnet18_mxnet": "Dive into Deep Learning, MXNet tab",
     "resnet18_bn_shortcut": "arXiv:1512.03385, as in most PyTorch code for CIFAR",
@@ -64,6 +66,8 @@ SOURCES: dict[str, str] = {
     "cifar_resnext29_16x64d": "GluonCV, published 96.3%",
     "cifar_resnext29_32x4d": "GluonCV, nothing published",
 }
+# name -> a network whose weights fit too, apart from the head
+SAME_WEIGHTS = {"efficientnet_lite0_levels": "efficientnet_lite0", "efficientnet_lite0": "efficientnet_lite0_levels"}
 # the same families at any other depth and width
 FAMILIES: dict[str, Callable[..., nn.Sequential]] = {
     r"cifar_resnet(\d+)_v(\d)": lambda depth, version, *rest, **more: cifar_resnet(version, depth, *rest, **more),
@@ -179,7 +183,7 @@ def check_model(recipe: Recipe, images: ImageSet) -> None:
     _check_size(images)
     with torch.device("meta"):
         build_network(recipe.model, len(images.classes), recipe.dropout)
-    if recipe.frozen_blocks and recipe.model != "efficientnet_lite0":
+    if recipe.frozen_blocks and not recipe.model.startswith("efficientnet_lite0"):
         raise RecipeError(
             f"no blocks of {recipe.model} can be frozen.",
             where=f"frozen_blocks={recipe.frozen_blocks}",

@@ -28,6 +28,7 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 NORM_EPS, NORM_MOMENTUM = 1e-3, 0.01  # as in the published training
 NUM_FEATURES = 1280
 STEM = 32  # channels
+LEVELS = (5, 8, 11, 15)  # blocks, counted from 1, whose wide layers are features too; see `Levels`
 # (blocks, kernel, stride of the first block, expand, channels) of each stage
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -42,15 +43,45 @@ STAGES = (
 
 def efficientnet_lite0(num_classes: int) -> nn.Sequential:
     """Build a network from normalised (B, 3, H, W) to logits (B, K), H and W 16 or more, with torch's own weights."""
+    features = nn.Sequential(*_layers(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(OrderedDict(features=features, output=nn.Linear(NUM_FEATURES, num_classes)))
+
+
+def efficientnet_lite0_levels(num_classes: int) -> nn.Sequential:
+    """Build the same network with the features of several levels; the same weights fit."""
+    layers = _layers()
+    inside = [layer.depthwise.conv.out_channels for layer in layers if isinstance(layer, Block)]
+    output = nn.Linear(NUM_FEATURES + sum(inside[level - 1] for level in LEVELS), num_classes)
+    return nn.Sequential(OrderedDict(features=Levels(*layers), output=output))
+
+
+def _layers() -> list[nn.Module]:
     layers: list[nn.Module] = [ConvNorm(3, STEM, 3, stride=2)]
     channels = STEM
     for num_blocks, kernel, stride, expand, out_channels in STAGES:
         for number in range(num_blocks):
             layers.append(Block(channels, out_channels, kernel, stride if number == 0 else 1, expand))
             channels = out_channels
-    layers += [ConvNorm(channels, NUM_FEATURES, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    output = nn.Linear(NUM_FEATURES, num_classes)
-    return nn.Sequential(OrderedDict(features=nn.Sequential(*layers), output=output))
+    return [*layers, ConvNorm(channels, NUM_FEATURES, 1)]
+
+
+class Levels(nn.Sequential):
+    """Layers whose features are means over the image at several depths: of textures as well as of objects."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([level.mean((2, 3)) for level in self.maps(x)], dim=1)
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Return what the means are taken of, (B, C, H, W) each: the last layer, then the wide layers of LEVELS."""
+        found = []
+        for number, layer in enumerate(self):
+            if number in LEVELS:
+                assert isinstance(layer, Block)
+                found.append(wide := layer.depthwise(layer.expand(x)))
+                x = layer.narrow(x, wide)
+            else:
+                x = layer(x)
+        return [x, *found]
 
 
 def freeze(network: nn.Sequential, num_blocks: int) -> None:
@@ -77,7 +108,11 @@ class Block(nn.Module):
         self.adds_input = stride == 1 and in_channels == channels
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.project(self.depthwise(self.expand(x)))
+        return self.narrow(x, self.depthwise(self.expand(x)))
+
+    def narrow(self, x: Tensor, wide: Tensor) -> Tensor:
+        """Return the block's output from its input and its wide layer."""
+        y = self.project(wide)
         return x + y if self.adds_input else y
 
 

@@ -5,7 +5,7 @@ import logging
 import torch
 
 from snellen.errors import RunError
-from snellen.models.classifier import Classifier
+from snellen.models.classifier import SAME_WEIGHTS, Classifier
 from snellen.models.timm_network import PREFIX, pretrained
 from snellen.prediction.opening import opened
 from snellen.runs.recipe import Recipe
@@ -38,7 +38,9 @@ def start_from(model: Classifier, init: Classifier) -> None:
     fitting = {name: value for name, value in other.items() if name in mine and value.shape == mine[name].shape}
     missing = mine.keys() - fitting.keys()
     _, head = (name for name, _ in model.network.named_children())  # the Linear that Classifier declares
-    if model.name != init.name or not all(name.startswith(f"{head}.") for name in missing):
+    if init.name not in (model.name, SAME_WEIGHTS.get(model.name)) or not all(
+        name.startswith(f"{head}.") for name in missing
+    ):
         raise RunError(
             f"the weights of {init.name} do not fit {model.name}.",
             where="--init",
