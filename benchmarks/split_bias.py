@@ -47,9 +47,11 @@ def unequal(images: ImageSet, ratio: float, most: int, seed: int, holdout: int =
 
 
 def with_splits(images: ImageSet, splits: np.ndarray) -> ImageSet:
-    """Return the images with other splits, under a fingerprint of its own."""
+    """Return the images with other splits, under a fingerprint of its own, as a fold has one."""
     text = json.dumps([images.fingerprint, images.rows.tolist(), splits.tolist()])
-    about = images.about | {"fingerprint": hashlib.sha256(text.encode()).hexdigest()}
+    prepared = (images.about.get("fold") or {}).get("images", images.fingerprint)
+    fold = {"images": prepared, "number": 1, "of": 1, "seed": 0}
+    about = images.about | {"fingerprint": hashlib.sha256(text.encode()).hexdigest(), "fold": fold}
     return replace(images, splits=splits, about=about)
 
 
