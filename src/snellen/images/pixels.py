@@ -80,7 +80,7 @@ def decode_into(
                 on_progress("decode", state["pictures"], num)
     _note(done, state, file)
     if state["resized"]:
-        log.info("%d of %d pictures are resized to %dx%d", state["resized"], num, side, side)
+        log.info("%s of %s pictures are resized to %dx%d", f"{state['resized']:,}", f"{num:,}", side, side)
     return side, {int(index): reason for index, reason in state["unreadable"].items()}, state["resized"]
 
 

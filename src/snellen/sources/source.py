@@ -235,7 +235,8 @@ def _listed(
     sample_lines: SampleLines | None = None,
 ) -> Source:
     num_test = sum(row.split == "test" for row in rows)
-    log.info("source: %s; %d labelled, %d test, %d classes", kind, len(rows) - num_test, num_test, len(task.classes))
+    counts = f"{len(rows) - num_test:,} labelled, {num_test:,} test, {len(task.classes):,} classes"
+    log.info("source: %s; %s", kind, counts)
     answer = FORMS[task.form] + (f' ("{task.positive}")' if task.positive else "")
     log.info("labels: %s; answer: %s; metric: %s", told, answer, task.metric)
     examples: dict[str, str] = {}

@@ -61,7 +61,8 @@ def choose_runtime(precision: str = "auto", device: str | None = None) -> Runtim
     if chosen.type == "cuda":
         torch.backends.cudnn.allow_tf32 = precision != "float32"  # on by default, but less precise than float32
         torch.backends.cudnn.deterministic = True
-    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else f"{torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else f"{threads} thread{'s' * (threads != 1)}"
     return Runtime(chosen, dtype, f"device {chosen} ({why}; {name}), {reason}")
 
 
