@@ -4,10 +4,11 @@ import logging
 from collections.abc import Sequence
 
 from snellen.errors import DataError, did_you_mean, some_of
+from snellen.scoring.metrics import DEFAULT_METRIC
 from snellen.sources.columns import is_number
 from snellen.sources.forms import SampleLines, class_named_by, form_of
 from snellen.sources.task_options import TaskOptions
-from snellen.task import DEFAULT_METRIC, FORMS, Task
+from snellen.task import FORMS, Task
 
 log = logging.getLogger("snellen")
 # So many numbers as classes, with so few images each, may be amounts.
@@ -42,7 +43,7 @@ def decide_task(
             where="--positive",
             do="leave out --positive, or submit its probability: --form positive",
         )
-    metric = options.metric or DEFAULT_METRIC[form]
+    metric = options.metric or DEFAULT_METRIC[kind][form]
     return Task(classes, kind, form, metric, positive, display_names)
 
 

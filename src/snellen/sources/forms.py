@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from snellen.errors import DataError, first_few, some_of
+from snellen.scoring.metrics import stored_metric
 from snellen.sources.class_names import plain_form
 from snellen.sources.columns import is_number
 from snellen.sources.names import shown
@@ -13,8 +14,6 @@ from snellen.sources.tables import Table
 from snellen.sources.task_options import TaskOptions
 
 log = logging.getLogger("snellen")
-# The form that a metric needs if the sample does not decide it.
-FORM_OF_METRIC = {"auc": "positive", "log_loss": "positive", "map@5": "top5"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def form_of(
             do="choose another form, or check the labels",
         )
     if sample is None or not sample.columns:
-        by_metric = FORM_OF_METRIC.get(options.metric or "", "label")
+        by_metric = stored_metric({"metric": options.metric}).form if options.metric else "label"
         if by_metric == "positive" and len(classes) != 2:
             by_metric = "columns"
         return wanted or ("labels" if kind == "multi" else by_metric)
@@ -66,7 +65,7 @@ def form_of(
         return _agreed("top5", wanted, f"{sample.name} has five labels in each line")
     if wanted:
         return wanted
-    wish = FORM_OF_METRIC.get(options.metric or "")
+    wish = stored_metric({"metric": options.metric}).form if options.metric else ""
     if wish == "top5" or (wish == "positive" and len(classes) == 2 and all(map(is_number, cells))):
         return wish
     return _form_of_cells(classes, sample, cells, is_named=is_named)
