@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from snellen.charts import figures
+from snellen.charts import figures, pages
 from snellen.images.imageset import ImageSet
 from snellen.reports.cards import cards, suspect_cards
 from snellen.scoring.confusion import bins
