@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from snellen.scoring.metrics import METRICS, metric_of
+from snellen.scoring.metrics import METRICS, MULTI_METRICS, metric_of
 from snellen.scoring.paired import Answers, bootstrap_difference, differences, holm, mcnemar, paired_interval
 
 
@@ -84,3 +84,20 @@ def test_an_undefined_metric_has_no_difference_and_is_not_beyond_noise():
     (found,) = differences(METRICS["auc"], labels, one, [one])
     assert math.isnan(found.value)
     assert not found.beyond_noise
+
+
+@pytest.mark.parametrize("metric", MULTI_METRICS.values(), ids=[*MULTI_METRICS])
+def test_models_of_several_labels_are_compared_too(metric):
+    draw = np.random.default_rng(0)
+    labels, models = draw.random((200, 4)) < 0.3, []
+    for skill in (0.5, 3.0):
+        probabilities = 1 / (1 + np.exp(-(draw.normal(size=labels.shape) + skill * (labels - 0.5))))
+        models.append(Answers(probabilities, probabilities >= 0.5))
+    first, better = models
+    (found,) = differences(metric, labels, first, [better])
+    value = metric.value(labels, better.probabilities, better.decided)
+    assert found.value == pytest.approx(value - metric.value(labels, first.probabilities, first.decided))
+    assert found.low < found.value < found.high
+    assert found.beyond_noise
+    assert (found.value > 0) == metric.greater_is_better
+    assert found.gained == ((better.decided == labels).all(axis=1) & ~(first.decided == labels).all(axis=1)).sum()

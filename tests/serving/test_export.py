@@ -16,10 +16,12 @@ from made import make_images, noise, small_model
 from snellen.errors import DataError, RunError, SnellenError
 from snellen.models.classifier import Classifier
 from snellen.models.model_file import save_model
+from snellen.prediction.decide import decide
 from snellen.prediction.predict import predict
 from snellen.prediction.probabilities import probabilities
 from snellen.serving.export import export
 from snellen.system.device import choose_runtime
+from snellen.task import Task
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -124,6 +126,26 @@ def test_exported_labels_are_those_of_predict_under_its_rule(tmp_path, to, rule)
     assert labels.tolist() == guesses.labels.tolist()
     assert stored == (rule or {"kind": "argmax"})
     assert (guesses.labels != guesses.probabilities.argmax(axis=1)).any() == (rule is not None), "the rule matters"
+
+
+@pytest.mark.parametrize("allows_none", [False, True])
+def test_exported_labels_of_several_are_those_of_the_thresholds(tmp_path, allows_none):
+    model = tiny_network()
+    model.task = Task(CLASSES, "multi", "labels", "f1_samples", allows_none=allows_none)
+    rule = {
+        "kind": "thresholds",
+        "metric": "f1_samples",
+        "thresholds": [0.3, 0.6, 0.8],
+        "at_least_one": not allows_none,
+    }
+    model.about = {"rule": rule}
+    pixels = noise(64, seed=5)
+    path = export(model, tmp_path / "model.onnx", views=2).path
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found, labels = session.run(["probabilities", "labels"], {"images": pixels})
+    assert found == pytest.approx(probabilities(model, pixels, FLOAT32, views=2), abs=1e-5)
+    assert labels.tolist() == decide(found, rule).tolist()
+    assert labels.any(axis=1).all() == (not allows_none)
 
 
 def test_a_rule_that_is_unknown_is_refused(tmp_path):
