@@ -111,7 +111,7 @@ def trials(study: Path) -> list[tuple[Any, ...]]:
     _, space = parse_space(SPACE, SMOKE)
     name = json.loads((study / "study.json").read_text())["name"]
     with opened(study, name, space, first={}, seed=0, storage=None, heartbeat_seconds=60) as found:
-        return [(t.number, t.state, t.settings, t.accuracy, t.curve) for t in found.all()]
+        return [(t.number, t.state, t.settings, t.score, t.curve) for t in found.all()]
 
 
 def check_whole(folder: Path, wanted: dict[str, Any]) -> None:

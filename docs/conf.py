@@ -35,7 +35,7 @@ html_static_path = ["_static"]
 html_css_files = ["style.css"]
 
 # Pages whose blocks are run, top to bottom, when the pages are built.
-EXECUTED = ("chapter", "gluoncv", "your-own-data")
+EXECUTED = ("chapter", "gluoncv", "your-own-data", "metrics")
 GENERATED = {"commands": reference.commands, "recipes": reference.recipes}
 
 

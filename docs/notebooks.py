@@ -20,7 +20,7 @@ except ImportError as missing:
     sys.exit(f"{missing.name} is not installed; do: pip install -c constraints.txt -e '.[docs]'")
 
 DOCS = Path(__file__).parent
-PAGES = ("chapter", "gluoncv", "your-own-data")
+PAGES = ("chapter", "gluoncv", "your-own-data", "metrics")
 LOCAL_LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]+\)")
 
 

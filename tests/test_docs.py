@@ -108,7 +108,7 @@ def test_every_link_to_a_file_leads_somewhere(page):
             assert ((ROOT / page).parent / target.partition("#")[0]).exists(), f"{page}: {target}"
 
 
-@pytest.mark.parametrize("page", ["your-own-data", "gluoncv", "chapter", "recipes"])
+@pytest.mark.parametrize("page", ["your-own-data", "metrics", "gluoncv", "chapter", "recipes"])
 def test_the_blocks_of_a_guide_run(page, tmp_path):
     shown = []
     text = executed.execute(read(f"docs/{page}.md"), tmp_path, lambda path: shown.append(path) or "picture")

@@ -11,9 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from snellen.cli.commands import main
+from snellen.competition.compete import compete
 from snellen.competition.submission import check_submission
+from snellen.errors import SnellenError
 from snellen.images.imageset import ImageSet
 from snellen.runs.named_recipes import named_recipe
+from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
 from snellen.training.record import start_run
 
@@ -93,6 +96,21 @@ def test_the_stages_one_by_one_give_what_compete_gives(world, tmp_path):
     assert "8 of 8 epochs" in snellen("show", run)[0]
     snellen("compete", world.folder, "--out", tmp_path / "whole", "--no-refit", *SETTINGS)
     assert (tmp_path / "whole" / "submission.csv").read_bytes() == submission.read_bytes()
+
+
+@pytest.mark.parametrize("folds", [None, 2])
+def test_compete_by_a_function_is_scored_by_it(world, tmp_path, folds):
+    def surest(labels, probabilities):
+        return float(probabilities.max(axis=1).mean())
+
+    recipe = PRESETS["smoke"]
+    entry = compete(world.folder, tmp_path / "out", recipe=recipe, size=16, folds=folds, metric=surest, refit=False)
+    assert entry.scores["metric"] == entry.run.metric.name == "surest"
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["value"] == entry.scores["value"]
+    assert entry.images.task.metric == "accuracy"
+    with pytest.raises(SnellenError, match="a function without a name"):
+        compete(world.folder, tmp_path / "other", recipe=recipe, size=16, metric=lambda labels, probabilities: 0.0)
+    assert not (tmp_path / "other").exists()
 
 
 def test_compete_with_folds_submits_the_average_of_their_models(world, tmp_path):

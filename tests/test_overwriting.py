@@ -17,6 +17,7 @@ from snellen.images.organize import organize
 from snellen.images.prepare import prepare
 from snellen.models.import_gluon import import_gluon
 from snellen.models.model_file import load_model, save_model
+from snellen.prediction.decide import ARGMAX
 from snellen.prediction.ensemble import classify_by_all
 from snellen.prediction.opening import members
 from snellen.prediction.pictures import write_classified
@@ -50,7 +51,7 @@ class Place:
 
     def classify(self, out):
         pictures = [(name, self.raw / "test" / name) for name in ("1.png", "9.png")]
-        write_classified(classify_by_all(self.model, pictures), self.images.classes, out)
+        write_classified(classify_by_all(self.model, pictures, ARGMAX), self.images.classes, out)
 
     def report(self, out):
         report(self.runs[0], self.images, out=out)

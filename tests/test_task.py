@@ -5,7 +5,8 @@ import pytest
 from made import make_images, noise, small_model
 from snellen.images.imageset import ImageSet
 from snellen.models.model_file import load_model, save_model
-from snellen.task import DEFAULT_METRIC, FORMS, Task
+from snellen.scoring.metrics import DEFAULT_METRIC, METRICS_OF_KIND
+from snellen.task import FORMS, FORMS_OF_KIND, Task
 
 FULL = Task(("0", "1"), "single", "positive", "auc", "1", ("benign", "malignant"))
 
@@ -18,8 +19,10 @@ def test_no_task_means_one_label_scored_by_accuracy():
     assert Task.from_dict(["cat", "dog"], None) == Task(("cat", "dog"), "single", "label", "accuracy")
 
 
-def test_every_form_has_a_metric():
-    assert DEFAULT_METRIC.keys() == FORMS.keys()
+def test_every_form_has_a_metric_and_every_metric_a_form():
+    for kind, forms in FORMS_OF_KIND.items():
+        assert DEFAULT_METRIC[kind].keys() == {*forms}
+        assert {metric.form for metric in METRICS_OF_KIND[kind].values()} <= FORMS.keys()
 
 
 @pytest.mark.parametrize(

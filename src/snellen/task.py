@@ -13,14 +13,6 @@ FORMS = {
     "top5": "five labels per line, best first",
     "labels": "several labels per line",
 }
-DEFAULT_METRIC = {
-    "label": "accuracy",
-    "positive": "log_loss",
-    "columns": "log_loss",
-    "top5": "map@5",
-    "labels": "f1_samples",
-}
-DEFAULT_METRIC_OF_SEVERAL = {"labels": "f1_samples", "columns": "auc"}
 FORMS_OF_KIND = {"single": ("label", "positive", "columns", "top5"), "multi": ("labels", "columns")}
 
 

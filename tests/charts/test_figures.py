@@ -13,6 +13,7 @@ from PIL import Image
 from read_figure import read_figure
 from snellen.charts import figures
 from snellen.charts.figures import BLUE, GREEN, ORANGE
+from snellen.scoring.metrics import METRICS
 
 
 def rows(num, valid=True):
@@ -174,3 +175,22 @@ def test_the_backend_of_a_notebook_does_not_matter(tmp_path, backend):
     assert (done.returncode, done.stdout) == (0, f"{backend}\n"), done.stderr
     with Image.open(io.BytesIO((tmp_path / "history.png").read_bytes())) as picture:
         assert picture.size == (990, 374)
+
+
+def test_a_metric_has_a_panel_of_its_own_before_the_others():
+    judged = [row | {"valid_auc": 0.5 + row["epoch"] / 100} for row in rows(4)]
+    own, losses, _ = read_figure(figures.history(judged, metric=METRICS["auc"]))
+    assert points_of(own, ORANGE) == near([(n, 0.5 + n / 100) for n in range(1, 5)])
+    assert {"auc", "valid 0.5400"} <= {*own.texts}
+    assert "loss (nats)" in losses.texts
+    assert len(read_figure(figures.history(judged, metric=METRICS["log_loss"]))) == 2
+    undefined = [row | {"valid_auc": None} for row in rows(2)]
+    assert ">valid undefined<" in figures.history(undefined, metric=METRICS["auc"])
+
+
+def test_a_study_by_a_loss_shows_the_lowest_so_far():
+    history = figures.study_history([(0, 0.9, True), (1, 0.4, True), (2, 0.6, True)], METRICS["log_loss"])
+    (axes,) = read_figure(history)
+    assert "valid log_loss (nats)" in axes.texts
+    assert min(y for _, y in points_of(axes, GREEN)) == pytest.approx(0.4, abs=0.02)
+    assert points_of(axes, GREEN)[-1][1] == pytest.approx(0.4, abs=0.02)

@@ -45,6 +45,8 @@ with Display(*runs) as display:
         row |= {"train_accuracy": 1 - 0.5 / epoch, "train_seconds": 4.0, "images_per_second": 11250.0, "seconds": 4.5}
         if on_valid:
             row |= {"valid_loss": 2.2 / epoch, "valid_accuracy": 0.9 - 0.5 / epoch}
+        if name := os.environ.get("METRIC"):
+            row |= {f"valid_{name}": None if epoch == 1 else 1 / epoch}
         display.on_epoch(row)
         if os.environ.get("STAGES") == str(epoch):  # others follow: each begins a view of its own
             log.info("evaluate: 90%%")
@@ -169,6 +171,13 @@ def test_without_validation_the_lines_do_not_speak_of_it():
     assert b"valid" not in in_a_pipe(2, 1, VALID="0").stderr
 
 
+def test_in_a_file_the_metric_stands_beside_the_accuracy():
+    lines = in_a_pipe(3, 1, METRIC="auc").stderr.decode().splitlines()
+    assert "valid  40.00%  auc undefined  11,250 images/s" in lines[1]
+    assert "valid  65.00%  auc 0.5000  11,250 images/s" in next(line for line in lines if "epoch   2" in line)
+    assert b"log_loss" not in in_a_pipe(2, 1, METRIC="log_loss").stderr, "it is the loss already shown"
+
+
 @pytest.mark.parametrize("name", ["CI", "JPY_PARENT_PID"])
 def test_ci_and_notebooks_get_lines_though_they_have_a_terminal(name):
     with Terminal(80, 24, 2, 1, **{name: "1"}) as terminal:
@@ -213,6 +222,31 @@ def test_at_80_columns_every_figure_has_its_column():
         "epoch", "train loss", "valid loss", "train accuracy", "valid accuracy", "images/s", "time"
     ]  # fmt: skip
     assert lines[start + 1].split() == ["1", "2.0000", "2.2000", "50.00%", "40.00%", "11,250", "4.5", "s"]
+
+
+@pytest.mark.parametrize(("metric", "best"), [("auc", 2), ("accuracy", 4)])
+def test_the_best_epoch_by_the_metric_is_bold(metric, best):
+    """The accuracy rises, the other metric falls from its first defined value."""
+    with Terminal(80, 24, 4, 1, PAUSES="4", METRIC=metric if metric != "accuracy" else "") as terminal:
+        terminal.look("epoch 4/4", "30,000 of 45,000")
+        terminal.proceed()
+        lines = terminal.end()
+    bold = [line for line in range(terminal.screen.lines) if terminal.screen.buffer[line][4].bold]
+    assert [int(terminal.screen.display[line][:5]) for line in bold] == [best]
+    heading = next(line for line in lines if line.startswith("epoch"))
+    assert ("valid auc" in heading) == (metric == "auc")
+    assert "valid accuracy" in heading
+    assert any(line.startswith("valid auc      ") for line in lines) == (metric == "auc")
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 12)])
+def test_the_live_view_with_a_metric_fits_its_terminal(width, height):
+    with Terminal(width, height, 5, 1, PAUSES="4", METRIC="auc") as terminal:
+        lines = terminal.look("epoch 4/5", "left")
+        assert not terminal.screen.history.top, "everything is on the screen"
+        assert any("valid auc" in line for line in lines)
+        terminal.proceed()
+        assert epochs_in(terminal.end())[-1] == 5
 
 
 def test_the_bars_show_what_is_left_of_the_epoch_and_of_the_run():

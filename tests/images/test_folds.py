@@ -25,6 +25,7 @@ from snellen.errors import DataError, RunError
 from snellen.images.folds import as_trained, fold, fold_numbers, together
 from snellen.images.prepare import prepare
 from snellen.models.model_file import load_model, save_model
+from snellen.prediction.decide import ARGMAX
 from snellen.prediction.ensemble import classify_by_all
 from snellen.prediction.evaluate import evaluate
 from snellen.prediction.opening import is_model
@@ -275,7 +276,7 @@ def test_each_image_is_predicted_by_the_model_that_did_not_train_on_it(images, t
     scores = score(guesses.probabilities, images.select("train", "valid").labels)
     assert scores.items() <= trained.scores.items()
     assert trained.scores["images"] == 42
-    assert "3 folds, accuracy" in str(trained)
+    assert str(trained).startswith("3 folds of 42 labelled images: accuracy ")
 
 
 def test_other_verbs_know_a_models_fold(images, trained, tmp_path):
@@ -447,8 +448,8 @@ def test_pictures_are_classified_by_all_models(trained, tmp_path, monkeypatch):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     models = [(str(run.folder), load_model(run.folder)) for run in trained.runs]
     found = [("red", tmp_path / "red.png"), ("broken", tmp_path / "broken.png")]
-    alone = [classify_by_all([model], found) for model in models]
-    together = classify_by_all(models, found)
+    alone = [classify_by_all([model], found, ARGMAX) for model in models]
+    together = classify_by_all(models, found, ARGMAX)
     expected = np.mean([one[0].probabilities for one in alone], axis=0)
     np.testing.assert_allclose(together[0].probabilities, expected, atol=1e-6)
     assert together[0].strangeness == pytest.approx(np.mean([one[0].strangeness for one in alone]))

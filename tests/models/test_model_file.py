@@ -2,6 +2,7 @@ import io
 import json
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -406,3 +407,25 @@ def test_what_was_not_fitted_takes_no_room(tmp_path):
     with open_tensors(save_model(path, again, **ABOUT)) as file:
         assert {"feature_mean", "directions", "familiar"} <= file.shapes.keys()
     assert torch.equal(load_model(path).directions, again.directions)
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path):
+    """The advice for a damaged run, to remove the folder and train again, would destroy a good one."""
+    (tmp_path / "model.safetensors").mkdir()
+    with pytest.raises(RunError, match="the model file cannot be read: Is a directory") as caught:
+        load_model(tmp_path)
+    assert "permissions" in caught.value.do
+
+
+def test_a_path_that_is_not_utf_8_is_no_problem(tmp_path):
+    folder = Path(os.fsdecode(bytes(tmp_path) + b"/run\xff"))
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    model = small_model()
+    assert load_model(save_model(folder / "model.safetensors", model)).classes == model.classes
+    (folder / "model.safetensors").write_bytes(b"words" * 100)
+    with pytest.raises(RunError, match="the model file is damaged") as caught:
+        load_model(folder)
+    assert "udcff" in ascii(caught.value.where)

@@ -1,6 +1,7 @@
 """Runs side by side: figures of evaluate, an exact paired test, and refusal of what cannot be compared."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -67,10 +68,10 @@ def test_differences_count_the_images_that_only_one_has_right(comparison, runs, 
         difference = one.difference
         assert difference.gained == (mine & ~right[0]).sum()
         assert difference.lost == (right[0] & ~mine).sum()
-        assert difference.accuracy == pytest.approx(mine.mean() - right[0].mean())
-        assert difference.low <= difference.accuracy <= difference.high
+        assert difference.value == pytest.approx(mine.mean() - right[0].mean())
+        assert difference.low <= difference.value <= difference.high
     worse = comparison.runs[1].difference
-    assert worse.accuracy < 0
+    assert worse.value < 0
     assert worse.beyond_noise
 
 
@@ -95,7 +96,7 @@ def test_table_names_each_run_by_what_tells_it_apart(comparison):
 
 def test_page_stands_alone_and_agrees(comparison, place):
     page = read_page(comparison.save(place / "compare.html"))
-    assert [float(value) for value in page.data["accuracy"]] == [one.scores["accuracy"] for one in comparison.runs]
+    assert [float(value) for value in page.data["score"]] == [one.scores["accuracy"] for one in comparison.runs]
     assert "$c_1$ <i>/run" in page.text
     assert not page.all("i")
     assert len(page.all("svg")) == 1
@@ -122,7 +123,7 @@ def test_out_is_written_and_another_ending_is_refused(runs, images, place):
 def test_a_run_does_not_differ_from_itself(runs, images):
     twice = compare([runs[0].folder, runs[0].folder], images)
     difference = twice.runs[1].difference
-    assert (difference.accuracy, difference.gained, difference.lost, difference.p) == (0, 0, 0, 1)
+    assert (difference.value, difference.gained, difference.lost, difference.p) == (0, 0, 0, 1)
     assert not difference.beyond_noise
     assert "The recipes are the same." in str(twice)
 
@@ -166,3 +167,47 @@ def test_runs_that_saw_the_images_are_refused_by_name(runs, images, place):
     everything = train(images, BRIEF.with_settings(["epochs=1"]), place / "everything", on="train+valid")
     with pytest.raises(RunError, match='"everything" was trained on the valid images'):
         compare([runs[0], everything], images)
+
+
+def test_another_metric_heads_table_page_and_figures(runs, images, place):
+    by_loss = compare(runs, images, metric="log_loss")
+    first, worse, _ = by_loss.runs
+    assert worse.scores["value"] == worse.scores["log_loss"] > first.scores["log_loss"]
+    assert worse.difference.value == pytest.approx(worse.scores["log_loss"] - first.scores["log_loss"])
+    assert 0 < worse.difference.low < worse.difference.value < worse.difference.high
+    assert worse.difference.beyond_noise
+    heading, line = str(by_loss).splitlines()[1:3]
+    assert re.split(r" {2,}", heading)[:3] == ["run", "log_loss", "95% interval"]
+    assert "accuracy" in heading
+    assert f"{first.scores['value']:.4f} nats" in line
+    page = read_page(by_loss.save(place / "by_loss.html"))
+    assert [float(value) for value in page.data["score"]] == [one.scores["value"] for one in by_loss.runs]
+    assert "Lower values of log_loss are better" in page.text
+    assert json.loads(by_loss.save(place / "by_loss.json").read_text())["metric"] == "log_loss"
+    with Image.open(by_loss.save(place / "by_loss.png")) as figure:
+        assert figure.size[0] > 500
+
+
+def test_a_function_compares_runs_too(runs, images):
+    def confidence(labels, probabilities):
+        return float(probabilities.max(axis=1).mean())
+
+    by_function = compare(runs[:2], images, metric=confidence)
+    first, second = (predict(run, images, split="valid").probabilities.max(axis=1).mean() for run in runs[:2])
+    assert by_function.runs[1].difference.value == pytest.approx(float(second - first), abs=1e-6)
+    assert "confidence" in str(by_function)
+
+
+def test_a_metric_that_is_undefined_is_shown_as_that(place):
+    pixels = noise(12)
+    images = make_images(place / "one class", pixels, ["a", "b"] * 4 + ["a"] * 4, ["train"] * 8 + ["valid"] * 4)
+    runs = [
+        train(images, BRIEF.with_settings([f"seed={seed}"]), place / f"one {seed}", metric="auc") for seed in (0, 1)
+    ]
+    assert [row["valid_auc"] for row in runs[0].metrics] == [None, None], "and the metrics are not damaged"
+    assert "valid auc undefined" in str(runs[0])
+    by_auc = compare(runs, images)
+    assert by_auc.metric.name == "auc"
+    assert "undefined" in str(by_auc)
+    assert json.loads(by_auc.save(place / "auc.json").read_text())["runs"][1]["difference"]["value"] is None
+    assert read_page(by_auc.save(place / "auc.html")).all("svg")

@@ -83,6 +83,12 @@ def test_without_validation_the_line_does_not_mention_it():
     assert describe(plain) == "epoch 1: train loss 2.000, accuracy 50.00%; 11,250 images/s"
 
 
+def test_the_metric_stands_in_the_line():
+    assert describe(row(1, valid_auc=0.75)).endswith("accuracy 40.00%, auc 0.7500; 11,250 images/s")
+    assert describe(row(1, valid_auc=None)).endswith("accuracy 40.00%, auc undefined; 11,250 images/s")
+    assert describe(row(1, valid_log_loss=3.0)) == describe(row(1))
+
+
 def test_outside_a_notebook_the_epochs_are_lines(tmp_path):
     pytest.importorskip("IPython")
     code = f"from snellen.reports.notebook import LiveFigure\nLiveFigure()({row(1)!r})"

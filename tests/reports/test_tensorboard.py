@@ -55,6 +55,21 @@ def test_every_figure_is_a_scalar_by_epoch(run):
     assert found == [(1, 0.01), (2, 0.02), (3, 0.03)]
 
 
+def test_the_metric_is_a_scalar_too_and_the_column_of_hparams(tmp_path):
+    about = {"fingerprint": "x", "on": "train", "metric": "map@5"}
+    run, rows = start_run(tmp_path / "by_map", Recipe(epochs=3), about), []
+    with TensorBoard(run.folder) as board:
+        for epoch, value in ((1, None), (2, 0.25), (3, 0.5)):
+            rows.append(row(epoch) | {"valid_map@5": value})
+            save_metrics(run, rows)
+            board(rows[-1])
+    events = read(run)
+    assert [(event.step, event.value) for event in events.Scalars("map_at_5/valid")] == [(2, 0.25), (3, 0.5)]
+    content = events.summary_metadata["_hparams_/experiment"].plugin_data.content
+    (info,) = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.metric_infos
+    assert info.name.tag == "map_at_5/valid"
+
+
 def test_epochs_can_be_read_while_training_goes_on(run):
     save_metrics(run, [row(1)])
     with TensorBoard(run.folder) as board:

@@ -1,5 +1,7 @@
+import json
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ from hypothesis import strategies as st
 
 from made import many
 from snellen.errors import DataError, SnellenError
-from snellen.scoring.formulas import auc, f1_micro, log_loss, map_at_5, mcc, qwk
-from snellen.scoring.metrics import METRICS, Metric, check_metric, metric_of
+from snellen.scoring.formulas import auc, auc_effects, f1_micro, log_loss, map_at_5, mcc, qwk
+from snellen.scoring.metrics import METRICS, Metric, check_metric, metric_of, stored, stored_metric
 
 
 def drawn(num, num_classes, seed, skill=2.0, used=None):
@@ -197,6 +199,70 @@ def test_a_function_of_labels_and_probabilities_is_a_metric():
     assert isinstance(metric_of("qwk"), Metric)
 
 
+def slow_auc_effects(labels, probabilities):
+    """The effects by their definition, pair by pair."""
+    num, num_classes = probabilities.shape
+    areas, moves = [], np.zeros(num)
+    for k in range(num_classes) if num_classes > 2 else [1]:
+        own, rest = np.flatnonzero(labels == k), np.flatnonzero(labels != k)
+        if len(own) and len(rest):
+            column = probabilities[:, k]
+            wins = (column[own][:, None] > column[rest]) + (column[own][:, None] == column[rest]) / 2
+            areas.append(wins.mean())
+            moves[own] += (wins.mean(axis=1) - wins.mean()) * num / len(own)
+            moves[rest] += (wins.mean(axis=0) - wins.mean()) * num / len(rest)
+    return np.mean(areas) + moves / len(areas) if areas else np.full(num, math.nan)
+
+
+@many
+@given(
+    num=st.sampled_from([1, 2, 5, 40, 150]),
+    num_classes=st.integers(2, 30),
+    digits=st.sampled_from([1, 2, 15]),
+    seed=st.integers(0, 999),
+)
+def test_the_effects_on_the_auc_are_those_of_all_pairs(num, num_classes, digits, seed):
+    """With ties, classes without images, and a single class."""
+    labels, probabilities = drawn(num, num_classes, seed)
+    probabilities = probabilities.round(digits).astype(np.float32)
+    expected = slow_auc_effects(labels, probabilities)
+    assert auc_effects(labels, probabilities) == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert auc(labels, probabilities) == pytest.approx(expected.mean(), nan_ok=True)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_effects_have_the_value_as_their_mean(name):
+    metric = METRICS[name]
+    labels, probabilities = drawn(80, 4, 1)
+    if metric.effects is not None:
+        assert metric.effects(labels, probabilities).mean() == pytest.approx(metric.function(labels, probabilities))
+
+
+def test_a_function_needs_a_name_of_its_own():
+    with pytest.raises(SnellenError, match="a function without a name, so a resumed run could not recognize it"):
+        metric_of(lambda labels, probabilities: 1.0)
+    with pytest.raises(SnellenError, match="a function without a name"):
+        metric_of(partial(auc))
+    for taken in (auc, log_loss):
+        with pytest.raises(SnellenError, match=f'"{taken.__name__}" cannot be stored as a metric'):
+            metric_of(taken)
+
+
+def test_a_stored_function_shows_its_values_and_cannot_be_computed():
+    def brier(labels, probabilities):
+        return 0.0
+
+    loss = Metric("brier", brier, brier, needs="probabilities", greater_is_better=False)
+    for metric in (metric_of(brier), loss, METRICS["log_loss"]):
+        found = stored_metric(json.loads(json.dumps(stored(metric))))
+        assert (found.name, found.greater_is_better) == (metric.name, metric.greater_is_better)
+    assert stored_metric({}) is METRICS["accuracy"]
+    assert stored_metric(stored(loss)).show(0.25) == "0.2500"
+    with pytest.raises(SnellenError, match='"brier" is a Python function, which is not stored in a run') as caught:
+        stored_metric(stored(loss)).value(np.zeros(2, int), np.eye(2), np.zeros(2, int))
+    assert "metric=brier" in caught.value.do
+
+
 def test_an_unknown_metric_is_refused_with_the_nearest_name():
     with pytest.raises(SnellenError, match='unknown metric "f1-macro"') as caught:
         metric_of("f1-macro")
@@ -219,4 +285,8 @@ def test_qwk_refuses_classes_whose_order_is_unknown(classes):
 def test_values_are_shown_in_their_unit():
     shown = {name: metric.show(0.12345) for name, metric in METRICS.items()}
     assert (shown["accuracy"], shown["log_loss"], shown["auc"]) == ("12.35%", "0.1235 nats", "0.1235")
-    assert METRICS["auc"].show(math.nan) == "undefined"
+    assert METRICS["auc"].show(math.nan) == METRICS["auc"].show(None) == "undefined"
+    assert METRICS["accuracy"].show_interval(0.8, 0.9) == "80.00 to 90.00%"
+    assert METRICS["auc"].show_interval(0.8, 0.9) == "0.8000 to 0.9000"
+    assert METRICS["accuracy"].show_difference(-0.0123) == "-1.23"
+    assert METRICS["auc"].show_difference(0.0123) == "+0.0123"

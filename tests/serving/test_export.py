@@ -16,10 +16,12 @@ from made import make_images, noise, small_model
 from snellen.errors import DataError, RunError, SnellenError
 from snellen.models.classifier import Classifier
 from snellen.models.model_file import save_model
+from snellen.prediction.decide import decide
 from snellen.prediction.predict import predict
 from snellen.prediction.probabilities import probabilities
 from snellen.serving.export import export
 from snellen.system.device import choose_runtime
+from snellen.task import Task
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -61,7 +63,7 @@ def run_onnx(path, pixels):
 
 def run_torch(path, pixels):
     with torch.no_grad():
-        return torch.export.load(path).module()(torch.from_numpy(pixels)).numpy()
+        return torch.export.load(path).module()(torch.from_numpy(pixels))[0].numpy()
 
 
 RUN = {"onnx": run_onnx, "torch": run_torch}
@@ -93,9 +95,65 @@ def test_onnx_file_holds_classes_and_preprocessing(written):
     assert json.loads(facts["size"]) == [16, 16]
     assert facts["views"] == "6"
     assert "uint8" in facts["preprocessing"]
-    (images,), (found,) = session.get_inputs(), session.get_outputs()
+    (images,), (found, labels) = session.get_inputs(), session.get_outputs()
     assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["N", 16, 16, 3])
     assert (found.name, found.type, found.shape) == ("probabilities", "tensor(float)", ["N", 3])
+    assert (labels.name, labels.type, labels.shape) == ("labels", "tensor(int64)", ["N"])
+
+
+CUTS = {"kind": "cut_points", "metric": "qwk", "cuts": [0.6, 1.1]}
+
+
+@pytest.mark.parametrize("rule", [None, CUTS])
+@pytest.mark.parametrize("to", ["onnx", "torch"])
+def test_exported_labels_are_those_of_predict_under_its_rule(tmp_path, to, rule):
+    model = tiny_network()
+    model.about = {} if rule is None else {"rule": rule}
+    pixels = noise(64, seed=5)
+    images = make_images(tmp_path / "data", pixels, [""] * 64, ["test"] * 64, classes=CLASSES)
+    guesses = predict(model, images, precision="float32", views=2)
+    path = export(model, tmp_path / f"model.{to}", to=to, views=2).path
+    if to == "onnx":
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        labels = session.run(["labels"], {"images": pixels})[0]
+        stored = json.loads(session.get_modelmeta().custom_metadata_map["rule"])
+    else:
+        extra = {"snellen.json": ""}
+        program = torch.export.load(path, extra_files=extra).module()
+        with torch.no_grad():
+            labels, stored = program(torch.from_numpy(pixels))[1].numpy(), json.loads(extra["snellen.json"])["rule"]
+    assert labels.dtype == np.int64
+    assert labels.tolist() == guesses.labels.tolist()
+    assert stored == (rule or {"kind": "argmax"})
+    assert (guesses.labels != guesses.probabilities.argmax(axis=1)).any() == (rule is not None), "the rule matters"
+
+
+@pytest.mark.parametrize("allows_none", [False, True])
+def test_exported_labels_of_several_are_those_of_the_thresholds(tmp_path, allows_none):
+    model = tiny_network()
+    model.task = Task(CLASSES, "multi", "labels", "f1_samples", allows_none=allows_none)
+    rule = {
+        "kind": "thresholds",
+        "metric": "f1_samples",
+        "thresholds": [0.3, 0.6, 0.8],
+        "at_least_one": not allows_none,
+    }
+    model.about = {"rule": rule}
+    pixels = noise(64, seed=5)
+    path = export(model, tmp_path / "model.onnx", views=2).path
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found, labels = session.run(["probabilities", "labels"], {"images": pixels})
+    assert found == pytest.approx(probabilities(model, pixels, FLOAT32, views=2), abs=1e-5)
+    assert labels.tolist() == decide(found, rule).tolist()
+    assert labels.any(axis=1).all() == (not allows_none)
+
+
+def test_a_rule_that_is_unknown_is_refused(tmp_path):
+    model = tiny_network()
+    model.about = {"rule": {"kind": "thresholds"}}
+    with pytest.raises(RunError, match="cannot decide between 3 classes"):
+        export(model, tmp_path / "model.pt2", to="torch")
+    assert not (tmp_path / "model.pt2").exists()
 
 
 def test_torch_file_holds_classes_and_preprocessing(written):

@@ -22,6 +22,7 @@ from snellen.cli.commands import main
 from snellen.cli.show import show
 from snellen.errors import RecipeError, RunError, SnellenError
 from snellen.models.model_file import load_model
+from snellen.prediction.evaluate import evaluate
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Run
@@ -31,7 +32,7 @@ from snellen.training.train import train
 optuna = pytest.importorskip("optuna")
 
 from snellen.training.search_space import Choices, Range  # noqa: E402
-from snellen.training.study import Ended  # noqa: E402
+from snellen.training.study import Done, Ended  # noqa: E402
 from snellen.training.trials import opened  # noqa: E402
 from snellen.training.tune import tune  # noqa: E402
 
@@ -104,7 +105,7 @@ def test_every_trial_is_a_run_of_its_own_recipe(study, images):
         assert run.recipe.crop_pad in range(5)
         if trial.state == "complete":
             assert run.finished
-            assert run.metrics[-1]["valid_accuracy"] == trial.accuracy == trial.curve[100]
+            assert run.metrics[-1]["valid_accuracy"] == trial.score == trial.curve[100]
             assert trial.seconds == pytest.approx(sum(row["seconds"] for row in run.metrics))
 
 
@@ -119,12 +120,12 @@ def test_a_trial_repeated_by_its_recipe_has_the_same_bits(study, images, tmp_pat
 
 
 def test_the_best_recipe_is_that_of_the_best_trial(study):
-    best = max((t for t in study.trials if t.state == "complete"), key=lambda t: (t.accuracy, -t.number))
+    best = max((t for t in study.trials if t.state == "complete"), key=lambda t: (t.score, -t.number))
     assert study.best == best
     assert Recipe.open(study.folder / "best.json") == study.recipe_of(best)
     assert f"trial {best.number:4}" in str(study)
     shown = show(str(study.folder))
-    assert f"{study.run_of(best)}, valid accuracy {percent(best.accuracy)}\n" in shown
+    assert f"{study.run_of(best)}, valid accuracy {percent(best.score)}\n" in shown
     assert str(study.folder / "study.html") in shown
     assert str(study.recipe_of(best)) in shown
 
@@ -132,6 +133,44 @@ def test_the_best_recipe_is_that_of_the_best_trial(study):
 def test_the_same_study_elsewhere_draws_the_same(study, images, tmp_path):
     other = tune(images, tmp_path / "study", trials=3, space=SPACE, recipe=BRIEF)
     assert [t.settings for t in other.trials] == [t.settings for t in study.trials[:3]]
+
+
+def test_the_metric_and_its_direction_choose_the_best_trial(images, tmp_path):
+    study = tune(images, tmp_path / "study", trials=4, space=SPACE, recipe=BRIEF, metric="log_loss")
+    complete = [trial for trial in study.trials if trial.state == "complete"]
+    assert study.best.score == min(trial.score for trial in complete)
+    assert study.ranked == sorted(complete, key=lambda trial: trial.score)
+    for trial in complete:
+        scores = evaluate(study.run_of(trial), images)
+        assert scores["metric"] == "log_loss"
+        assert trial.score == pytest.approx(scores["value"])
+        assert trial.interval == pytest.approx((scores["value_low"], scores["value_high"]))
+    assert optuna_study(tmp_path / "study").direction == optuna.study.StudyDirection.MINIMIZE
+    assert Recipe.open(tmp_path / "study" / "best.json") == study.recipe_of(study.best)
+    assert "by valid log_loss" in str(study)
+    page = read_page(tmp_path / "study" / "study.html")
+    assert [float(value) for value in page.data["score"]] == [study.best.score]
+    assert "valid log_loss" in page.text
+    with pytest.raises(RunError, match="holds a study with another metric"):
+        tune(images, tmp_path / "study", trials=5, space=SPACE, recipe=BRIEF)
+
+
+def test_a_function_chooses_the_best_trial(images, tmp_path):
+    def doubt(labels, probabilities):
+        return -float(probabilities.max(axis=1).mean())
+
+    study = tune(images, tmp_path / "study", trials=3, space=SPACE, recipe=BRIEF, metric=doubt)
+    assert study.best.score == max(trial.score for trial in study.trials if trial.state == "complete") < 0
+    assert json.loads((tmp_path / "study" / "study.json").read_text())["metric"] == "doubt"
+
+
+def test_a_trial_whose_metric_is_undefined_has_failed(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 16, 16, 3), dtype=np.uint8)
+    data = make_images(tmp_path / "data", pixels, ["a", "b"] * 8 + ["a"] * 8, ["train"] * 16 + ["valid"] * 8)
+    study = tune(data, tmp_path / "study", trials=1, space=SPACE, recipe=BRIEF, metric="auc")
+    assert [(trial.state, trial.note) for trial in study.trials] == [
+        ("failed", "auc is undefined on these 8 valid images")
+    ]
 
 
 def test_finished_trials_count_and_are_not_trained_again(study, images, tmp_path):
@@ -153,7 +192,7 @@ def test_a_renamed_folder_holds_the_same_study(study, images, tmp_path):
 
 def test_page_stands_alone_and_agrees(study):
     page = read_page(study.folder / "study.html")
-    assert [float(value) for value in page.data["accuracy"]] == [study.best.accuracy]
+    assert [float(value) for value in page.data["score"]] == [study.best.score]
     assert len(page.all("svg")) == 2 + bool(study.importances)
     assert "peak_lr" in page.text
     assert f"{len(study.trials)} trials" in page.text
@@ -163,7 +202,7 @@ def test_importances_are_those_of_the_settings_that_matter(tmp_path):
     with opened_trials(tmp_path, {"peak_lr": Range(0.0, 1.0), "flip": Choices(("off", "random"))}) as trials:
         for number in range(16):
             assert trials.importances() == {} or number >= 8
-            trials.run(lambda attempt: (attempt.settings["peak_lr"], 1.0), None)
+            trials.run(lambda attempt: Done(attempt.settings["peak_lr"], 1.0), None)
         shares = trials.importances()
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["peak_lr"] > 0.8 > shares["flip"]
@@ -211,7 +250,7 @@ def test_small_spaces_are_tried_whole_and_nothing_twice(images, tmp_path):
 def test_a_trial_that_diverges_is_a_weak_one_and_the_study_goes_on(images, tmp_path):
     study = tune(images, tmp_path / "study", trials=3, space=["peak_lr=0.1,1,1e6", "head_lr=0"], recipe=BRIEF)
     wild = next(trial for trial in study.trials if trial.settings["peak_lr"] == 1e6)
-    assert (wild.state, wild.accuracy) == ("pruned", None)
+    assert (wild.state, wild.score) == ("pruned", None)
     assert "loss is infinite or not a number" in wild.note
     assert study.count("complete") == 2
     assert "loss is infinite or not a number" in read_page(study.folder / "study.html").text
@@ -320,7 +359,7 @@ def test_the_trial_of_a_killed_worker_is_resumed(images, tmp_path):
 
 
 def complete(attempt):
-    return 0.5, 1.0
+    return Done(0.5, 1.0)
 
 
 def test_an_interrupted_trial_waits_with_its_number_and_settings(tmp_path):
@@ -353,7 +392,7 @@ def test_trials_in_work_are_not_given_to_others(tmp_path):
             assert second.is_left(2)
             second.run(complete, 2)
             assert not second.is_left(2)
-            return 0.5, 1.0
+            return Done(0.5, 1.0)
 
         first.run(work, 2)
         assert sorted(trial.settings["flip"] for trial in first.all()) == ["off", "random"]
@@ -391,7 +430,7 @@ def test_failures_have_their_reason(tmp_path):
     with opened_trials(tmp_path, {"peak_lr": Range(0.0, 1.0)}) as trials:
         trials.run(fails, None)
         (trial,) = trials.all()
-    assert (trial.state, trial.note, trial.seconds, trial.accuracy) == ("failed", "too steep", 2.0, None)
+    assert (trial.state, trial.note, trial.seconds, trial.score) == ("failed", "too steep", 2.0, None)
 
 
 @pytest.mark.parametrize("content", [b"words" * 1000, b"SQLite format 3\0" + bytes(5000)])
@@ -406,7 +445,7 @@ def test_a_database_that_breaks_later_is_a_message_too(tmp_path, caplog):
     def work(attempt):
         (tmp_path / "study.db").write_bytes(b"words" * 1000)
         wait_for(lambda: "heartbeat could not be written" in caplog.text)
-        return 0.5, 1.0
+        return Done(0.5, 1.0)
 
     space = {"peak_lr": Range(0.0, 1.0)}
     opening = opened_trials(tmp_path, space, heartbeat_seconds=1)
@@ -544,11 +583,11 @@ def test_a_trial_that_was_taken_over_is_given_up(kind, request, tmp_path):
         def slow(attempt):
             assert not second.is_left(1)
             wait_for(lambda: second.is_left(1))
-            second.run(lambda other: taken.append(other) or (0.6, 1.0), 1)
+            second.run(lambda other: taken.append(other) or Done(0.6, 1.0), 1)
             assert (taken[0].number, taken[0].settings) == (attempt.number, attempt.settings)
             attempt.report(50, 0.5)
-            return 0.5, 1.0
+            return Done(0.5, 1.0)
 
         with pytest.raises(RunError, match="taken over by another worker"):
             silent.run(slow, 1)
-        assert [trial.accuracy for trial in silent.all()] == [0.6]
+        assert [trial.score for trial in silent.all()] == [0.6]

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 import re
 import warnings
@@ -11,32 +12,38 @@ from typing import Any
 
 import numpy as np
 
+from snellen.scoring.metrics import METRICS, Metric
 from snellen.system import files
 
-Share = tuple[float, float, float]
+Score = tuple[float, float, float]  # low, value, high
 Curve = tuple[Sequence[float], Sequence[float]]
+ACCURACY = METRICS["accuracy"]
 
 # Colours by Okabe and Ito that colour-blind readers can distinguish.
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 INK = "#010203"  # placeholder for the text colour of the page around a figure
 
 
-def save_history(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw loss and accuracy by epoch into a PNG file, from the rows of metrics.jsonl."""
+def save_history(rows: list[dict[str, Any]], path: Path, metric: Metric = ACCURACY) -> None:
+    """Draw loss, accuracy and the metric by epoch into a PNG file, from the rows of metrics.jsonl."""
     with files.replacing(path) as file:
-        file.write(history_png(rows))
+        file.write(history_png(rows, metric=metric))
 
 
-def history_png(rows: list[dict[str, Any]], num_epochs: int = 0) -> bytes:
-    """Draw loss and accuracy by epoch, from the rows of metrics.jsonl, as PNG. num_epochs: the length of the axis."""
-    with _figure(9, 3.4) as figure:
-        _draw_history(figure, rows, num_epochs)
+def history_png(rows: list[dict[str, Any]], num_epochs: int = 0, metric: Metric = ACCURACY) -> bytes:
+    """Draw loss, accuracy and the metric by epoch, from the rows of metrics.jsonl, as PNG.
+
+    num_epochs: the length of the axis.
+    """
+    with _figure(9 if metric.is_shown_anyway else 12, 3.4) as figure:
+        _draw_history(figure, rows, num_epochs, metric)
         return _png(figure)
 
 
-def history(rows: list[dict[str, Any]], num_epochs: int = 0) -> str:
-    """Draw loss and accuracy by epoch as SVG; see `history_png`."""
-    return _svg("history", "loss and accuracy by epoch", 9, 3.2, lambda figure: _draw_history(figure, rows, num_epochs))
+def history(rows: list[dict[str, Any]], num_epochs: int = 0, metric: Metric = ACCURACY) -> str:
+    """Draw loss, accuracy and the metric by epoch as SVG; see `history_png`."""
+    what = "loss and accuracy by epoch" if metric.is_shown_anyway else f"{metric.name}, loss and accuracy by epoch"
+    return _svg("history", what, 9, 3.2, lambda figure: _draw_history(figure, rows, num_epochs, metric))
 
 
 def learning_rate(epochs: Sequence[float], rates: Sequence[float]) -> str:
@@ -76,46 +83,48 @@ def reliability(counts: np.ndarray, accuracy: np.ndarray) -> str:
     return _svg("reliability", "share of correct images by predicted probability", 5.5, 4.4, draw)
 
 
-def study_history(points: Sequence[tuple[int, float, bool]]) -> str:
-    """Draw the accuracy of each trial of a study, and the best so far, as SVG.
+def study_history(points: Sequence[tuple[int, float, bool]], metric: Metric = ACCURACY) -> str:
+    """Draw the validation score of each trial of a study, and the best so far, as SVG.
 
-    points: (number of the trial, accuracy, whether it is complete).
+    points: (number of the trial, score, whether it is complete).
     """
+    best_so_far = np.maximum.accumulate if metric.greater_is_better else np.minimum.accumulate
 
     def draw(figure) -> None:
         axes = figure.subplots()
-        whole = [(number, 100 * accuracy) for number, accuracy, is_whole in points if is_whole]
-        cut = [(number, 100 * accuracy) for number, accuracy, is_whole in points if not is_whole]
+        whole = [(number, metric.scale * score) for number, score, is_whole in points if is_whole]
+        cut = [(number, metric.scale * score) for number, score, is_whole in points if not is_whole]
         if whole:
             x, y = zip(*whole, strict=True)
             axes.plot(x, y, "o", color=BLUE, markersize=4, label="complete")
-            axes.step(x, np.maximum.accumulate(y), where="post", color=GREEN, label="best so far")
+            axes.step(x, best_so_far(y), where="post", color=GREEN, label="best so far")
         if cut:
             axes.plot(*zip(*cut, strict=True), "x", color=ORANGE, markersize=5, label="stopped early")
-        axes.set(xlabel="trial", ylabel="valid accuracy (%)")
+        axes.set(xlabel="trial", ylabel=f"valid {metric.title}")
         _whole_numbers(axes)
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right")
+        axes.legend(loc="lower right" if metric.greater_is_better else "upper right")
 
-    return _svg("study", "accuracy of each trial, and the best so far", 9, 3.2, draw)
+    return _svg("study", f"{metric.name} of each trial, and the best so far", 9, 3.2, draw)
 
 
-def study_curves(curves: Sequence[tuple[dict[int, float], bool]]) -> str:
-    """Draw the accuracies of trials during training as SVG.
+def study_curves(curves: Sequence[tuple[dict[int, float], bool]], metric: Metric = ACCURACY) -> str:
+    """Draw the validation scores of trials during training as SVG.
 
-    curves: for each trial, a mapping from percent of training done to accuracy, and whether the trial is complete.
+    curves: for each trial, a mapping from percent of training done to score, and whether the trial is complete.
     """
 
     def draw(figure) -> None:
         axes = figure.subplots()
         for curve, is_whole in curves:
             colour, style, mark = (BLUE, "-", "o") if is_whole else (ORANGE, "--", "x")
-            values = [100 * accuracy for accuracy in curve.values()]
+            values = [metric.scale * score for score in curve.values()]
             axes.plot(list(curve), values, style, color=colour, alpha=0.6, linewidth=1, marker=mark, markersize=3)
-        axes.set(xlabel="training done (%)", ylabel="valid accuracy (%)", xlim=(0, 102))
+        axes.set(xlabel="training done (%)", ylabel=f"valid {metric.title}", xlim=(0, 102))
         axes.grid(alpha=0.3)
 
-    return _svg("curves", "accuracy of each trial during training; dashed if it was stopped early", 9, 3.2, draw)
+    what = f"{metric.name} of each trial during training; dashed if it was stopped early"
+    return _svg("curves", what, 9, 3.2, draw)
 
 
 def importances(shares: dict[str, float]) -> str:
@@ -132,20 +141,24 @@ def importances(shares: dict[str, float]) -> str:
     return _svg("importances", "importance of each setting", 7, 0.8 + 0.28 * len(shares), draw)
 
 
-def comparison(names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve]) -> str:
-    """Draw runs side by side as SVG: accuracies with intervals, and accuracy by time.
+def comparison(
+    names: Sequence[str], scores: Sequence[Score], curves: Sequence[Curve], metric: Metric = ACCURACY
+) -> str:
+    """Draw runs side by side as SVG: scores with intervals, and validation scores by time.
 
-    shares: (low, accuracy, high) of each run; curves: (minutes of training, valid accuracies) by epoch of each run.
+    scores: (low, score, high) of each run; curves: (minutes of training, validation scores) by epoch of each run.
     """
-    what = "accuracy of each run with its interval, and accuracy by minutes of training"
+    what = f"{metric.name} of each run with its interval, and {metric.name} by minutes of training"
     height = _comparison_height(len(names))
-    return _svg("comparison", what, 9, height, lambda figure: _draw_comparison(figure, names, shares, curves))
+    return _svg("comparison", what, 9, height, lambda figure: _draw_comparison(figure, names, scores, curves, metric))
 
 
-def comparison_png(names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve], mark: str) -> bytes:
+def comparison_png(
+    names: Sequence[str], scores: Sequence[Score], curves: Sequence[Curve], mark: str, metric: Metric = ACCURACY
+) -> bytes:
     """Draw `comparison` as a PNG, with the mark of the command in its metadata."""
     with _figure(9, _comparison_height(len(names))) as figure:
-        _draw_comparison(figure, names, shares, curves)
+        _draw_comparison(figure, names, scores, curves, metric)
         return _png(figure, mark)
 
 
@@ -153,36 +166,41 @@ def _comparison_height(num: int) -> float:
     return max(3.0, 1.2 + 0.3 * num)
 
 
-def _draw_comparison(figure, names: Sequence[str], shares: Sequence[Share], curves: Sequence[Curve]) -> None:
+def _draw_comparison(
+    figure, names: Sequence[str], scores: Sequence[Score], curves: Sequence[Curve], metric: Metric
+) -> None:
     colours = [BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9"]
     marks = "osD^vP"
     dots, lines = figure.subplots(1, 2, width_ratios=[3, 4])
-    for place, (name, (low, share, high), (x, y)) in enumerate(zip(names, shares, curves, strict=True)):
+    for place, (name, (low, score, high), (x, y)) in enumerate(zip(names, scores, curves, strict=True)):
         colour, mark = colours[place % len(colours)], marks[place // len(colours) % len(marks)]
-        reach = [[100 * (share - low)], [100 * (high - share)]]
-        dots.errorbar(100 * share, place, xerr=reach, fmt=mark, color=colour, capsize=4)
-        lines.plot(x, [100 * value for value in y], color=colour, marker=mark, markersize=3, label=name)
-    dots.set(xlabel="accuracy (%), 95% interval", yticks=range(len(names)), yticklabels=names)
+        reach = [[metric.scale * (score - low)], [metric.scale * (high - score)]]
+        dots.errorbar(metric.scale * score, place, xerr=reach, fmt=mark, color=colour, capsize=4)
+        lines.plot(x, [metric.scale * value for value in y], color=colour, marker=mark, markersize=3, label=name)
+    dots.set(xlabel=f"{metric.title}, 95% interval", yticks=range(len(names)), yticklabels=names)
     dots.set_ylim(len(names) - 0.5, -0.5)
-    lines.set(xlabel="minutes of training", ylabel="valid accuracy (%)")
+    lines.set(xlabel="minutes of training", ylabel=f"valid {metric.title}")
     if len(names) <= 10:
         lines.legend()
     for axes in (dots, lines):
         axes.grid(alpha=0.3)
 
 
-def _draw_history(figure, rows: list[dict[str, Any]], num_epochs: int) -> None:
-    losses, accuracies = figure.subplots(1, 2)
+def _draw_history(figure, rows: list[dict[str, Any]], num_epochs: int, metric: Metric) -> None:
     epochs = [row["epoch"] for row in rows]
-    for axes, key, name in ((losses, "loss", "loss (nats)"), (accuracies, "accuracy", "accuracy (%)")):
-        scale = 100 if key == "accuracy" else 1
+    panels = [("loss", "loss (nats)", 1.0, ""), ("accuracy", ACCURACY.title, ACCURACY.scale, "%")]
+    if not metric.is_shown_anyway and metric.column in rows[-1]:
+        panels = [(metric.name, metric.title, metric.scale, metric.unit), *panels]
+    for axes, (name, title, scale, unit) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for split, colour, style in (("train", BLUE, "--"), ("valid", ORANGE, "-")):
-            column = f"{split}_{key}"
+            column = f"{split}_{name}"
             if column in rows[-1]:
-                values = [scale * row[column] for row in rows]
-                label = f"{split} {values[-1]:.2f}{'%' if scale == 100 else ''}"
+                values = [math.nan if row[column] is None else scale * row[column] for row in rows]
+                digits = 2 if unit == "%" or name == "loss" else 4
+                last = "undefined" if math.isnan(values[-1]) else f"{values[-1]:.{digits}f}{unit}"
+                label = f"{split} {last}"
                 axes.plot(epochs, values, style, color=colour, label=label, marker="o", markersize=3)
-        axes.set(xlabel="epoch", ylabel=name, xlim=(min(epochs) - 0.5, max(*epochs, num_epochs) + 0.5))
+        axes.set(xlabel="epoch", ylabel=title, xlim=(min(epochs) - 0.5, max(*epochs, num_epochs) + 0.5))
         _whole_numbers(axes)
         axes.grid(alpha=0.3)
         axes.legend()

@@ -34,6 +34,13 @@ def picture(pixels: np.ndarray) -> str:
     return f"data:image/{'png' if is_small else 'jpeg'};base64,{text}"
 
 
+def shades(table: np.ndarray) -> np.ndarray:
+    """Return the intensity of the colour of each cell of a confusion table (K, K), from 0 to 0.85."""
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    # Mistakes are much rarer than hits: the square root makes a few per cent visible.
+    return np.where(np.eye(len(table), dtype=bool), shares * 0.6, np.sqrt(shares) * 0.85).round(2)
+
+
 def mark(command: str) -> str:
     """Return the mark that identifies the command that wrote a page, figure or list."""
     return f"snellen {command} {__version__}"

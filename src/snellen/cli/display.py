@@ -1,6 +1,7 @@
 """Progress and messages on stderr: a live view on a terminal, plain lines in a file or in CI."""
 
 import logging
+import math
 import os
 import re
 import sys
@@ -15,23 +16,31 @@ from rich.text import Text
 from snellen.charts.sparkline import sparkline
 from snellen.cli.output import plain
 from snellen.errors import RunError
-from snellen.runs.run import Epoch, Run
+from snellen.runs.run import Epoch, Run, best_row, metric_in, valid_value
 from snellen.system.units import minutes, percent, size
 
 EPOCH = re.compile(r"epoch (\d+)/(\d+)")  # the stage that `train` reports
 MOST_ROWS = 8  # in the table of epochs
 TRAIN, VALID = "dodger_blue1", "dark_orange"  # legible on black and on white
 
-# (heading, column of metrics.jsonl, narrowest terminal that shows it)
-COLUMNS = (
-    ("epoch", "epoch", 0),
-    ("train loss", "train_loss", 60),
-    ("valid loss", "valid_loss", 60),
-    ("train accuracy", "train_accuracy", 0),
-    ("valid accuracy", "valid_accuracy", 0),
-    ("images/s", "images_per_second", 50),
-    ("time", "seconds", 40),
-)
+
+def columns_for(row: Epoch, width: int) -> list[tuple[str, str]]:
+    """Return (heading, column of metrics.jsonl) of the table of epochs, as many as fit a terminal of this width."""
+    metric = metric_in(row)
+    own = [] if metric.is_shown_anyway else [(f"valid {metric.name}", metric.column, 0)]
+    # The metric takes the place of the losses on a terminal of the usual width.
+    shift = 25 if own else 0
+    columns = (  # heading, column, narrowest terminal that shows it
+        ("epoch", "epoch", 0),
+        *own,
+        ("train loss", "train_loss", 60 + shift),
+        ("valid loss", "valid_loss", 60 + shift),
+        ("train accuracy", "train_accuracy", 60 if own else 0),
+        ("valid accuracy", "valid_accuracy", 45 if own else 0),
+        ("images/s", "images_per_second", 70 if own else 50),
+        ("time", "seconds", 40),
+    )
+    return [(heading, key) for heading, key, narrowest in columns if key in row and narrowest <= width]
 
 
 class Display:
@@ -145,6 +154,8 @@ class Display:
         line += f"  train {_cell('train_accuracy', row):>7}"
         if "valid_accuracy" in row:
             line += f"  valid {_cell('valid_accuracy', row):>7}"
+            metric = metric_in(row)
+            line += "" if metric.is_shown_anyway else f"  {metric.name} {metric.show(row[metric.column])}"
         line += f"  {_cell('images_per_second', row)} images/s  {minutes(row['seconds'])}"
         if row["epoch"] < self._epochs:
             line += f"  {minutes((self._epochs - row['epoch']) * row['seconds'])} left"
@@ -158,30 +169,40 @@ class Display:
     def _epoch_table(self) -> RenderableType:
         """Draw a table of the last epochs, the best one in bold, and the accuracy curves of all epochs."""
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bright_black")
-        columns = [(name, key) for name, key, width in COLUMNS if key in self.rows[-1] and width <= self.console.width]
+        columns = columns_for(self.rows[-1], self.console.width)
         for heading, _ in columns:
             table.add_column(heading, justify="right")
-        best = max(self.rows, key=lambda row: row.get("valid_accuracy", 0.0))
-        for row in self.rows[-max(1, min(MOST_ROWS, self.console.height - 8)) :]:
-            style = "bold" if row is best and "valid_accuracy" in row else ""
+        best = best_row(self.rows, metric_in(self.rows[-1]))
+        num_rows = self.console.height - 8 - (not metric_in(self.rows[-1]).is_shown_anyway)
+        for row in self.rows[-max(1, min(MOST_ROWS, num_rows)) :]:
+            style = "bold" if row is best else ""
             table.add_row(*(_cell(key, row) for _, key in columns), style=style)
         return Group(table, *self._curves())
 
     def _curves(self) -> list[Text]:
-        """Draw the train and valid accuracies by epoch, one line each, on the same scale."""
-        curves = [
+        """Draw the metric, and the train and valid accuracies on the same scale, by epoch, one line each."""
+        if len(self.rows) < 2 or self.console.options.ascii_only:
+            return []
+        metric = metric_in(self.rows[-1])
+        own = [] if metric.is_shown_anyway else [valid_value(row, metric) for row in self.rows]
+        accuracies = [
             (split, colour, [row[f"{split}_accuracy"] for row in self.rows])
             for split, colour in (("train", TRAIN), ("valid", VALID))
             if f"{split}_accuracy" in self.rows[-1]
         ]
-        if len(self.rows) < 2 or self.console.options.ascii_only:
-            return []
-        values = [value for _, _, curve in curves for value in curve]
-        width = self.console.width - len("train accuracy ")
-        return [
-            Text(f"{split} accuracy {sparkline(curve, min(values), max(values), width)}", colour, no_wrap=True)
-            for split, colour, curve in curves
+        label = max(len("train accuracy"), len(f"valid {metric.name}")) if own else len("train accuracy")
+        drawn = [self._curve(f"valid {metric.name}", VALID, own, own, label)] if any(map(math.isfinite, own)) else []
+        values = [value for _, _, curve in accuracies for value in curve]
+        return drawn + [
+            self._curve(f"{split} accuracy", colour, curve, values, label) for split, colour, curve in accuracies
         ]
+
+    def _curve(self, name: str, colour: str, curve: list[float], scale: list[float], label: int) -> Text:
+        """Draw one curve; scale: all values that share its scale; label: the width of the names."""
+        known = [value for value in scale if math.isfinite(value)]
+        curve = [value if math.isfinite(value) else min(known) for value in curve]
+        line = sparkline(curve, min(known), max(known), self.console.width - label - 1)
+        return Text(f"{name:{label}} {line}", colour, no_wrap=True)
 
 
 class _Amount(ProgressColumn):
@@ -224,6 +245,9 @@ class _Handler(logging.Handler):
 
 def _cell(name: str, row: Epoch) -> str:
     value = row[name]
+    metric = metric_in(row)
+    if name == metric.column and not metric.is_shown_anyway:
+        return metric.show(value)
     if name.endswith("accuracy"):
         return percent(value)
     if name.endswith("loss"):

@@ -15,6 +15,7 @@ from snellen.cli.options import (
 from snellen.cli.output import echo, hint
 from snellen.errors import shown
 from snellen.images.choices import LARGEST, SMALLEST
+from snellen.serving.limits import HOST, MAX_BYTES, MAX_MEMORY, PORT
 from snellen.system.contents import Contents, contents_of
 from snellen.system.units import percent
 
@@ -123,7 +124,7 @@ def predict(
 def classify_pictures(models: list[str], paths: list[Path], out: Path | None, top: int, **arguments: Any) -> None:
     """Classify pictures for `predict` and print a line for each. Exit with 1 if no picture can be read."""
     from snellen.cli.display import Display
-    from snellen.prediction.ensemble import classify_by_all
+    from snellen.prediction.ensemble import classify_by_all, rule_for_pictures
     from snellen.prediction.opening import members
     from snellen.prediction.pictures import check_list, find_pictures, write_classified
     from snellen.sources.label_lists import shown_list
@@ -134,7 +135,8 @@ def classify_pictures(models: list[str], paths: list[Path], out: Path | None, to
         found = find_pictures(paths)
         named = members(models)
         model = named[0][1]
-        pictures = classify_by_all(named, found, on_progress=display.on_progress, **arguments)
+        rule = rule_for_pictures(models, named)
+        pictures = classify_by_all(named, found, rule, on_progress=display.on_progress, **arguments)
     for picture in pictures:
         if picture.problem:
             echo(f"{shown(picture.name)}: cannot be read: {picture.problem}")
@@ -155,7 +157,7 @@ def classify_pictures(models: list[str], paths: list[Path], out: Path | None, to
 @click.option(
     "--host",
     metavar="ADDRESS",
-    default="127.0.0.1",
+    default=HOST,
     show_default=True,
     help="Address to listen on; 0.0.0.0 also accepts other machines.",
 )
@@ -163,7 +165,7 @@ def classify_pictures(models: list[str], paths: list[Path], out: Path | None, to
     "--port",
     metavar="PORT",
     type=click.IntRange(0, 65535),
-    default=8000,
+    default=PORT,
     show_default=True,
     help="Port to listen on; 0 picks a free one.",
 )
@@ -178,7 +180,7 @@ def classify_pictures(models: list[str], paths: list[Path], out: Path | None, to
     "--max-bytes",
     metavar="BYTES",
     type=click.IntRange(1),
-    default=16 * 2**20,
+    default=MAX_BYTES,
     show_default=True,
     help="Largest picture file accepted.",
 )
@@ -186,7 +188,7 @@ def classify_pictures(models: list[str], paths: list[Path], out: Path | None, to
     "--max-memory",
     metavar="BYTES",
     type=click.IntRange(1),
-    default=256 * 2**20,
+    default=MAX_MEMORY,
     show_default=True,
     help="Most memory for decoding one picture, in bytes.",
 )

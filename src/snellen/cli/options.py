@@ -94,7 +94,7 @@ raw_files = options(
     click.option("--group-duplicates", is_flag=True, help="Keep duplicates in the same split."),
 )
 the_metric = click.option(
-    "--metric", metavar="NAME", help="Metric to report, such as auc or qwk (default: that of the images)."
+    "--metric", metavar="NAME", help="Metric that decides, such as auc or qwk (default: that of the images or the run)."
 )
 the_folds = click.option(
     "--folds",

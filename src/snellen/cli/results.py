@@ -107,6 +107,7 @@ def report(views: str | None, **arguments: Any) -> None:
     shell_complete=completion.splits,
     help="Labelled split to score.",
 )
+@the_metric
 @the_device
 def compare(**arguments: Any) -> None:
     """Compare runs: which differences are beyond noise.

@@ -9,7 +9,6 @@ from snellen.runs.named_recipes import find_recipe
 from snellen.runs.presets import DEFAULT, PRESETS
 from snellen.runs.recipe import Recipe, show_value
 from snellen.system.contents import Contents, contents_of, packaged_models
-from snellen.system.units import percent
 
 SHOWN = (
     "prepared images, a run, a cross-validation, a study, results of compete, predictions, a model.safetensors file, "
@@ -54,15 +53,16 @@ def _folds(path: Path) -> str:
 
 
 def _study(path: Path) -> str:
-    """Describe the best recipe so far, with its trial and accuracy if it was trained here. Works without Optuna."""
-    from snellen.runs.run import Run
+    """Describe the best recipe so far, with its trial and score if it was trained here. Works without Optuna."""
+    from snellen.runs.run import Run, valid_value
 
     best = find_recipe(path)
     runs = (Run.open(about.parent) for about in sorted(path.glob("trials/*/about.json")))
     reached = "the best trial was trained elsewhere"
     for run in runs:
         if run.finished and run.recipe == best and run.metrics:
-            reached = f"best trial: {run.folder}, valid accuracy {percent(run.metrics[-1]['valid_accuracy'])}"
+            value = run.metric.show(valid_value(run.metrics[-1], run.metric))
+            reached = f"best trial: {run.folder}, valid {run.metric.name} {value}"
             break
     return f"a study; {reached}\nall trials: {path / 'study.html'}\n{best}"
 

@@ -122,6 +122,7 @@ def train(
     shell_complete=completion.settings,
     help="Vary a setting with low..high or a,b,c, or fix it with one value (default: vary around the recipe).",
 )
+@the_metric
 @click.option(
     "--storage",
     metavar="URL",

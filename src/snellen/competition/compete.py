@@ -15,13 +15,13 @@ from snellen.images.choices import SPLIT_RULES, VALID_SHARE
 from snellen.images.imageset import SAMPLE, ImageSet
 from snellen.images.prepare import prepare
 from snellen.prediction.evaluate import describe_accuracy, describe_metric, evaluate
-from snellen.prediction.opening import opened
 from snellen.prediction.predict import predict
 from snellen.reports.report import report
 from snellen.runs.cross_validation import CrossValidation
 from snellen.runs.named_recipes import named_recipe
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Epoch, Run
+from snellen.scoring.metrics import MetricLike, metric_of
 from snellen.sources.origin import WORDS, results_inside
 from snellen.system import files
 from snellen.system.contents import PARTS_OF_ENTRY, Contents, contents_of, is_predictions
@@ -67,7 +67,7 @@ def compete(
     id: str | None = None,
     kind: str | None = None,
     form: str | None = None,
-    metric: str | None = None,
+    metric: MetricLike | None = None,
     positive: str | None = None,
     class_names: str | Path | None = None,
     label_separator: str | None = None,
@@ -86,12 +86,13 @@ def compete(
     call resumes stopped work. seed and split_rule determine the split (see `choose_valid`); the recipe's own seed
     determines the training. folds: the number of runs to train, each validated on a different part of the labelled
     images, in folds/ instead of run/ and refit/; the submission averages them, and there is no report.
-    recipe, settings: as for `train`. budget: the total time allowed, in seconds; see budget.py.
-    Raises what the verbs raise.
+    recipe, settings, metric: as for `train`; a metric's name is also stored with the images. budget: the total time
+    allowed, in seconds; see budget.py. Raises what the verbs raise.
     """
     out, started = Path(out), time.perf_counter()
     _check_out(source, out)
     named_recipe(recipe, settings)  # reports wrong names now rather than after preparing
+    function = None if metric is None or isinstance(metric, str) else metric_of(metric)  # not stored with the images
     with locked(out):
         log.info("prepare: %s -> %s", source, out / "data")
         images = prepare(
@@ -104,7 +105,7 @@ def compete(
             id=id,
             kind=kind,
             form=form,
-            metric=metric,
+            metric=metric if isinstance(metric, str) else None,
             positive=positive,
             class_names=class_names,
             label_separator=label_separator,
@@ -125,17 +126,16 @@ def compete(
         refits, num_test = refit and folds is None, images.counts.get("test", 0)
         work = {"folds": folds, "refit": refits, "classified": num_test}
         recipe = choose_recipe(recipe, images, folder, left, settings=settings, device=device, **work)
-        fit = partial(train, images, recipe, device=device, on_epoch=on_epoch, on_progress=on_progress)
+        how: dict[str, Any] = {"metric": function, "device": device, "on_epoch": on_epoch, "on_progress": on_progress}
+        fit = partial(train, images, recipe, **how)
         run: Run | CrossValidation
         log.info("train: %s for %s epochs -> %s", recipe.model, show_value(recipe.epochs), folder)
         if folds is not None:
-            run = cross_validate(
-                images, recipe, folder, folds, device=device, on_epoch=on_epoch, on_progress=on_progress
-            )
+            run = cross_validate(images, recipe, folder, folds, **how)
             scores = run.scores or {}
         else:
-            run = fit(folder)
-            scores = evaluate(run, images, device=device)
+            run = fit(out=folder)
+            scores = evaluate(run, images, metric=function, device=device)
         files.write_json(out / "evaluation.json", scores)
         log.info("evaluate: %s", "; ".join(filter(None, (describe_metric(scores), describe_accuracy(scores)))))
         if isinstance(run, Run):
@@ -143,7 +143,7 @@ def compete(
         final = run
         if refits:
             log.info("refit on all %d labelled images -> %s", len(images.select("train", "valid")), out / "refit")
-            final = fit(out / "refit", on="train+valid", calibrated_by=run.folder)
+            final = fit(out=out / "refit", on="train+valid", calibrated_by=run.folder)
         if "test" not in images.counts:
             log.warning("no submission was written: there are no test images")
             return Entry(images, run, scores, final, None)
@@ -155,8 +155,6 @@ def compete(
             log.info(
                 "submission: %d lines, one for each test picture; there is no sample to check against", len(guesses)
             )
-        if isinstance(run, Run) and (doubt := opened(run).about.get("doubt")):
-            log.warning("before you submit: %s", doubt)
         return Entry(images, run, scores, final, submission)
 
 

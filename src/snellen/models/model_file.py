@@ -117,7 +117,13 @@ def load_model(name: str | Path | Run, device: str | torch.device = "cpu") -> Cl
         ) from None
     except KeyError as problem:
         raise RunError(f"this file is not a snellen model: it lacks {problem}.", where=str(path), do=do) from None
-    except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as problem:
+    except OSError as problem:
+        raise RunError(
+            f"the model file cannot be read: {problem.strerror or problem}.",
+            where=str(path),
+            do="check the path and the file's permissions",
+        ) from None
+    except (ValueError, TypeError, AttributeError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise RunError(f"the model file is damaged: {reason}", where=str(path), do=do) from None
     return model.to(device).eval()

@@ -13,14 +13,14 @@ TYPICAL, LIMIT = 0.5, 0.05  # quantiles of the validation images' familiarity: s
 
 def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Return exp(logits / temperature), float32 (N, classes), each row scaled to sum to 1; computed in float64."""
-    found = np.empty(logits.shape, dtype=np.float32)
+    probabilities = np.empty(logits.shape, dtype=np.float32)
     at_once = max(1, 2**20 // logits.shape[1])  # so that float64 copies of millions of rows need little memory
     for start in range(0, len(logits), at_once):
         part = slice(start, start + at_once)
         scaled = logits[part].astype(np.float64) / temperature
         powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        found[part] = powers / powers.sum(axis=1, keepdims=True)
-    return found
+        probabilities[part] = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -35,7 +35,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def best_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the temperature in [0.05, 20] at which `softmax` has the lowest mean -ln(probability of the label).
 
-    logits: float (N, classes); labels: int (N,). The temperature does not change the accuracy.
+    logits: float (N, classes); labels: int (N,). The temperature does not change which class is the most probable, but
+    it changes the expected class, so the cut points of decide.py are fitted on calibrated probabilities.
     Source: Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599, section 4.2. The loss is convex in
     1/temperature, so a golden-section search finds its minimum.
     """
@@ -148,10 +149,10 @@ def fit_familiar(familiarity: np.ndarray) -> tuple[float, float]:
 def strangeness(familiarity: np.ndarray, typical: float, limit: float) -> np.ndarray:
     """Return float (N,): 0 for an image as familiar as the median validation image, above 1 if 95% are more familiar.
 
-    Familiarity is the cosine between an image's features, seen from the mean of all, and the nearest class direction:
-    features of images like those trained on gather around their class (Papyan et al., "Prevalence of neural collapse",
-    arXiv:2008.08186), others point elsewhere. The lab notes prefer it to the energy score of Liu et al.,
-    arXiv:2010.03759, which rates noise as the most familiar.
+    Familiarity is the cosine between an image's features minus the mean feature, and the nearest class direction. The
+    features of images like the training images gather around their class (Papyan et al., "Prevalence of neural
+    collapse", arXiv:2008.08186); those of other images point elsewhere. Measured against the energy score of Liu et al.
+    (arXiv:2010.03759), which rates noise as the most familiar; see the lab notes.
     If nothing was fitted (typical = limit), the result is nan: unknown.
     """
     return (typical - familiarity) / (typical - limit) if typical > limit else np.full(len(familiarity), np.nan)

@@ -14,7 +14,7 @@ from snellen.prediction.opening import check_fit, opened, runtime_of
 from snellen.prediction.probabilities import probabilities
 from snellen.runs.run import Run
 from snellen.scoring.confusion import num_hits
-from snellen.scoring.metrics import METRICS_OF_KIND, MetricLike, check_metric, metric_of
+from snellen.scoring.metrics import METRICS_OF_KIND, Metric, MetricLike, check_metric, metric_of, stored_metric
 from snellen.scoring.scores import score
 from snellen.system import processes
 from snellen.system.progress import Progress
@@ -36,16 +36,15 @@ def evaluate(
 ) -> dict[str, Any]:
     """Return the scores of a model on the labelled images of a split, as in `score`, and the name of the split.
 
-    metric: a name of `snellen.scoring.metrics.METRICS`, or a callable (labels, probabilities) -> float; by default the
-    metric of the images' Task. The valid and train images of a fold's model are those of its fold.
+    metric: a name of `snellen.scoring.metrics.METRICS`, or a callable (labels, probabilities) -> float; by default see
+    `metric_for`. The valid and train images of a fold's model are those of its fold.
     seen: "yes" or "perhaps" if the model was, or may have been, trained on these images; this also logs a warning.
     Raises DataError if the split has no labels, or if the model or the metric does not fit the images.
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
-    chosen_metric = metric_of(images.task.metric if metric is None else metric, images.task.kind)
-    check_metric(chosen_metric, images.classes)
     model = opened(model)
     images = as_trained(images, model.about)
+    chosen_metric = metric_for(model, images, metric)
     chosen = labelled(images, split)
     check_fit(model, images)
     if warning := warning_of(model.about, images, split):
@@ -68,6 +67,27 @@ def evaluate(
     return {**facts, **scores, "classes": by_class}
 
 
+def judged(images: ImageSet, metric: MetricLike | None) -> tuple[ImageSet, Metric]:
+    """Return the images with this metric in their Task, and the metric; by default the one they have.
+
+    A callable stays out of the Task, because files cannot hold it. Raises SnellenError for an unknown metric, DataError
+    for one that does not fit the classes.
+    """
+    chosen = metric_of(images.task.metric if metric is None else metric, images.task.kind)
+    check_metric(chosen, images.classes)
+    is_stored_by_name = metric is not None and METRICS_OF_KIND[images.task.kind].get(chosen.name) is chosen
+    return (images.scored_by(chosen.name) if is_stored_by_name else images), chosen
+
+
+def metric_for(model: Classifier, images: ImageSet, metric: MetricLike | None) -> Metric:
+    """Return the metric to score a model by.
+
+    By default the one it was trained for, if it was trained on these images, otherwise the one of the images' Task.
+    """
+    is_own = model.about.get("fingerprint") == images.fingerprint and "task" in model.about
+    return judged(images, model.task.metric if metric is None and is_own else metric)[1]
+
+
 def describe_accuracy(scores: dict[str, Any]) -> str:
     """Return one line with the accuracy, its interval and the number of images."""
     return (
@@ -83,11 +103,10 @@ def describe_metric(scores: dict[str, Any]) -> str:
         return ""
     if scores["value"] is None:
         return f"{scores['split']} {name} is undefined on these {scores['images']:,} images"
-    metric = next((known[name] for known in METRICS_OF_KIND.values() if name in known), None)
-    value, low, high = (
-        metric.show(scores[key]) if metric else f"{scores[key]:.4f}" for key in ("value", "value_low", "value_high")
-    )
-    return f"{scores['split']} {name} {value} on {scores['images']:,} images (95% interval {low} to {high})"
+    metric = stored_metric(scores)
+    interval = metric.show_interval(scores["value_low"], scores["value_high"])
+    value = metric.show(scores["value"])
+    return f"{scores['split']} {name} {value} on {scores['images']:,} images (95% interval {interval})"
 
 
 def labelled(images: ImageSet, split: str) -> ImageSet:

@@ -42,10 +42,8 @@ def members(model: Model | Sequence[Model]) -> list[tuple[str, Classifier]]:
     """
     found: list[tuple[str, Classifier]] = []
     for one in [model] if isinstance(model, Model) else model:
-        if isinstance(one, str | Path) and contents_of(one) is Contents.FOLDS:
-            one = CrossValidation.open(one)
-        if isinstance(one, CrossValidation):
-            found += [(str(folder), load_model(folder)) for folder in one.folders]
+        if folds := folds_of(one):
+            found += [(str(folder), load_model(folder)) for folder in folds.folders]
         else:
             name = one.name if isinstance(one, Classifier) else str(_path_of(one))
             found.append((name, opened(one)))
@@ -62,6 +60,26 @@ def members(model: Model | Sequence[Model]) -> list[tuple[str, Classifier]]:
                 do="average models that were trained on the same data",
             )
     return found
+
+
+def folds_of(model: object) -> CrossValidation | None:
+    """Return the cross-validation that a caller names, alone or as the only one of a list; None for anything else."""
+    if isinstance(model, Sequence) and not isinstance(model, str) and len(model) == 1:
+        model = model[0]
+    if isinstance(model, str | Path) and contents_of(model) is Contents.FOLDS:
+        model = CrossValidation.open(model)
+    return model if isinstance(model, CrossValidation) else None
+
+
+def doubt_of(model: Model | Sequence[Model], models: Sequence[tuple[str, Classifier]]) -> str:
+    """Return the warning that a model, or all of several, have not clearly learned anything; otherwise "".
+
+    models: the opened `model`. A cross-validation is judged by all its out-of-fold predictions together.
+    """
+    if folds := folds_of(model):
+        return folds.doubt
+    doubts = [one.about.get("doubt", "") for _, one in models]
+    return doubts[0] if all(doubts) else ""
 
 
 def folders_of(model: Model | Sequence[Model]) -> list[Path]:

@@ -11,7 +11,7 @@ from snellen.images.imageset import ImageSet
 from snellen.prediction import parts
 from snellen.prediction.decide import decide, rule_of
 from snellen.prediction.ensemble import average, fold_rule
-from snellen.prediction.opening import Model, check_fit, folders_of, members, runtime_of
+from snellen.prediction.opening import Model, check_fit, doubt_of, folders_of, members, runtime_of
 from snellen.prediction.predictions import Predictions
 from snellen.system import processes
 from snellen.system.contents import is_predictions
@@ -59,17 +59,8 @@ def predict(
             folder = Path(out).with_name(f".{Path(out).name}.parts")
         with locked(folder) if folder else contextlib.nullcontext():
             if len(models) > 1:
-                found, rule = average(
-                    models,
-                    images,
-                    split,
-                    rule=fold_rule(model),
-                    views=views,
-                    device=device,
-                    precision=precision,
-                    parts=folder,
-                    on_progress=on_progress,
-                )
+                how = {"views": views, "device": device, "precision": precision, "on_progress": on_progress}
+                found, rule = average(models, images, split, rule=fold_rule(model), parts=folder, **how)
             else:
                 runtime = runtime_of(first, processes.device_here(device), precision)
                 log.info("%s", runtime.why)
@@ -78,6 +69,8 @@ def predict(
             guesses = Predictions(chosen.ids, found, first.classes, decide(found, rule))
             if out is not None:
                 processes.once(guesses.save, out)
+        if out is not None and (doubt := doubt_of(model, models)):
+            log.warning("before you submit: %s", doubt)
         if folder:
             shutil.rmtree(folder, ignore_errors=True)  # Windows keeps mapped files; other systems remove only the name
     return guesses

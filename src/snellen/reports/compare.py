@@ -11,15 +11,16 @@ from snellen.images.folds import seen
 from snellen.images.imageset import ImageSet
 from snellen.models.model_file import load_model
 from snellen.prediction.decide import decide_fairly
-from snellen.prediction.evaluate import labelled
+from snellen.prediction.evaluate import labelled, metric_for
 from snellen.prediction.predict import predict
 from snellen.reports.comparison import ENDINGS, Compared, Comparison
 from snellen.reports.run_images import images_of
 from snellen.runs.recipe import show_value
 from snellen.runs.repeat import first_weights
 from snellen.runs.run import Run
-from snellen.scoring.paired import differences
-from snellen.scoring.scores import are_right, score
+from snellen.scoring.metrics import MetricLike
+from snellen.scoring.paired import Answers, differences
+from snellen.scoring.scores import score
 from snellen.system.progress import Progress
 
 log = logging.getLogger("snellen")
@@ -29,6 +30,7 @@ def compare(
     runs: Sequence[Run | str | Path],
     images: ImageSet | str | Path | None = None,
     *,
+    metric: MetricLike | None = None,
     out: str | Path | None = None,
     split: str = "valid",
     device: str | None = None,
@@ -36,7 +38,8 @@ def compare(
 ) -> Comparison:
     """Score runs on the same labelled images and test which differences from the first one are beyond noise.
 
-    images: by default those of the first run. out: a page (.html), a figure (.png) or JSON.
+    images: by default those of the first run. metric: as in `evaluate`; by default that of the first run. out: a page
+    (.html), a figure (.png) or JSON.
     The differences apply to these trained models; another seed may give others.
     Raises RunError for fewer than two runs, for an unfinished run, and for a run trained on other images or on `split`.
     """
@@ -48,29 +51,37 @@ def compare(
         pages.check_page(Path(out), "compare", *ENDINGS, source=images.source)
     names = _names(opened)
     _check(opened, names, images, split)
-    chosen = labelled(images, split)
-    found = []
-    for name, run in zip(names, opened, strict=True):
+    models = [load_model(run) for run in opened]
+    chosen, judged_by = labelled(images, split), metric_for(models[0], images, metric)
+    answers = []
+    for name, run, model in zip(names, opened, models, strict=True):
         log.info("%s", name)
-        found.append(predict(run, images, split=split, device=device, on_progress=on_progress).probabilities)
-    decided = [
-        decide_fairly(guesses, chosen.labels, load_model(run).about, images.fingerprint, split)
-        for run, guesses in zip(opened, found, strict=True)
-    ]
-    right = [are_right(chosen.labels, labels) for labels in decided]
-    against_first = [None, *differences(right[0], right[1:])]
-    compared = []
-    for name, run, guesses, labels, difference in zip(names, opened, found, decided, against_first, strict=True):
-        rows = run.metrics
-        seconds = sum(row["train_seconds"] for row in rows)
-        speed = sum(row["images_per_second"] * row["train_seconds"] for row in rows) / max(seconds, 1e-9)
-        total = sum(row["seconds"] for row in rows)
-        scores = score(guesses, chosen.labels, decided=labels, metric=images.task.metric)
-        compared.append(Compared(name, run, scores, load_model(run).num_parameters, total, speed, difference))
-    comparison = Comparison(images, split, tuple(compared), _differing_settings(opened))
+        guesses = predict(run, images, split=split, device=device, on_progress=on_progress).probabilities
+        answers.append(Answers(guesses, decide_fairly(guesses, chosen.labels, model.about, images.fingerprint, split)))
+    against_first = [None, *differences(judged_by, chosen.labels, answers[0], answers[1:])]
+    compared = tuple(
+        Compared(
+            name,
+            run,
+            score(one.probabilities, chosen.labels, decided=one.decided, metric=judged_by),
+            model.num_parameters,
+            *_seconds_and_speed(run),
+            difference,
+        )
+        for name, run, model, one, difference in zip(names, opened, models, answers, against_first, strict=True)
+    )
+    comparison = Comparison(images, split, judged_by, compared, _differing_settings(opened))
     if out is not None:
         comparison.save(out)
     return comparison
+
+
+def _seconds_and_speed(run: Run) -> tuple[float, float]:
+    """Return the seconds of training with validation, and the images per second of training without."""
+    rows = run.metrics
+    seconds = sum(row["train_seconds"] for row in rows)
+    speed = sum(row["images_per_second"] * row["train_seconds"] for row in rows) / max(seconds, 1e-9)
+    return sum(row["seconds"] for row in rows), speed
 
 
 def _check(runs: list[Run], names: list[str], images: ImageSet, split: str) -> None:

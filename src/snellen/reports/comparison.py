@@ -1,5 +1,6 @@
 """The result of `compare` as a table, a page, a figure or JSON."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import numpy as np
 
 from snellen.charts import figures, pages
 from snellen.images.imageset import ImageSet
-from snellen.runs.run import Run
+from snellen.runs.run import Run, valid_value
+from snellen.scoring.metrics import METRICS, Metric
 from snellen.scoring.paired import Difference
-from snellen.system.units import minutes, percent, percents, points
+from snellen.system.units import minutes, percent
 
 ENDINGS = (".html", ".png", ".json")  # extensions that --out accepts
 
@@ -34,16 +36,18 @@ class Comparison:
 
     images: ImageSet
     split: str
+    metric: Metric  # that heads the table and that the differences are of
     runs: tuple[Compared, ...]
     settings: dict[str, tuple[str, ...]]  # settings that differ between the recipes: name to the value of each run
 
     def __str__(self) -> str:
         first = self.runs[0]
-        table = [
-            ["run", "accuracy", "95% interval", f"against {first.name}", "p", "", "time", "images/s", "parameters"]
-        ]
+        accuracy = [] if self.is_by_accuracy else ["accuracy"]
+        heading = ["run", self.metric.name, "95% interval", f"against {first.name}", "p", "", *accuracy]
+        table = [[*heading, "time", "images/s", "parameters"]]
         for one in self.runs:
-            table.append([one.name, percent(one.scores["accuracy"]), interval(one.scores), *against(one), *cost(one)])
+            own = [] if self.is_by_accuracy else [percent(one.scores["accuracy"])]
+            table.append([one.name, self.value(one), self.interval(one), *self.against(one), *own, *cost(one)])
         text = f"{first.scores['images']:,} {self.split} images of {self.images.folder}\n{_columns(table)}"
         if self.settings:
             names = [["setting", *(one.name for one in self.runs)]]
@@ -52,6 +56,25 @@ class Comparison:
             text += "\n\nThe recipes are the same."
         return text
 
+    @property
+    def is_by_accuracy(self) -> bool:
+        return self.metric is METRICS["accuracy"]
+
+    def value(self, one: Compared) -> str:
+        return self.metric.show(one.scores["value"])
+
+    def interval(self, one: Compared) -> str:
+        return self.metric.show_interval(one.scores["value_low"], one.scores["value_high"])
+
+    def against(self, one: Compared) -> tuple[str, str, str]:
+        """Return the difference from the first run with its interval, p, and the verdict."""
+        d = one.difference
+        if d is None:
+            return "", "", ""
+        difference, low, high = (self.metric.show_difference(number) for number in (d.value, d.low, d.high))
+        p = f"{d.p:.4f}" if d.p >= 0.0001 else "< 0.0001"
+        return f"{difference} ({low} to {high})", p, "beyond noise" if d.beyond_noise else "may be noise"
+
     def to_dict(self) -> dict[str, Any]:
         """Return all numbers, ready for JSON."""
         runs = []
@@ -59,46 +82,47 @@ class Comparison:
             figures = {"name": one.name, "folder": str(one.run.folder), **one.scores, "parameters": one.parameters}
             figures |= {"seconds": one.seconds, "images_per_second": one.images_per_second}
             if one.difference is not None:
-                figures["difference"] = vars(one.difference) | {"beyond_noise": one.difference.beyond_noise}
+                numbers = {
+                    name: None if math.isnan(number) else number for name, number in vars(one.difference).items()
+                }
+                figures["difference"] = numbers | {"beyond_noise": one.difference.beyond_noise}
             runs.append(figures)
-        return {"split": self.split, "runs": runs, "settings": {k: list(v) for k, v in self.settings.items()}}
+        return {
+            "split": self.split,
+            "metric": self.metric.name,
+            "runs": runs,
+            "settings": {k: list(v) for k, v in self.settings.items()},
+        }
 
     def save(self, path: str | Path) -> Path:
         """Write a page (.html), a figure (.png) or all numbers (.json). Raises SnellenError for other extensions."""
         names = [one.name for one in self.runs]
-        shares = [(one.scores["low"], one.scores["accuracy"], one.scores["high"]) for one in self.runs]
-        curves = [_curve(one.run) for one in self.runs]
+        scores = [_low_value_high(one.scores) for one in self.runs]
+        curves = [self._curve(one.run) for one in self.runs]
 
         def page() -> str:
-            figure = figures.comparison(names, shares, curves)
-            phrases: dict[str, Any] = {"interval": interval, "against": against, "cost": cost}
-            return pages.render("compare.html", comparison=self, figure_of_runs=figure, **phrases)
+            figure = figures.comparison(names, scores, curves, self.metric)
+            return pages.render("compare.html", comparison=self, figure_of_runs=figure, cost=cost)
 
         def figure() -> bytes:
-            return figures.comparison_png(names, shares, curves, pages.mark("compare"))
+            return figures.comparison_png(names, scores, curves, pages.mark("compare"), self.metric)
 
         return pages.write(Path(path), "compare", {".html": page, ".png": figure, ".json": self.to_dict})
 
-
-def _curve(run: Run) -> tuple[list[float], list[float]]:
-    """Return minutes of training and valid accuracy by epoch."""
-    rows = [row for row in run.metrics if "valid_accuracy" in row]
-    elapsed = np.cumsum([row["seconds"] for row in rows]) / 60
-    return elapsed.tolist(), [row["valid_accuracy"] for row in rows]
-
-
-def interval(scores: dict[str, Any]) -> str:
-    return percents(scores["low"], scores["high"])
+    def _curve(self, run: Run) -> tuple[list[float], list[float]]:
+        """Return minutes of training and validation scores by epoch; empty if the run has scores by other metrics."""
+        rows = run.metrics
+        elapsed = np.cumsum([row["seconds"] for row in rows]) / 60
+        places = [place for place, row in enumerate(rows) if self.metric.column in row]
+        return elapsed[places].tolist(), [valid_value(rows[place], self.metric) for place in places]
 
 
-def against(one: Compared) -> tuple[str, str, str]:
-    """Return the difference from the first run (percentage points, with interval), p, and the verdict."""
-    d = one.difference
-    if d is None:
-        return "", "", ""
-    difference = f"{points(d.accuracy)} ({points(d.low)} to {points(d.high)})"
-    p = f"{d.p:.4f}" if d.p >= 0.0001 else "< 0.0001"
-    return difference, p, "beyond noise" if d.beyond_noise else "may be noise"
+def _low_value_high(scores: dict[str, Any]) -> figures.Score:
+    """Return the metric with its interval; nan if it is undefined."""
+    low, value, high = (
+        math.nan if scores[key] is None else scores[key] for key in ("value_low", "value", "value_high")
+    )
+    return low, value, high
 
 
 def cost(one: Compared) -> tuple[str, str, str]:

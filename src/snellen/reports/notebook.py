@@ -5,12 +5,12 @@ from pathlib import Path
 
 from snellen.charts import figures
 from snellen.errors import SnellenError
-from snellen.runs.run import Epoch, Run
+from snellen.runs.run import Epoch, Run, metric_in
 from snellen.system.units import percent
 
 
 class LiveFigure:
-    """A figure of loss and accuracy by epoch in a notebook. Pass it to a verb as `on_epoch`.
+    """A figure of loss, accuracy and the metric by epoch in a notebook. Pass it to a verb as `on_epoch`.
 
         snellen.train(images, recipe, "run", on_epoch=LiveFigure("run"))
 
@@ -45,7 +45,7 @@ class LiveFigure:
             if not self.rows and row in run.metrics:
                 self.rows = run.metrics[: row["epoch"] - 1]
         self.rows.append(row)
-        picture = base64.b64encode(figures.history_png(self.rows, num_epochs)).decode()
+        picture = base64.b64encode(figures.history_png(self.rows, num_epochs, metric_in(row))).decode()
         bundle = {"image/png": picture, "text/plain": describe(row)}
         if self._shown is None:
             self._shown = display(bundle, raw=True, display_id=True)
@@ -58,4 +58,6 @@ def describe(row: Epoch) -> str:
     text = f"epoch {row['epoch']}: train loss {row['train_loss']:.3f}, accuracy {percent(row['train_accuracy'])}"
     if "valid_accuracy" in row:
         text += f"; valid loss {row['valid_loss']:.3f}, accuracy {percent(row['valid_accuracy'])}"
+        metric = metric_in(row)
+        text += "" if metric.is_shown_anyway else f", {metric.name} {metric.show(row[metric.column])}"
     return f"{text}; {row['images_per_second']:,.0f} images/s"

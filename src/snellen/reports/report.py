@@ -14,7 +14,7 @@ from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.prediction.activation import activation_maps
 from snellen.prediction.decide import decide_fairly
-from snellen.prediction.evaluate import labelled
+from snellen.prediction.evaluate import labelled, metric_for
 from snellen.prediction.opening import opened, runtime_of
 from snellen.prediction.predict import predict
 from snellen.reports import run_page
@@ -23,10 +23,10 @@ from snellen.reports.cards import cards, suspect_cards
 from snellen.reports.run_images import images_of
 from snellen.reports.several import mistakes_of_several
 from snellen.runs.run import Run
-from snellen.scoring.confusion import bins, class_rows, confusion_table, shades, worst_pairs
+from snellen.scoring.confusion import bins, class_rows, confusion_table, worst_pairs
 from snellen.scoring.intervals import wilson_interval
 from snellen.scoring.label_errors import label_errors
-from snellen.scoring.metrics import metric_of
+from snellen.scoring.metrics import METRICS, Metric
 from snellen.scoring.scores import score
 from snellen.system import files
 from snellen.system.progress import Progress
@@ -149,12 +149,8 @@ def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, s
         ("pixels of the training images", size(len(trained_on) * images.stored[0].nbytes)),
     ]
     decided = decide_fairly(found, chosen.labels, model.about, images.fingerprint, split)
-    metric = metric_of(images.task.metric, images.task.kind)
+    metric = metric_for(model, images, None)
     scores = score(found, chosen.labels, decided=decided, metric=metric)
-    own_metric = []
-    if metric.name != "accuracy" and scores["value"] is not None:
-        value, low, high = (metric.show(scores[key]) for key in ("value", "value_low", "value_high"))
-        own_metric = [(metric.name, f"{value} ({low} to {high})")]
     basis = f"The model did not train on these {len(chosen):,} {split} images."
     if seen(run.about, images, split) == "yes":
         basis = f"The model trained on these {split} images, so it rarely contradicts their labels."
@@ -168,9 +164,10 @@ def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, s
         notices=[text for text in (warning, model.about.get("doubt", "")) if text],
         images=f"{images}.",
         scores=scores,
+        metric=metric,
         correct="with exactly the right labels" if has_several else "correct",
         split=split,
-        headline_facts=[*own_metric, ("training time", minutes(sum(row["seconds"] for row in run.metrics)))],
+        headline_facts=[*_accuracy(scores, metric), ("training time", minutes(sum(r["seconds"] for r in run.metrics)))],
         interval=wilson_interval,
         basis=basis,
         **run_page.heading(run),
@@ -179,6 +176,13 @@ def _finished(run: Run, images: ImageSet, chosen: ImageSet, found: np.ndarray, s
         **augmentation(run.recipe, trained_on),
         **run_page.recipe(run, images.fingerprint),
     )
+
+
+def _accuracy(scores: dict[str, Any], metric: Metric) -> list[tuple[str, str]]:
+    """Return the accuracy as a fact, if another metric heads the page."""
+    accuracy = METRICS["accuracy"]
+    text = f"{accuracy.show(scores['accuracy'])} ({accuracy.show_interval(scores['low'], scores['high'])})"
+    return [] if metric is accuracy else [("accuracy", text)]
 
 
 def _classes(names: tuple[str, ...], chosen: ImageSet, found: np.ndarray, decided: np.ndarray) -> dict[str, Any]:
@@ -204,7 +208,7 @@ def _classes(names: tuple[str, ...], chosen: ImageSet, found: np.ndarray, decide
         "classes": classes[:MOST_CLASSES],
         "more_classes": classes[MOST_CLASSES:],
         "matrix": None if many else table.tolist(),
-        "shades": None if many else shades(table).tolist(),
+        "shades": None if many else pages.shades(table).tolist(),
         "pairs": worst_pairs(table, names),
         "reliability": figures.reliability(*bins(confidence, guesses == labels)),
         "doubtful": cards(chosen, doubtful, both),

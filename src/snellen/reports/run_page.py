@@ -9,8 +9,9 @@ from snellen.charts import figures
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.repeat import commands, first_weights, nearest_preset
-from snellen.runs.run import Run
-from snellen.system.units import minutes, percent, size
+from snellen.runs.run import Run, best_row, valid_value
+from snellen.scoring.metrics import METRICS
+from snellen.system.units import minutes, size
 from snellen.training.optim import lr_at
 
 RECENT = 5  # epochs used to estimate the time left
@@ -27,12 +28,12 @@ def heading(run: Run) -> dict[str, Any]:
 
 def progress(run: Run) -> dict[str, Any]:
     """Return the values of the progress bar and the facts beside it, for an unfinished run."""
-    rows, num_epochs = run.metrics, run.recipe.num_epochs
+    rows, num_epochs, metric = run.metrics, run.recipe.num_epochs, run.metric
     facts = [("epochs", f"{len(rows)} of {num_epochs}")]
-    if rows and "valid_accuracy" in rows[-1]:
-        best = max(rows, key=lambda row: row["valid_accuracy"])
-        facts.append(("valid accuracy", percent(rows[-1]["valid_accuracy"])))
-        facts.append(("best valid accuracy", f"{percent(best['valid_accuracy'])} in epoch {best['epoch']}"))
+    if best := best_row(rows, metric):
+        last, highest = (metric.show(valid_value(row, metric)) for row in (rows[-1], best))
+        facts.append((f"valid {metric.name}", last))
+        facts.append((f"best valid {metric.name}", f"{highest} in epoch {best['epoch']}"))
     if rows:
         recent = [row["seconds"] for row in rows[-RECENT:]]
         written = time.localtime((run.folder / "metrics.jsonl").stat().st_mtime)
@@ -45,8 +46,9 @@ def progress(run: Run) -> dict[str, Any]:
 def training(run: Run) -> dict[str, Any]:
     """Return the values of the section on training; before the first epoch ends, there are no figures."""
     recipe, rows = run.recipe, run.metrics
+    judged = {"run_metric": run.metric, "best_epoch": best_row(rows, run.metric)}
     if not rows:
-        return {"history": "", "learning_rate": "", "rate_note": "", "epochs": [], "costs": []}
+        return judged | {"history": "", "learning_rate": "", "rate_note": "", "epochs": [], "costs": []}
     steps_per_epoch = rows[0]["step"]
     is_last = len(rows) == recipe.num_epochs  # the last epoch may be shorter than the first
     total = rows[-1]["step"] if is_last else recipe.total_steps(steps_per_epoch)
@@ -66,8 +68,8 @@ def training(run: Run) -> dict[str, Any]:
     note = f"Peak: {recipe.peak_lr:g}"
     note += f"; last layer: {recipe.head_lr:g}" if recipe.head_lr else ""
     note += f"; filters under muon: {recipe.muon_lr:g}" if recipe.optimizer == "muon" else ""
-    return {
-        "history": figures.history(rows, recipe.num_epochs),
+    return judged | {
+        "history": figures.history(rows, recipe.num_epochs, run.metric),
         "learning_rate": figures.learning_rate([(step + 1) / steps_per_epoch for step in steps], rates),
         "rate_note": note + ".",
         "epochs": rows,
@@ -94,6 +96,8 @@ def recipe(run: Run, fingerprint: str | None = None) -> dict[str, Any]:
             }
         )
     note = "With the same machine, number of threads and versions, the result is bit-for-bit identical."
+    if run.metric.name not in METRICS:
+        note += f" The metric {run.metric.name} is a Python function: train in Python, with metric={run.metric.name}."
     if "init" in run.about:
         note += f" Training started from the weights of another model, {first_weights(run)}, which must still exist."
     versions = run.about.get("versions", {})

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from snellen.charts import figures
+from snellen.charts import figures, pages
 from snellen.images.imageset import ImageSet
 from snellen.reports.cards import cards, suspect_cards
-from snellen.scoring.confusion import bins, shades
+from snellen.scoring.confusion import bins
 from snellen.scoring.label_errors import label_errors
 from snellen.scoring.several_mistakes import frequent_pairs, label_rows, together, worst_alarms, worst_misses
 from snellen.system.units import percent
@@ -33,7 +33,7 @@ def mistakes_of_several(
         "classes": rows[:MOST_CLASSES],
         "more_classes": rows[MOST_CLASSES:],
         "matrix": None if many else table.tolist(),
-        "shades": None if many else shades(table).tolist(),
+        "shades": None if many else pages.shades(table).tolist(),
         "pairs": frequent_pairs(labels, decided, names),
         "reliability": figures.reliability(*bins(found.ravel(), labels.ravel())),
         "num_missed": int((labels & ~decided).sum()),

@@ -14,9 +14,9 @@ class TensorBoard:
     """A writer of TensorBoard files in RUN/tensorboard. Pass it to `train` as `on_epoch`.
 
     View the files with `tensorboard --logdir RUN`. run: the folder of the run.
-    Scalars by epoch: loss/train, accuracy/valid and so on, lr, images_per_second, seconds. The recipe is written as
-    text, and under HParams for comparing runs. A resumed run is rewritten from its first epoch, so that no epoch is
-    missing or duplicated.
+    Scalars by epoch: loss/train, accuracy/valid, auc/valid and so on, lr, images_per_second, seconds. The recipe is
+    written as text, and under HParams for comparing runs. A resumed run is rewritten from its first epoch, so that no
+    epoch is missing or duplicated.
     Raises SnellenError if the extra is not installed.
     """
 
@@ -40,7 +40,7 @@ class TensorBoard:
             rows = [*run.metrics[: row["epoch"] - 1], row]
         for epoch in rows:
             for name, value in epoch.items():
-                if name not in ("epoch", "step"):
+                if name not in ("epoch", "step") and value is not None:  # None: the metric is undefined
                     self._writer.add_scalar(tag(name), value, epoch["epoch"])
         history, epochs = self.folder / "history.png", run.recipe.num_epochs
         if history.exists() and (row["epoch"] == epochs or row["epoch"] % max(1, epochs // NUM_FIGURES) == 0):
@@ -55,7 +55,7 @@ class TensorBoard:
         writer: Any = SummaryWriter(self.folder / FOLDER, purge_step=1)
         writer.add_text("recipe", "\n".join(f"    {line}" for line in str(run.recipe).splitlines()))
         settings = {k: str(v) if isinstance(v, list) else v for k, v in run.recipe.to_dict().items()}
-        score = "accuracy/valid" if run.about["on"] == "train" else "accuracy/train"
+        score = tag(run.metric.column if run.about["on"] == "train" else "train_accuracy")
         for summary in hparams(settings, {score: 0.0}):  # the value is unused: the column shows the scalar
             writer.file_writer.add_summary(summary)
         return writer
@@ -73,9 +73,10 @@ class TensorBoard:
 
 
 def tag(column: str) -> str:
-    """Return TensorBoard's name for a column of metrics.jsonl, grouped by quantity: loss/train, loss/valid."""
-    split, _, kind = column.partition("_")
-    return f"{kind}/{split}" if kind in ("loss", "accuracy") else column
+    """Return TensorBoard's name for a column of metrics.jsonl, grouped by quantity: loss/train, auc/valid."""
+    split, _, quantity = column.replace("@", "_at_").partition("_")  # TensorBoard does not accept an @
+    is_score = split == "valid" or column in ("train_loss", "train_accuracy")
+    return f"{quantity}/{split}" if is_score else column
 
 
 def _pixels(path: Path):

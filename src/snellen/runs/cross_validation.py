@@ -12,8 +12,8 @@ from typing import Any
 
 from snellen.errors import RunError
 from snellen.runs.run import Run
+from snellen.scoring.metrics import METRICS, Metric, stored_metric
 from snellen.system import files
-from snellen.system.units import percent, percents
 
 FOLDS = "folds.json"
 
@@ -44,6 +44,16 @@ class CrossValidation:
         return cls(folder, about)
 
     @property
+    def metric(self) -> Metric:
+        """The metric that the folds are scored by."""
+        return stored_metric(self.scores or {} if "metric" not in self.about else self.about)
+
+    @property
+    def doubt(self) -> str:
+        """The warning if the models have not clearly learned anything, otherwise ""."""
+        return self.about.get("doubt", "")
+
+    @property
     def folders(self) -> list[Path]:
         """The folders of the folds' runs, in order, whether they exist or not."""
         return [fold_folder(self.folder, number) for number in range(1, self.about["folds"] + 1)]
@@ -67,8 +77,18 @@ class CrossValidation:
         text = f"{self.about['folds']} folds"
         if not self.scores:
             return f"{text}, unfinished"
-        each = [one["accuracy"] for one in self.scores["folds"]]
-        return (
-            f"{text}, accuracy {percent(self.scores['accuracy'])} on all {self.scores['images']:,} labelled images "
-            f"(by fold {percents(min(each), max(each))}, standard deviation {percent(statistics.stdev(each))})"
-        )
+        accuracy = METRICS["accuracy"]
+        shown = self._over_folds(accuracy, "accuracy")
+        if self.metric is not accuracy:
+            shown = f"{self._over_folds(self.metric, 'value')}; {shown}"
+        return f"{text} of {self.scores['images']:,} labelled images: {shown}"
+
+    def _over_folds(self, metric: Metric, key: str) -> str:
+        """Describe a score over all images, and by fold."""
+        assert self.scores, "the cross-validation is finished"
+        each = [one[key] for one in self.scores["folds"] if one[key] is not None]
+        text = f"{metric.name} {metric.show(self.scores[key])}"
+        if len(each) < 2:
+            return text
+        spread = metric.show(statistics.stdev(each))
+        return f"{text} (by fold {metric.show_interval(min(each), max(each))}, standard deviation {spread})"

@@ -5,6 +5,9 @@ import shlex
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Run
+from snellen.scoring.metrics import METRICS
+
+ACCURACY = METRICS["accuracy"]
 
 
 def nearest_preset(recipe: Recipe) -> str:
@@ -44,6 +47,7 @@ def commands(run: Run) -> list[str]:
     for name, (value, _) in run.recipe.differences(PRESETS[preset]).items():
         words += ["--set", f"{name}={show_value(value)}"]
     words += ["--on", about["on"]] if about["on"] != "train" else []
+    words += ["--metric", run.metric.name] if METRICS.get(run.metric.name, ACCURACY) is not ACCURACY else []
     words += ["--folds", str(about["fold"]["of"])] if "fold" in about else []
     for role in ("init", "calibrated_by"):
         words += [f"--{role.replace('_', '-')}", about[role]["from"] or "MODEL"] if role in about else []

@@ -18,16 +18,24 @@ from typing import Any
 
 from snellen.errors import RunError
 from snellen.runs.recipe import Recipe
-from snellen.scoring.metrics import Metric
+from snellen.scoring.metrics import METRICS, Metric, stored_metric
 from snellen.system import files
 from snellen.system.contents import Contents, check_holds
+from snellen.system.units import percent
 
 Epoch = dict[str, Any]  # one epoch's figures
 
 
+def metric_in(row: Epoch) -> Metric:
+    """Return the metric that an epoch was validated by, from its columns: accuracy unless there is another score."""
+    usual = {METRICS["accuracy"].column, "valid_loss"}
+    own = [name.removeprefix("valid_") for name in row if name.startswith("valid_") and name not in usual]
+    return stored_metric({"metric": own[0]} if own else {})
+
+
 def valid_value(row: Epoch, metric: Metric) -> float:
     """Return the validation score of an epoch; nan if there is none or it is undefined."""
-    value = row.get(f"valid_{metric.name}")
+    value = row.get(metric.column)
     return math.nan if value is None else value
 
 
@@ -35,11 +43,20 @@ def best_row(rows: Sequence[Epoch], metric: Metric) -> Epoch | None:
     """Return the first epoch with the best validation score; None if no epoch was validated."""
     best: Epoch | None = None
     for row in rows:
-        if f"valid_{metric.name}" in row and (
+        if metric.column in row and (
             best is None or metric.is_better(valid_value(row, metric), valid_value(best, metric))
         ):
             best = row
     return best
+
+
+def describe_epoch(row: Epoch, metric: Metric) -> str:
+    """Describe an epoch in a few words, the metric's validation score first."""
+    scores = [metric] if metric.name == "accuracy" else [metric, METRICS["accuracy"]]
+    parts = [f"valid {one.name} {one.show(row[one.column])}" for one in scores if one.column in row]
+    return ", ".join(
+        [*parts, f"train loss {row['train_loss']:.4f}", f"train accuracy {percent(row['train_accuracy'])}"]
+    )
 
 
 @dataclass(frozen=True)
@@ -64,14 +81,20 @@ class Run:
         return cls(folder, Recipe.open(folder / "recipe.json"), about)
 
     @property
+    def metric(self) -> Metric:
+        """The metric that decides which epoch is best."""
+        return stored_metric(self.about)
+
+    @property
     def metrics(self) -> list[Epoch]:
         """Return one row per finished epoch. Raises RunError if the file is damaged."""
         try:
             lines = (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
             rows = [json.loads(line) for line in lines]
             for row in rows:
-                for value in row.values():
-                    value + float(value)  # raises TypeError unless it is a number
+                for name, value in row.items():
+                    if value is not None or not name.startswith("valid_"):  # null: the metric is undefined
+                        value + float(value)  # raises TypeError unless it is a number
             return rows
         except FileNotFoundError:
             return []
@@ -115,8 +138,11 @@ class Run:
         rows = self.metrics
         text = f"{self.recipe.model} on {self.about['on']}, {len(rows)} of {self.recipe.num_epochs} epochs"
         if rows:
-            shown = {"train_loss": "train loss", "train_accuracy": "train accuracy", "valid_accuracy": "valid accuracy"}
-            text += "; " + ", ".join(f"{word} {rows[-1][key]:.4f}" for key, word in shown.items() if key in rows[-1])
+            text += f"; {describe_epoch(rows[-1], self.metric)}"
+            best = best_row(rows, self.metric)
+            if best and best is not rows[-1]:
+                score = self.metric.show(valid_value(best, self.metric))
+                text += f"; best valid {self.metric.name} {score} in epoch {best['epoch']}"
         return text
 
     def __repr__(self) -> str:

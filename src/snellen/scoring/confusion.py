@@ -71,13 +71,6 @@ def worst_pairs(table: np.ndarray, names: tuple[str, ...], most: int = 12) -> li
     return [ConfusedPair(names[i], names[j], int(wrong[i, j]), float(wrong[i, j] / totals[i])) for i, j in pairs]
 
 
-def shades(table: np.ndarray) -> np.ndarray:
-    """Return the intensity of the colour of each cell, from 0 to 0.85, float (K, K)."""
-    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    # Mistakes are much rarer than hits: the square root makes a few per cent visible.
-    return np.where(np.eye(len(table), dtype=bool), shares * 0.6, np.sqrt(shares) * 0.85).round(2)
-
-
 def bin_of(confidence: np.ndarray, num_bins: int = NUM_BINS) -> np.ndarray:
     """Return the bin of each confidence, int64 (N,): equal bins from 0 to 1, with 1 itself in the last."""
     return np.minimum((confidence.astype(np.float64) * num_bins).astype(np.int64), num_bins - 1)

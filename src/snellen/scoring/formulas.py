@@ -8,7 +8,7 @@ scikit-learn is the reference: the tests compare every metric with it.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -111,71 +111,93 @@ def auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the area under the ROC curve; for more than two classes the mean of each class against the others.
 
     The area is the chance that an image of the class gets a higher probability for it than another image; ties count
-    half. Classes with no images or all images are left out. Source: Hanley & McNeil, Radiology 143 (1982);
+    half. Classes with no images or all images are left out. labels: int (N,), or bool (N, K) if images have several;
+    then it is the mean of all classes. Source: Hanley & McNeil, Radiology 143 (1982);
     Hand & Till, Machine Learning 45 (2001), section 2, for one against the others.
     """
-    areas = [area for area, _, _ in _areas(labels, probabilities)]
+    areas = [_placements(column, index)[0] for column, index in _sides(labels, probabilities)]
     return float(np.mean(areas)) if areas else math.nan
 
 
-def auc_interval(labels: np.ndarray, probabilities: np.ndarray) -> Interval:
-    """Return the 95% interval of `auc`: DeLong's variance, on the scale of ln(area / (1 - area)).
+def auc_effects(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return float64 (N,): the effect of each image on `auc`, which is their mean; nan if it is undefined.
 
-    Each image affects the area by its placement, see `_areas`. The variance of the mean area is that of an image's
-    summed effects over the classes.
+    An image's effect is the area plus its placement's distance from the area, divided by the share of its side and
+    averaged over the classes. A placement is the share of the other side's images that an image of the class beats, or
+    that beat one of another class; ties count half.
     Source: DeLong, DeLong & Clarke-Pearson, Biometrics 44 (1988); Sun & Xu, IEEE Signal Process. Lett. 21 (2014).
     """
-    return area_interval(_areas(labels, probabilities), len(labels))
-
-
-Area = tuple[float, np.ndarray, np.ndarray]  # see `class_areas`
-
-
-def area_interval(of_classes: Iterable[Area], num: int) -> Interval:
-    """Return the 95% interval of the mean of areas under ROC curves on the same `num` images; see `auc_interval`."""
-    areas, moves = [], np.zeros(num)
-    for area, placements, is_class in of_classes:
-        share = is_class.mean()
+    num, areas, moves = len(labels), [], np.zeros(len(labels))
+    for column, index in _sides(labels, probabilities):
+        area, of_members, of_others = _placements(column, index)
+        share = len(index) / num
+        step = (of_others - area) / (1 - share)
+        step[index] = (of_members - area) / share
         areas.append(area)
-        moves += (placements - area) / np.where(is_class, share, 1 - share)
+        moves += step
     if not areas:
+        return np.full(num, math.nan)
+    return np.mean(areas) + moves / len(areas)
+
+
+def auc_interval(effects: np.ndarray) -> Interval:
+    """Return the 95% interval of `auc` from `auc_effects`: DeLong's variance, on the scale of ln(area / (1 - area))."""
+    mean, num = float(effects.mean()), len(effects)
+    if math.isnan(mean):
         return math.nan, math.nan
-    mean = float(np.mean(areas))
-    std = math.sqrt(np.sum((moves / len(areas)) ** 2) / (num * (num - 1)))
+    std = math.sqrt(np.sum((effects - mean) ** 2) / (num * (num - 1)))
     if not 0 < mean < 1:
         return mean, mean
     half, centre = Z * std / (mean * (1 - mean)), math.log(mean / (1 - mean))
     return 1 / (1 + math.exp(min(half - centre, 700))), 1 / (1 + math.exp(max(-half - centre, -700)))
 
 
-def _areas(labels: np.ndarray, probabilities: np.ndarray) -> Iterator[Area]:
-    """Return the areas of one against the others. With two classes only the second is used; the first mirrors it."""
-    num_classes = probabilities.shape[1]
-    used = range(num_classes) if num_classes > 2 else [num_classes - 1]
-    return class_areas((labels == k, probabilities[:, k]) for k in used)
+def _sides(labels: np.ndarray, probabilities: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (column of probabilities (N,), positions of the class's images) for each class that divides the images.
 
-
-def class_areas(columns: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[Area]:
-    """Yield (area, placements, is_class), float and bool (N,), for each class that some but not all images have.
-
-    columns: which images have the class, bool (N,), and its probabilities, float (N,).
-    A placement is the share of the other side's images that an image beats, if it has the class, or that beat it; ties
-    count half. The mean over either side is the area.
+    labels: int (N,); of two classes only the second is used, because the first mirrors it. Or bool (N, K).
     """
-    for is_class, values in columns:
-        column = np.ascontiguousarray(values)
-        members, others = np.sort(column[is_class]), np.sort(column[~is_class])
-        if not len(members) or not len(others):
-            continue
-        placements = np.empty(len(column))
-        placements[is_class] = _num_below(others, column[is_class]) / len(others)
-        placements[~is_class] = 1 - _num_below(members, column[~is_class]) / len(members)
-        yield float(placements[is_class].mean()), placements, is_class
+    num, num_classes = probabilities.shape
+    columns = np.ascontiguousarray(probabilities.T)
+    if labels.ndim == 2:
+        for k in range(num_classes):
+            index = np.flatnonzero(labels[:, k])
+            if 0 < len(index) < num:
+                yield columns[k], index
+        return
+    order = np.argsort(labels, kind="stable")
+    ends = np.searchsorted(labels[order], np.arange(num_classes + 1))
+    for k in range(num_classes) if num_classes > 2 else [num_classes - 1]:
+        index = order[ends[k] : ends[k + 1]]
+        if 0 < len(index) < num:
+            yield columns[k], index
 
 
-def _num_below(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the number of sorted numbers below each value, as float64; equal ones count half."""
-    return (ordered.searchsorted(values, "left") + ordered.searchsorted(values, "right")) / 2
+def _placements(column: np.ndarray, index: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the area, and the placements of the images at `index` (M,) and of all images (N,) as others.
+
+    Only the M images of the class are sorted: with many classes they are few, and this is done for each class.
+    """
+    num, num_members = len(column), len(index)
+    ordered = np.sort(column[index])
+    # For each image, the number of the class's images below it, and of those below or equal to it.
+    below = ordered.searchsorted(column, "left")
+    if (ordered[1:] > ordered[:-1]).all():  # faster: at most one of the class's images equals it
+        upto = below + (ordered[np.minimum(below, num_members - 1)] == column)
+    else:
+        upto = ordered.searchsorted(column, "right")
+    of_others = 1 - (below + upto) / (2 * num_members)
+
+    def others_up_to(numbers: np.ndarray) -> np.ndarray:
+        """Return how many of the other images have at most 0, 1, ... of the class's images below them."""
+        everyone, members = (np.bincount(n, minlength=num_members + 1) for n in (numbers, numbers[index]))
+        return np.cumsum(everyone - members)
+
+    # An image is below the member with `place` members below it if at most `place` members are below or equal to the
+    # image; it is below or equal to that member if at most `place` members are below the image.
+    place = below[index]
+    of_members = (others_up_to(upto)[place] + others_up_to(below)[place]) / (2 * (num - num_members))
+    return float(of_members.mean()), of_members, of_others
 
 
 def _class_sums(

@@ -28,12 +28,17 @@ def wilson_interval(right: int, num: int, z: float = Z) -> Interval:
 def bootstrap_interval(
     score_of: Callable[[np.ndarray], float], counts: np.ndarray, num_resamples: int = RESAMPLES
 ) -> Interval:
-    """Return the bias-corrected percentile interval of a score.
+    """Return the bias-corrected percentile interval of a score; see `bootstrap_values` and `bias_corrected`."""
+    return bias_corrected(score_of(counts), bootstrap_values(score_of, counts, num_resamples))
+
+
+def bootstrap_values(
+    score_of: Callable[[np.ndarray], float], counts: np.ndarray, num_resamples: int = RESAMPLES
+) -> np.ndarray:
+    """Return a score on each bootstrap sample, float64 (num_resamples,).
 
     score_of: computes the score, a float, from int (M,), the count of each of M entries in a bootstrap sample. counts:
     int (M,), the count of each entry in the images. An entry is an image, or a group of images that score alike.
-    Source: Efron, "Better bootstrap confidence intervals", J. Am. Stat. Assoc. 82 (1987), the BC interval (his BC_a
-    with a = 0). The correction matters for scores with rare classes, whose resampled values lie lower than the score.
     """
     draw, num, resampled = np.random.default_rng(0), int(counts.sum()), np.empty(num_resamples)
     shares = counts / num
@@ -46,7 +51,7 @@ def bootstrap_interval(
             drawn = draw.integers(0, num, num)
             sample = np.bincount(drawn if owner is None else owner[drawn], minlength=len(counts))
         resampled[n] = score_of(sample)
-    return bias_corrected(score_of(counts), resampled)
+    return resampled
 
 
 def bootstrap_mean(values: np.ndarray) -> Interval:
@@ -63,7 +68,11 @@ def resamples(num: int, num_resamples: int = RESAMPLES) -> Iterator[np.ndarray]:
 
 
 def bias_corrected(value: float, resampled: np.ndarray) -> Interval:
-    """Return (low, high) of a score from its values on bootstrap samples; undefined values are left out."""
+    """Return (low, high) of a score from its values on bootstrap samples; undefined values are left out.
+
+    Source: Efron, "Better bootstrap confidence intervals", J. Am. Stat. Assoc. 82 (1987), the BC interval (his BC_a
+    with a = 0). The correction matters for scores with rare classes, whose resampled values lie lower than the score.
+    """
     resampled = resampled[~np.isnan(resampled)]
     if math.isnan(value) or not len(resampled):
         return math.nan, math.nan

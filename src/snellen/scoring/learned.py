@@ -4,7 +4,6 @@ The baseline is the log-loss of the class shares: of always predicting the share
 A model that has learned something does better on unseen images.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +14,9 @@ from snellen.scoring.intervals import bootstrap_mean
 from snellen.scoring.scores import are_right
 from snellen.system.units import percent
 
-NUM_SHUFFLES = 999
-CHANCE = 0.002  # a gain is clear if shuffled labels reach it no more often than this
+SHUFFLES = (199, 9999)  # fewest and most shuffles of the labels
+ALL_SHUFFLED = 10**7  # labels, in all shuffles together
+CHANCE = 0.025  # an order is clear if shuffled labels reach it no more often than this
 GOOD_TRAINING, COLLAPSED = 0.3, 0.05  # see `collapse_warning`
 
 
@@ -38,7 +38,7 @@ class Learned:
     gain: float  # nats that the best mixture of model and class shares saves over the class shares alone; 0 or more
     low: float  # of its 95% interval
     high: float
-    chance: float  # share of label shuffles with at least this gain
+    chance: float  # share of label shuffles whose AUC is at least that of the labels
     images: int
 
     @property
@@ -64,23 +64,18 @@ def judge(probabilities: np.ndarray, labels: np.ndarray, shares: np.ndarray) -> 
     """Compare probabilities (N, K) of validation images with labels (N,) with the class shares (K,).
 
     The model is mixed with the shares, w p + (1 - w) s, with the weight w of the lowest log-loss, so overconfidence
-    does not hide what the model has learned. The gain is clear if its bootstrap interval lies above 0, or if shuffled
-    labels hardly ever reach it (a permutation test). The test matters for rare classes: with two rare images in 100,
-    both recognised, the gain is clear, yet one bootstrap sample in seven contains neither.
+    does not hide what the model has learned. It is clear that it has learned something if the bootstrap interval of the
+    gain lies above 0, or if shuffled labels hardly ever reach the labels' AUC (a permutation test). The test matters
+    for rare classes: of two rare images in 100, both recognised, one bootstrap sample in seven contains neither. The
+    AUC takes only the order of the images, so however overconfident a model is, one mistake does not outweigh the rest.
     """
     num = len(labels)
     ratios = own_ratios(probabilities, labels, shares)
     weight = _best_weight(ratios)
-
-    def saved(labels: np.ndarray) -> np.ndarray:
-        """Return the nats that each image saves if these are its labels."""
-        own = own_ratios(probabilities, labels, shares)
-        return np.log1p(weight * (own - 1)).reshape(num, -1).sum(axis=1)
-
-    own = saved(labels)
+    own = np.log1p(weight * (ratios - 1)).reshape(num, -1).sum(axis=1)  # nats that each image saves
     gain = float(own.mean())
     low, high = bootstrap_mean(own)
-    chance = 0.0 if low > 0 else _chance_of(gain, saved, labels)
+    chance = 0.0 if low > 0 else _chance_of_order(probabilities, labels)
     loss = several.log_loss(labels, probabilities) if labels.ndim == 2 else log_loss(labels, probabilities)
     return Learned(loss, shares_log_loss(labels, shares), gain, low, high, chance, num)
 
@@ -103,11 +98,33 @@ def shares_log_loss(labels: np.ndarray, shares: np.ndarray) -> float:
     return float(-np.log(shares[labels]).mean())
 
 
-def _chance_of(gain: float, saved: Callable[[np.ndarray], np.ndarray], labels: np.ndarray) -> float:
-    """Return the share of label shuffles with at least the same gain. saved: labels to nats per image."""
-    draw = np.random.default_rng(0)
-    shuffled = np.array([saved(draw.permutation(labels)).mean() for _ in range(NUM_SHUFFLES)])
-    return (1 + int((shuffled >= gain - 1e-9).sum())) / (1 + NUM_SHUFFLES)  # 1e-9: sums differ with their order
+def _chance_of_order(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of label shuffles with at least the same AUC, the mean of each class against the others.
+
+    With r the rank of an image among the N by the probability of class k, a class with n images adds
+    r / (n (N - n)) for each of them; all else in the AUC is the same for every shuffle.
+    labels: int (N,), or bool (N, K), which are shuffled image by image.
+    """
+    num, num_classes = probabilities.shape
+    has_several = labels.ndim == 2
+    counts = labels.sum(axis=0) if has_several else np.bincount(labels, minlength=num_classes)
+    ranks = np.stack([_ranks(column) for column in probabilities.T], axis=1)
+    worth = ranks / np.maximum(counts * (num - counts), 1)  # (N, K), for each label that an image could have
+    rows, draw = np.arange(num), np.random.default_rng(0)
+
+    def total(labels: np.ndarray) -> float:
+        return float(worth[labels].sum() if has_several else worth[rows, labels].sum())
+
+    own = total(labels) * (1 - 1e-9)  # sums differ with their order
+    num_shuffles = min(max(ALL_SHUFFLED // labels.size, SHUFFLES[0]), SHUFFLES[1])
+    reached = sum(total(draw.permutation(labels)) >= own for _ in range(num_shuffles))
+    return (1 + reached) / (1 + num_shuffles)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return the rank of each value from 1, float64 (N,); equal values share the mean of their ranks."""
+    ordered = np.sort(values)
+    return (ordered.searchsorted(values, "left") + ordered.searchsorted(values, "right") + 1) / 2
 
 
 def _best_weight(ratios: np.ndarray) -> float:

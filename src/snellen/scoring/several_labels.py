@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from snellen.scoring.formulas import LEAST_PROBABILITY, area_interval, class_areas
+from snellen.scoring.formulas import LEAST_PROBABILITY
 from snellen.scoring.intervals import Interval, bias_corrected, resamples
 
 
@@ -80,17 +80,6 @@ def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
 def mean_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the mean log-loss of a decision, in nats, over all images and classes."""
     return log_loss(labels, probabilities) / labels.shape[1]
-
-
-def auc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the mean area under the ROC curve of the classes that some but not all images have."""
-    areas = [area for area, _, _ in class_areas(zip(labels.T, probabilities.T, strict=True))]
-    return float(np.mean(areas)) if areas else math.nan
-
-
-def auc_interval(labels: np.ndarray, probabilities: np.ndarray) -> Interval:
-    """Return the 95% interval of `auc` by DeLong's variance; see `area_interval`."""
-    return area_interval(class_areas(zip(labels.T, probabilities.T, strict=True)), len(labels))
 
 
 class Ranking:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from snellen.scoring.formulas import area_interval, class_areas
+from snellen.scoring.formulas import auc_effects, auc_interval
 from snellen.scoring.intervals import Interval
 
 
@@ -40,8 +40,9 @@ def label_rows(
     """Return the figures of each class. labels, decided: bool (N, K); probabilities: float (N, K)."""
     rows = []
     for k, name in enumerate(names):
-        areas = list(class_areas([(labels[:, k], probabilities[:, k])]))
-        area, interval = (areas[0][0], area_interval(areas, len(labels))) if areas else (None, None)
+        effects = auc_effects(labels[:, [k]], probabilities[:, [k]])
+        is_defined = not np.isnan(effects).any()
+        area, interval = (float(effects.mean()), auc_interval(effects)) if is_defined else (None, None)
         own, taken = labels[:, k], decided[:, k]
         rows.append(LabelRow(name, int(own.sum()), int(taken.sum()), int((own & taken).sum()), area, interval))
     return rows

@@ -42,7 +42,8 @@ FACTS = "snellen.json"  # the file in a torch.export archive with the facts that
 
 EXPORTED = "a model that `snellen export` wrote"
 
-Runner = Callable[[np.ndarray], np.ndarray]  # uint8 (N, H, W, 3) to float32 (N, classes)
+# uint8 (N, H, W, 3) to probabilities, float32 (N, K), and labels, int64 (N,)
+Runner = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,13 @@ def export(
     images: ImageSet | str | Path | None = None,
     on_progress: Progress | None = None,
 ) -> Exported:
-    """Write a float32 program: uint8 (N, H, W, 3) RGB "images" to float32 (N, K) "probabilities", any N.
+    """Write a float32 program: uint8 (N, H, W, 3) RGB "images" to "probabilities" and "labels", any N.
+
+    probabilities: float32 (N, K), calibrated. labels: int64 (N,), decided by the model's rule (see decide.py).
 
     With to="gluon", write only the weights, in MXNet's format; reading them back gives the same bits.
 
-    The program includes normalisation, views and temperature. Classes and preprocessing are described in the metadata
+    The program includes normalisation, views and temperature. Classes, rule and preprocessing are in the metadata
     (ONNX) or in the archive's extra file snellen.json (torch).
     out: by default model.onnx, model.pt2 or model.params beside the model. to: "torch" is a torch.export program.
     views: 1, 2 or 6; by default the recipe's. images: for the comparison; by default noise.
@@ -113,7 +116,8 @@ def export(
     data, runner = _onnx(program, facts) if to == "onnx" else _torch(program, facts)
     wanted = probabilities(model, pixels, choose_runtime("float32", "cpu"), views=views)
     # First one image, then the others: the program must accept any number.
-    found = np.concatenate([runner(part) for part in (pixels[:1], pixels[1:]) if len(part)])
+    parts = [runner(part) for part in (pixels[:1], pixels[1:]) if len(part)]
+    found, labels = (np.concatenate(answers) for answers in zip(*parts, strict=True))
     difference = float(np.abs(found - wanted).max())
     if not difference <= TOLERANCE:
         raise RunError(
@@ -123,9 +127,8 @@ def export(
             do=f"export to another format ({' or '.join(SUFFIXES)}), or use other versions of the packages",
         )
     runtime = runtime_of(model, None)
-    rule = rule_of(model)
-    labels = decide(probabilities(model, pixels, runtime, views=views), rule)
-    num_other = len(pixels) - int(are_right(labels, decide(found, rule)).sum())
+    predicted = decide(probabilities(model, pixels, runtime, views=views), rule_of(model))
+    num_other = len(pixels) - int(are_right(labels, predicted).sum())
     with files.replacing(path) as file:
         file.write(data)
     if on_progress:
@@ -163,15 +166,30 @@ def _gluon(model: Classifier, path: Path, owners: Collection[Path]) -> Exported:
 
 
 class _FromPixels(nn.Module):
-    """The exported computation: uint8 (N, H, W, 3) to probabilities."""
+    """The exported computation: uint8 (N, H, W, 3) to probabilities and labels."""
 
     def __init__(self, model: Classifier, views: int):
         super().__init__()
         self.model, self.views = model, views
+        self.rule = rule_of(model)
+        decide(np.full((1, len(model.classes)), 0.5), self.rule)  # raises RunError for an unknown rule
+        limits = self.rule.get("cuts", self.rule.get("thresholds", []))
+        self.limits = nn.Buffer(torch.tensor(limits, dtype=torch.float64))
+        self.numbers = nn.Buffer(torch.arange(len(model.classes), dtype=torch.float64))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = images.permute(0, 3, 1, 2).float() / 255
-        return activated(self.model, mean_logits(self.model, x, self.views))
+        probabilities = activated(self.model, mean_logits(self.model, x, self.views))
+        if self.rule["kind"] == "argmax":
+            return probabilities, probabilities.argmax(dim=1)
+        if self.rule["kind"] == "cut_points":
+            expected = (probabilities.double() * self.numbers).sum(dim=1, keepdim=True)
+            return probabilities, (expected > self.limits).sum(dim=1)  # as `decide` does
+        labels = probabilities.double() >= self.limits
+        if self.rule["at_least_one"]:
+            best = probabilities.argmax(dim=1, keepdim=True) == self.numbers
+            labels = labels | (best & ~labels.any(dim=1, keepdim=True))
+        return probabilities, labels
 
 
 def _program(model: Classifier, views: int) -> torch.export.ExportedProgram:
@@ -204,7 +222,7 @@ def _onnx(program: torch.export.ExportedProgram, facts: dict[str, Any]) -> tuple
             dynamo=True,
             verbose=False,
             input_names=["images"],
-            output_names=["probabilities"],
+            output_names=["probabilities", "labels"],
         )
     assert written is not None, "torch.onnx.export(dynamo=True) returns the program"
     proto = written.model_proto
@@ -222,7 +240,7 @@ def _onnx(program: torch.export.ExportedProgram, facts: dict[str, Any]) -> tuple
     onnx.checker.check_model(proto, full_check=True)
     data = proto.SerializeToString(deterministic=True)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    return data, lambda pixels: session.run(["probabilities"], {"images": pixels})[0]
+    return data, lambda pixels: tuple(session.run(["probabilities", "labels"], {"images": pixels}))
 
 
 def _torch(program: torch.export.ExportedProgram, facts: dict[str, Any]) -> tuple[bytes, Runner]:
@@ -233,8 +251,9 @@ def _torch(program: torch.export.ExportedProgram, facts: dict[str, Any]) -> tupl
         module = torch.export.load(io.BytesIO(data)).module()
 
     @torch.no_grad()
-    def run(pixels: np.ndarray) -> np.ndarray:
-        return module(torch.from_numpy(pixels)).numpy()
+    def run(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found, labels = module(torch.from_numpy(pixels))
+        return found.numpy(), labels.numpy()
 
     return data, run
 
@@ -248,6 +267,7 @@ def _facts(model: Classifier, views: int) -> dict[str, Any]:
         "preprocessing": f"rotate the picture according to its EXIF orientation, {model.resize} to get "
         f"{width}x{height} pixels (bicubic, antialiased), RGB, uint8; the model normalises it",
         "model": model.name,
+        "rule": dict(rule_of(model)),
         "views": views,
         "temperature": model.temperature.tolist(),
         "mean": model.mean.flatten().tolist(),

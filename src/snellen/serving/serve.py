@@ -22,6 +22,7 @@ from snellen.models.classifier import Classifier
 from snellen.prediction.opening import opened, runtime_of
 from snellen.prediction.pictures import classify
 from snellen.runs.run import Run
+from snellen.serving.limits import HOST, MAX_BYTES, MAX_MEMORY, PORT
 from snellen.system.device import Runtime
 
 log = logging.getLogger("snellen")
@@ -35,13 +36,13 @@ OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 def serve(
     model: Run | Classifier | str | Path,
     *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    host: str = HOST,
+    port: int = PORT,
     allow_hosts: Sequence[str] = (),
     views: int | None = None,
     device: str | None = None,
-    max_bytes: int = 16 * 2**20,
-    max_memory: int = 256 * 2**20,
+    max_bytes: int = MAX_BYTES,
+    max_memory: int = MAX_MEMORY,
     patience: int = 20,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:

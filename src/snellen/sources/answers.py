@@ -4,12 +4,12 @@ import logging
 from collections.abc import Sequence
 
 from snellen.errors import DataError, did_you_mean, some_of
-from snellen.scoring.metrics import metric_of
+from snellen.scoring.metrics import DEFAULT_METRIC, metric_of
 from snellen.sources.columns import is_number
 from snellen.sources.forms import SampleLines, class_named_by, form_of
 from snellen.sources.label_lists import as_list
 from snellen.sources.task_options import TaskOptions
-from snellen.task import DEFAULT_METRIC, DEFAULT_METRIC_OF_SEVERAL, FORMS, Task
+from snellen.task import FORMS, Task
 
 log = logging.getLogger("snellen")
 # So many numbers as classes, with so few images each, may be amounts.
@@ -45,8 +45,7 @@ def decide_task(
             where="--positive",
             do="leave out --positive, or submit its probability: --form positive",
         )
-    default = DEFAULT_METRIC_OF_SEVERAL if kind == "multi" else DEFAULT_METRIC
-    metric = metric_of(options.metric or default[form], kind).name
+    metric = metric_of(options.metric or DEFAULT_METRIC[kind][form], kind).name
     allows_none = kind == "multi" and as_list(()) in labels
     return Task(classes, kind, form, metric, positive, display_names, allows_none=allows_none)
 

@@ -15,8 +15,6 @@ from snellen.sources.task_options import TaskOptions
 from snellen.task import FORMS, FORMS_OF_KIND, KINDS
 
 log = logging.getLogger("snellen")
-# The form that a metric needs if the sample does not decide it.
-FORM_OF_METRIC = {"auc": "positive", "log_loss": "positive", "map@5": "top5"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def form_of(
         if kind == "multi":
             needs = metric_of(options.metric, kind).needs if options.metric else "labels"
             return wanted or {"labels": "labels", "probabilities": "columns"}[needs]
-        by_metric = FORM_OF_METRIC.get(options.metric or "", "label")
+        by_metric = metric_of(options.metric, kind).form if options.metric else "label"
         if by_metric == "positive" and len(classes) != 2:
             by_metric = "columns"
         return wanted or by_metric
@@ -78,7 +76,7 @@ def form_of(
         return _agreed("top5", wanted, f"{sample.name} has five labels in each line")
     if wanted:
         return wanted
-    wish = FORM_OF_METRIC.get(options.metric or "")
+    wish = metric_of(options.metric, kind).form if options.metric else ""
     if wish == "top5" or (wish == "positive" and len(classes) == 2 and all(map(is_number, cells))):
         return wish
     return _form_of_cells(classes, sample, cells, is_named=is_named)

@@ -30,6 +30,11 @@ def acquired(path: Path, busy: SnellenError) -> FileLock:
     return lock
 
 
+def waited_for(path: Path) -> contextlib.AbstractContextManager:
+    """Return a lock on a file, for `with`: it waits until other processes have released it. It may be nested."""
+    return FileLock(path)
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Lock a folder for this process, and create it if necessary.

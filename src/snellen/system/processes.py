@@ -129,9 +129,14 @@ def _unwritten(store: dist.Store, rank: int, num: int) -> dist.Store:
     return dist.PrefixStore(name, store)
 
 
+def is_first() -> bool:
+    """Return whether this is the first of the joined processes: the only one that writes and reports."""
+    return rank() == 0
+
+
 def once(function: Callable, *arguments: Any, **named: Any) -> None:
     """Call `function` in the first process only."""
-    if rank() == 0:
+    if is_first():
         function(*arguments, **named)
 
 

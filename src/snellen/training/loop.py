@@ -129,7 +129,7 @@ def valid_scores(guesses: np.ndarray, job: Job, train_accuracy: float) -> Epoch:
     scores = score(guesses, labels, decided=decided)
     if warning := collapse_warning(guesses, labels, job.class_shares, train_accuracy):
         log.warning("%s", warning)
-    own = {f"valid_{metric.name}": None if math.isnan(value) else value}
+    own = {metric.column: None if math.isnan(value) else value}
     return {"valid_loss": scores["log_loss"], "valid_accuracy": scores["accuracy"]} | own
 
 

@@ -1,6 +1,6 @@
 """Record: the files that a training run writes, and its reports to the caller.
 
-Of several processes only the first one writes and reports. This is decided only in this file.
+Of several processes only the first one writes and reports.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from snellen.models.model_file import load_model, save_model
 from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Epoch, Run
+from snellen.scoring.metrics import METRICS
 from snellen.system import files, processes
 from snellen.system.contents import Contents, contents_of
 from snellen.system.folders import locked
@@ -50,7 +51,7 @@ class Record:
         on_progress: Progress | None,
     ):
         self.run = run
-        self._is_first = processes.rank() == 0
+        self._is_first = processes.is_first()
         self._checkpoint_seconds = checkpoint_seconds
         self._saved_at = time.perf_counter()
         self.on_epoch, self.on_progress = (on_epoch, on_progress) if self._is_first else (None, None)
@@ -90,7 +91,7 @@ class Record:
         if state.best_epoch == row["epoch"]:
             save_model(self.run.best, state.shown, **self._header(row, {}))
         save_metrics(self.run, state.rows)
-        figures.save_history(state.rows, self.run.folder / "history.png")
+        figures.save_history(state.rows, self.run.folder / "history.png", self.run.metric)
         self._save_checkpoint(state)
         if self.on_epoch:
             self.on_epoch(row)
@@ -116,7 +117,7 @@ class Record:
         if not self._is_first:
             return
         save_metrics(self.run, [row])
-        figures.save_history([row], self.run.folder / "history.png")
+        figures.save_history([row], self.run.folder / "history.png", self.run.metric)
         save_model(self.run.model, model, **self._header(row, model.about))
         if self.on_epoch:
             self.on_epoch(row)
@@ -145,8 +146,7 @@ class Record:
         fitted: the entries fitted after the last epoch, such as the decision rule.
         """
         about = self.run.about
-        own = f"valid_{about.get('metric', 'accuracy')}"
-        facts = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", own)
+        facts = ("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", self.run.metric.column)
         return {
             "recipe": self.run.recipe.to_dict(),
             "on": about["on"],
@@ -163,7 +163,7 @@ def recording(out: str | Path, job: Job, **reports: Any) -> Iterator[Record]:
 
     Raises RunError if the folder holds anything but this job's run, or if another process is training in it.
     """
-    if processes.rank() > 0:  # its machine may not have access to the folder
+    if not processes.is_first():  # its machine may not have access to the folder
         yield Record(Run(Path(out), job.recipe, job.about), **reports)
         return
     run = start_run(out, job.recipe, job.about)
@@ -242,8 +242,10 @@ def _check_same(run: Run, recipe: Recipe, about: dict[str, Any]) -> None:
         problem = "other images"
     elif run.about["on"] != about["on"]:
         problem = f"other splits: it trained on {run.about['on']}, now {about['on']}"
-    elif (before := run.about.get("metric", "accuracy")) != (now := about.get("metric", "accuracy")):
+    elif (before := run.metric.name) != (now := about.get("metric", "accuracy")):
         problem = f"another metric: it was {before}, is now {now}"
+        if before not in METRICS:
+            problem += f" ({before} is a Python function: pass it again, metric={before})"
     elif _digest(run.about, "init") != _digest(about, "init"):
         problem = "other first weights"
     elif _digest(run.about, "calibrated_by") != _digest(about, "calibrated_by"):

@@ -8,8 +8,7 @@ from typing import Any
 from snellen.charts import figures, pages
 from snellen.images.imageset import ImageSet
 from snellen.runs.recipe import Recipe, show_value
-from snellen.scoring.intervals import wilson_interval
-from snellen.system.units import percent
+from snellen.scoring.metrics import Metric
 from snellen.training.search_space import Space
 
 
@@ -20,10 +19,20 @@ class Trial:
     number: int
     state: str  # complete, pruned, failed, running, or waiting to be resumed
     settings: dict[str, Any]  # only those that vary
-    accuracy: float | None  # on valid; the last one of a pruned trial
-    curve: dict[int, float]  # percent of training done -> accuracy
+    score: float | None  # the metric on valid; the last one of a pruned trial
+    curve: dict[int, float]  # percent of training done -> score, by uncalibrated probabilities
     seconds: float  # of training
     note: str  # why it failed
+    interval: tuple[float, float] | None = None  # 95%, of a complete trial, without the luck of the best of many
+
+
+@dataclass(frozen=True)
+class Done:
+    """The result of a complete trial."""
+
+    score: float
+    seconds: float  # of training
+    interval: tuple[float, float] | None = None  # 95%
 
 
 class Ended(Exception):
@@ -41,14 +50,16 @@ class Study:
     images: ImageSet
     recipe: Recipe  # that the trials vary
     space: Space
+    metric: Metric  # that ranks the trials
     trials: tuple[Trial, ...]  # by number
-    importances: dict[str, float]  # how much each setting matters for accuracy; empty if there are few trials
+    importances: dict[str, float]  # how much each setting matters for the metric; empty if there are few trials
 
     @property
     def ranked(self) -> list[Trial]:
         """The complete trials, best first; of equal ones the earliest first."""
         done = [trial for trial in self.trials if trial.state == "complete"]
-        return sorted(done, key=lambda trial: (-(trial.accuracy or 0), trial.number))
+        sign = -1 if self.metric.greater_is_better else 1
+        return sorted(done, key=lambda trial: (sign * (trial.score or 0), trial.number))
 
     @property
     def best(self) -> Trial | None:
@@ -61,11 +72,6 @@ class Study:
         """Return the folder of the trial's Run, on the machine that trained it."""
         return run_folder(self.folder, trial.number)
 
-    def interval_of(self, trial: Trial) -> tuple[float, float]:
-        """Return the 95% interval of one trial's accuracy, without correcting for the luck of the best of many."""
-        num = self.images.counts["valid"]
-        return wilson_interval(round((trial.accuracy or 0) * num), num)
-
     def count(self, state: str) -> int:
         return sum(trial.state == state for trial in self.trials)
 
@@ -77,10 +83,10 @@ class Study:
 
     def __str__(self) -> str:
         best = (
-            f"  trial {trial.number:4}  {percent(trial.accuracy or 0):>7}  {describe(trial.settings)}"
+            f"  trial {trial.number:4}  {self.metric.show(trial.score):>7}  {describe(trial.settings)}"
             for trial in self.ranked[:5]
         )
-        return "\n".join([self.states, *best])
+        return "\n".join([f"{self.states}; by valid {self.metric.name}", *best])
 
 
 def run_folder(folder: Path, number: int) -> Path:
@@ -95,14 +101,16 @@ def describe(settings: dict[str, Any]) -> str:
 
 def study_page(study: Study) -> str:
     """Return study.html."""
-    ended = [trial for trial in study.trials if trial.state in ("complete", "pruned") and trial.accuracy is not None]
-    points = [(trial.number, trial.accuracy or 0, trial.state == "complete") for trial in ended]
-    history = figures.study_history(points) if points else ""
-    curves = figures.study_curves([(trial.curve, trial.state == "complete") for trial in ended]) if ended else ""
+    ended = [trial for trial in study.trials if trial.state in ("complete", "pruned") and trial.score is not None]
+    points = [(trial.number, trial.score or 0, trial.state == "complete") for trial in ended]
+    each = [(trial.curve, trial.state == "complete") for trial in ended]
+    history = figures.study_history(points, study.metric) if points else ""
+    curves = figures.study_curves(each, study.metric) if ended else ""
     importances = figures.importances(study.importances) if study.importances else ""
     return pages.render(
         "study.html",
         study=study,
+        metric=study.metric,
         history=history,
         curves=curves,
         importances=importances,

@@ -10,10 +10,11 @@ from snellen.images.choices import TRAIN_ON
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier, check_model
 from snellen.models.model_file import identity
+from snellen.prediction.evaluate import judged
 from snellen.prediction.opening import opened
 from snellen.runs.recipe import Recipe
 from snellen.runs.run import Epoch, Run
-from snellen.scoring.metrics import MetricLike, check_metric, metric_of
+from snellen.scoring.metrics import MetricLike, stored
 from snellen.system import processes
 from snellen.system.device import Runtime, choose_runtime
 from snellen.system.memory import memory_errors
@@ -68,10 +69,7 @@ def train(
     """
     images = images if isinstance(images, ImageSet) else ImageSet.open(images)
     images.check_fingerprint()
-    judged_by = metric_of(images.task.metric if metric is None else metric, images.task.kind)
-    check_metric(judged_by, images.classes)
-    if isinstance(metric, str):
-        images = images.scored_by(metric)
+    images, judged_by = judged(images, metric)
     _check(on, calibrated_by)
     choose_threads(threads_of(out))
     chosen = choose_recipe(recipe, images, out, budget, settings=settings, on=on, device=device)
@@ -86,7 +84,7 @@ def train(
     with processes.joined(device):
         processes.check_same(images.fingerprint, "images")
         runtime = choose_runtime(chosen.precision, processes.device_here(device))
-        about = _about(images, on, runtime) | {"metric": judged_by.name} | identities
+        about = _about(images, on, runtime) | stored(judged_by) | identities
         job = Job(chosen, train_images, valid_images, runtime, **models, metric=judged_by, about=about)
         reports = {"on_epoch": on_epoch, "on_progress": on_progress}
         with recording(out, job, checkpoint_seconds=checkpoint_seconds, **reports) as record:

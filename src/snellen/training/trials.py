@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 import optuna
-from filelock import FileLock
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from snellen.errors import RunError
+from snellen.system.folders import waited_for
 from snellen.training.search_space import Choices, Range, Space, size_of, steps_of
-from snellen.training.study import Ended, Trial
+from snellen.training.study import Done, Ended, Trial
 from snellen.training.study_database import connected, refused
 
 log = logging.getLogger("snellen")
@@ -38,6 +38,7 @@ COUNTABLE = 10_000  # up to this many recipes in a space, untried ones are looke
 BEGUN = "begun"  # the number of the attempt's row
 SECONDS = "seconds"  # of training; missing if the trial was interrupted
 NOTE = "note"
+INTERVAL = "interval"
 LEFT_OUT = "left_out"  # repeats another trial or exceeds the number of trials, so does not count
 
 
@@ -48,14 +49,14 @@ class Attempt:
         self.number, self.settings = number, settings
         self._trial, self._reported = trial, set[int]()
 
-    def report(self, percent: int, accuracy: float) -> None:
+    def report(self, percent: int, score: float) -> None:
         """Add a point to the trial's curve, unless there is one at this percentage."""
         if percent not in self._reported:
             self._reported.add(percent)
-            self._trial.report(accuracy, percent)
+            self._trial.report(score, percent)
 
     def is_weak(self) -> bool:
-        """Return whether the curve lies below the median of the others so far."""
+        """Return whether the curve is worse than the median of the others so far."""
         return self._trial.should_prune()
 
 
@@ -63,7 +64,13 @@ class Trials:
     """The trials of one study, for one worker."""
 
     def __init__(
-        self, study: optuna.Study, space: Space, seed: int, lock: FileLock, heartbeat_seconds: int, local: bool
+        self,
+        study: optuna.Study,
+        space: Space,
+        seed: int,
+        lock: contextlib.AbstractContextManager,
+        heartbeat_seconds: int,
+        local: bool,
     ):
         self._study, self._space, self._seed, self._heartbeat_seconds = study, space, seed, heartbeat_seconds
         self.lock = lock  # hold it only briefly: while settings are drawn, or a summary is written
@@ -95,10 +102,10 @@ class Trials:
             return False
         return most is None or len(trials) < most
 
-    def run(self, work: Callable[[Attempt], tuple[float, float]], most: int | None) -> None:
+    def run(self, work: Callable[[Attempt], Done], most: int | None) -> None:
         """Run the next trial, up to `most` in all.
 
-        work: returns the trial's accuracy and seconds, or raises Ended. Any other exception interrupts the trial, which
+        work: trains the trial, or raises Ended. Any other exception interrupts the trial, which
         is then queued to be resumed. Raises RunError if another worker has taken it over.
         """
         begun: list[int] = []
@@ -107,14 +114,15 @@ class Trials:
             begun.append(trial.number)
             attempt = self._begin(trial, most)
             try:
-                accuracy, seconds = work(attempt)
+                done = work(attempt)
             except Ended as end:
                 _note(trial, end.seconds, end.note)
                 if end.state == "pruned":
                     raise optuna.TrialPruned from None
                 raise
-            _note(trial, seconds)
-            return accuracy
+            trial.set_user_attr(INTERVAL, done.interval)
+            _note(trial, done.seconds)
+            return done.score
 
         self._study.sampler = optuna.samplers.TPESampler(
             seed=self._draw_seed(), n_startup_trials=STARTUP, multivariate=True, constant_liar=True
@@ -132,7 +140,7 @@ class Trials:
         Source: Watanabe, Bansal & Hutter, "PED-ANOVA", arXiv:2304.10255.
         """
         done = [trial for trial in self.all() if trial.state == "complete"]
-        if len(done) < 8 or len({trial.accuracy for trial in done}) < 2:
+        if len(done) < 8 or len({trial.score for trial in done}) < 2:
             return {}
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25)
         return optuna.importance.get_param_importances(self._study, evaluator=evaluator)
@@ -208,14 +216,16 @@ def opened(
     *,
     first: dict[str, Any],
     seed: int,
+    greater_is_better: bool = True,
     storage: str | None,
     heartbeat_seconds: int,
 ) -> Iterator[Trials]:
     """Open the trials of the study `name` in `folder`/study.db, or in the database with the URL `storage`.
 
-    first: settings to try before any are drawn. Raises SnellenError if the database cannot be used.
+    first: settings to try before any are drawn. greater_is_better: the direction of the scores.
+    Raises SnellenError if the database cannot be used.
     """
-    lock = FileLock(folder / LOCK)
+    lock = waited_for(folder / LOCK)
     with warnings.catch_warnings():
         # Heartbeats and retries are experimental in Optuna. The tests would catch a change.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -225,7 +235,7 @@ def opened(
                 study = optuna.create_study(
                     storage=database,
                     study_name=name,
-                    direction="maximize",
+                    direction="maximize" if greater_is_better else "minimize",
                     load_if_exists=True,
                     # A trial is judged after a quarter of its training, once there are four others to compare with.
                     pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=25),
@@ -267,8 +277,17 @@ STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING
 
 
 def _trial(number: int, frozen: FrozenTrial) -> Trial:
-    curve = {int(percent): accuracy for percent, accuracy in sorted(frozen.intermediate_values.items())}
-    accuracy = frozen.value if frozen.state == TrialState.COMPLETE else curve[max(curve)] if curve else None
+    curve = {int(percent): score for percent, score in sorted(frozen.intermediate_values.items())}
+    score = frozen.value if frozen.state == TrialState.COMPLETE else curve[max(curve)] if curve else None
     facts = frozen.user_attrs
-    state = STATES[frozen.state.name]
-    return Trial(number, state, frozen.params, accuracy, curve, facts.get(SECONDS, 0.0), facts.get(NOTE, ""))
+    low, high = facts.get(INTERVAL) or (None, None)
+    return Trial(
+        number,
+        STATES[frozen.state.name],
+        frozen.params,
+        score,
+        curve,
+        facts.get(SECONDS, 0.0),
+        facts.get(NOTE, ""),
+        None if low is None or high is None else (low, high),
+    )

@@ -1,6 +1,6 @@
 """Verb: search for the recipe that suits these images best. Every trial is a Run.
 
-study.json      recipe, space and data, which must be the same for all workers
+study.json      recipe, space, metric and data, which must be the same for all workers
 study.db        the trials, unless they are in another database
 trials/0007     the Run of trial 7
 best.json       the recipe of the best trial so far
@@ -11,9 +11,11 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,17 +24,19 @@ import torch
 from snellen.errors import DivergedError, OutOfMemoryError, RecipeError, RunError, SnellenError
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import build_network
+from snellen.prediction.evaluate import evaluate, judged
 from snellen.runs.named_recipes import find_recipe
 from snellen.runs.recipe import Recipe
-from snellen.runs.run import Epoch, Run
+from snellen.runs.run import Epoch, Run, valid_value
+from snellen.scoring.metrics import Metric, MetricLike, stored
 from snellen.system import files
 from snellen.system.contents import Contents, contents_of
 from snellen.system.progress import Progress
 from snellen.system.targets import check_folder
-from snellen.system.units import minutes, percent
+from snellen.system.units import minutes
 from snellen.training.choose_recipe import default_recipe
 from snellen.training.search_space import Choices, Space, default_space, parse_space, start_of
-from snellen.training.study import Ended, Study, Trial, describe, run_folder, study_page
+from snellen.training.study import Done, Ended, Study, Trial, describe, run_folder, study_page
 from snellen.training.train import train
 
 if TYPE_CHECKING:
@@ -46,12 +50,33 @@ HOPELESS = 3  # failures without a single success after which a study stops
 HEARTBEAT_SECONDS = 60
 
 
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What all trials of a call have in common."""
+
+    folder: Path
+    images: ImageSet
+    recipe: Recipe  # that the trials vary
+    space: Space
+    metric: Metric
+    deadline: float | None  # on the clock of time.monotonic
+    device: str | None
+    on_epoch: Callable[[Epoch], None] | None
+    on_progress: Progress | None
+
+    def study(self, ongoing: "Trials") -> Study:
+        """Return the results so far."""
+        trials, importances = tuple(ongoing.all()), ongoing.importances()
+        return Study(self.folder, self.images, self.recipe, self.space, self.metric, trials, importances)
+
+
 def tune(
     images: ImageSet | str | Path,
     out: str | Path,
     *,
     trials: int | None = None,
     space: Sequence[str] = (),
+    metric: MetricLike | None = None,
     budget: float | None = None,
     storage: str | None = None,
     recipe: Recipe | str | Path | None = None,
@@ -60,65 +85,43 @@ def tune(
     on_epoch: Callable[[Epoch], None] | None = None,
     on_progress: Progress | None = None,
 ) -> Study:
-    """Train variants of `recipe`, chosen by the valid accuracy of earlier ones, and stop weak ones early.
+    """Train variants of `recipe`, chosen by the validation scores of earlier ones, and stop weak ones early.
 
     recipe: by default the preset that suits the images. trials: the number of trials in the whole study; by default 20
     if there is no budget. budget: the time for this call, in seconds; an unfinished trial keeps its checkpoint. space:
-    "field=low..high" and "field=a,b,c" vary, "field=value" is fixed; by default a region around the recipe. storage:
-    the URL of a database shared by machines.
-    heartbeat_seconds: the interval between heartbeats in the database. After twice that time without a heartbeat, a
-    worker counts as killed and another one resumes its trial.
+    "field=low..high" and "field=a,b,c" vary, "field=value" is fixed; by default a region around the recipe. metric: as
+    in `train`; a trial's score is that of `evaluate`. storage: the URL of a database shared by machines.
+    heartbeat_seconds: the interval between heartbeats in the database. After twice that time without one, a worker
+    counts as killed and another one resumes its trial.
 
     Calling it again resumes a stopped study. Calls in several processes share the work. Training a trial's recipe again
     is bit-for-bit identical. Needs Optuna. Raises RunError if the folder holds another study, DataError on disk errors.
     """
     started = time.monotonic()
     with_optuna, database = _optuna_modules()
-    images = images if isinstance(images, ImageSet) else ImageSet.open(images)
+    images, judged_by = judged(images if isinstance(images, ImageSet) else ImageSet.open(images), metric)
     images.select("train"), images.select("valid")  # fail now: without them every trial would
     base, chosen = parse_space(space, default_recipe(images, device=device) if recipe is None else find_recipe(recipe))
     chosen = chosen or default_space(base)
     _check(base, chosen, images, trials, budget)
-    folder, most = Path(out), TRIALS if trials is None and budget is None else trials
     deadline = None if budget is None else started + budget
-    facts: dict[str, Any] = {"recipe": base.to_dict(), "space": {name: str(values) for name, values in chosen.items()}}
-    facts |= {"fingerprint": images.fingerprint}
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
-    facts |= {"storage": database.shown(storage), "data": str(images.folder)}
-    facts["name"] = f"{folder.resolve().name}-{digest}"  # in the database; machines that share one must agree on it
-
-    def work(attempt: "Attempt") -> tuple[float, float]:
-        return _train(attempt, base, images, folder, deadline, device, on_epoch, on_progress)
-
+    search = Search(Path(out), images, base, chosen, judged_by, deadline, device, on_epoch, on_progress)
+    facts = _facts(search, database.shown(storage))
     with (
-        files.disk_errors(folder),
+        files.disk_errors(search.folder),
         with_optuna.opened(
-            folder,
-            _start(folder, facts),
+            search.folder,
+            _start(search.folder, facts),
             chosen,
             first=start_of(base, chosen),
             seed=base.seed,
+            greater_is_better=judged_by.greater_is_better,
             storage=storage,
             heartbeat_seconds=heartbeat_seconds,
         ) as ongoing,
     ):
-
-        def summary() -> Study:
-            return Study(folder, images, base, chosen, tuple(ongoing.all()), ongoing.importances())
-
-        written = time.monotonic()
-        try:
-            while _fits(ongoing.all(), deadline) and ongoing.is_left(most):
-                ongoing.run(work, most)
-                _give_up_if_hopeless(ongoing.all())
-                is_due = time.monotonic() - written > PAGE_SECONDS
-                _write(ongoing, summary, with_page=is_due)
-                written = time.monotonic() if is_due else written
-        except _OutOfTimeError:
-            log.info("the budget is spent; the same command resumes the trial")
-        finally:
-            _write(ongoing, summary, with_page=True)
-        study = summary()
+        _work_through(search, ongoing, TRIALS if trials is None and budget is None else trials)
+        study = search.study(ongoing)
     if num := study.count("running"):
         log.info(
             "%d trials are running in other processes; if those were killed, the same command resumes them in %s",
@@ -128,26 +131,34 @@ def tune(
     return study
 
 
+def _work_through(search: Search, ongoing: "Trials", most: int | None) -> None:
+    """Run trials until the number or the time is spent, and keep the best recipe and the page up to date."""
+    written = time.monotonic()
+    try:
+        while _fits(ongoing.all(), search.deadline) and ongoing.is_left(most):
+            ongoing.run(lambda attempt: _train(attempt, search), most)
+            _give_up_if_hopeless(ongoing.all())
+            is_due = time.monotonic() - written > PAGE_SECONDS
+            _write(search, ongoing, with_page=is_due)
+            written = time.monotonic() if is_due else written
+    except _OutOfTimeError:
+        log.info("the budget is spent; the same command resumes the trial")
+    finally:
+        _write(search, ongoing, with_page=True)
+
+
 class _OutOfTimeError(Exception):
     """Signals that the budget ran out during a trial."""
 
 
-def _train(
-    attempt: "Attempt",
-    base: Recipe,
-    images: ImageSet,
-    folder: Path,
-    deadline: float | None,
-    device: str | None,
-    on_epoch: Callable[[Epoch], None] | None,
-    on_progress: Progress | None,
-) -> tuple[float, float]:
-    """Train one trial to the end and return its accuracy and seconds.
+def _train(attempt: "Attempt", search: Search) -> Done:
+    """Train one trial to the end and return its result.
 
     Raises Ended if the trial is weak or fails. After any other exception it can be resumed.
     """
     log.info("trial %d: %s", attempt.number, describe(attempt.settings))
     seconds: dict[int, float] = {}  # by epoch: an epoch missing from the checkpoint is repeated
+    metric = search.metric
 
     def ended(state: str, note: str = "") -> Ended:
         log.info("trial %d: %s after %d epochs%s", attempt.number, state, len(seconds), f": {note}" if note else "")
@@ -155,35 +166,41 @@ def _train(
 
     def each_epoch(row: Epoch, *, is_new: bool = True) -> None:
         seconds[row["epoch"]] = row["seconds"]
-        if is_new and on_epoch:
-            on_epoch(row)
+        if is_new and search.on_epoch:
+            search.on_epoch(row)
         # Percent, not epochs, to compare trials of different lengths at the same point of their schedules.
-        done = 100 * row["epoch"] // recipe.num_epochs
-        attempt.report(done, row["valid_accuracy"])
+        done, value = 100 * row["epoch"] // recipe.num_epochs, valid_value(row, metric)
+        if math.isnan(value):
+            return
+        attempt.report(done, value)
         if done < 100 and attempt.is_weak():
             raise ended("pruned")
 
     def each_step(stage: str, done: int, total: int) -> None:
-        if on_progress:
-            on_progress(stage, done, total)
-        if deadline is not None and time.monotonic() > deadline:
+        if search.on_progress:
+            search.on_progress(stage, done, total)
+        if search.deadline is not None and time.monotonic() > search.deadline:
             raise _OutOfTimeError
 
     try:
-        recipe = dataclasses.replace(base, **attempt.settings)
-        out = run_folder(folder, attempt.number)
+        recipe = dataclasses.replace(search.recipe, **attempt.settings)
+        out = run_folder(search.folder, attempt.number)
         is_resumed = contents_of(out) in (Contents.RUN, Contents.UNFINISHED_RUN)
         for row in Run.open(out).metrics if is_resumed else []:
             each_epoch(row, is_new=False)
-        run = train(images, recipe, out, device=device, on_epoch=each_epoch, on_progress=each_step)
+        run = train(
+            search.images, recipe, out, metric=metric, device=search.device, on_epoch=each_epoch, on_progress=each_step
+        )
+        scores = evaluate(run, search.images, metric=metric, device=search.device)
     except DivergedError as problem:
         # Count it as pruned, and as the weakest trial, to keep the sampler away from it.
         raise ended("pruned", problem.what) from None
     except (RecipeError, OutOfMemoryError) as problem:
         raise ended("failed", problem.what) from None
-    accuracy = run.metrics[-1]["valid_accuracy"]
-    log.info("trial %d: %s after %d epochs", attempt.number, percent(accuracy), len(seconds))
-    return accuracy, sum(seconds.values())
+    if scores["value"] is None:
+        raise ended("failed", f"{metric.name} is undefined on these {scores['images']} valid images")
+    log.info("trial %d: %s %s after %d epochs", attempt.number, metric.name, metric.show(scores["value"]), len(seconds))
+    return Done(scores["value"], sum(seconds.values()), (scores["value_low"], scores["value_high"]))
 
 
 def _fits(trials: Sequence[Trial], deadline: float | None) -> bool:
@@ -226,6 +243,17 @@ def _check(base: Recipe, space: Space, images: ImageSet, trials: int | None, bud
                 build_network(name, len(images.classes))
 
 
+def _facts(search: Search, storage: str) -> dict[str, Any]:
+    """Return the content of study.json: everything that all workers must agree on, and where the images are."""
+    facts: dict[str, Any] = {"recipe": search.recipe.to_dict()}
+    facts |= {"space": {name: str(values) for name, values in search.space.items()}}
+    facts |= {"fingerprint": search.images.fingerprint} | stored(search.metric)
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    facts |= {"storage": storage, "data": str(search.images.folder)}
+    # The name in the database; machines that share one must agree on it.
+    return facts | {"name": f"{search.folder.resolve().name}-{digest}"}
+
+
 def _start(folder: Path, facts: dict[str, Any]) -> str:
     """Begin the study in `folder`, or make sure that the folder holds this study. Return its name."""
     path = folder / "study.json"
@@ -235,7 +263,7 @@ def _start(folder: Path, facts: dict[str, Any]) -> str:
         return facts["name"]
     there = files.read_json(path, error=RunError, do="choose another --out")
     names = {"recipe": "another recipe", "space": "another space", "fingerprint": "other images"}
-    names |= {"storage": "another storage"}
+    names |= {"storage": "another storage", "metric": "another metric"}
     different = [
         words for name, words in names.items() if not isinstance(there, dict) or there.get(name) != facts[name]
     ]
@@ -243,15 +271,15 @@ def _start(folder: Path, facts: dict[str, Any]) -> str:
         raise RunError(
             f"this folder holds a study with {' and '.join(different)}.",
             where=str(path),
-            expected="the settings, data and storage of the first command",
+            expected="the settings, data, metric and storage of the first command",
             do="choose another --out, or repeat the settings of the first command",
         )
     return str(there.get("name", facts["name"]))  # also if the folder was renamed since
 
 
-def _write(ongoing: "Trials", summary: Callable[[], Study], *, with_page: bool) -> None:
+def _write(search: Search, ongoing: "Trials", *, with_page: bool) -> None:
     with ongoing.lock:  # otherwise an older view could replace a newer one
-        study = summary()
+        study = search.study(ongoing)
         if study.best:
             study.recipe_of(study.best).save(study.folder / "best.json")
         if with_page:
