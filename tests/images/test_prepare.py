@@ -777,6 +777,16 @@ def test_pictures_that_are_not_square_are_resized_as_asked_for(tmp_path, how, pi
         prepare(tmp_path / "raw", tmp_path / "data", size=30, resize="crop" if how == "pad" else "pad")
 
 
+@pytest.mark.parametrize(
+    ("size", "how", "is_warned"), [((64, 16), "crop", True), ((64, 16), "pad", False), ((64, 40), "crop", False)]
+)
+def test_cropping_most_of_a_panorama_is_warned_of(world, tmp_path, caplog, size, how, is_warned):
+    for path in world.folder.rglob("*.png"):
+        Image.open(path).resize(size).save(path)
+    prepare(world.folder, tmp_path / "data", resize=how)
+    assert ("cropping the centre drops about 75% of each; --resize pad keeps all of it" in caplog.text) == is_warned
+
+
 def test_an_unknown_way_to_resize_is_refused(world, tmp_path):
     with pytest.raises(DataError, match='unknown way to resize pictures: "crp"') as caught:
         prepare(world.folder, tmp_path / "data", resize="crp")

@@ -255,3 +255,11 @@ def test_columns_that_are_not_used_are_said(caplog):
     caplog.set_level("INFO", "snellen")
     find(TRAIN, table("id,label,when\n2,cat,a\n1,dog,b\n10,cat,c\n9,dog,d\n"))
     assert 'ids in column "id", labels in column "label"; columns not used: "when"' in caplog.text
+
+
+def test_the_column_of_splits_is_reported_as_used(caplog):
+    caplog.set_level("INFO", "snellen")
+    lines = "".join(f"{n},{'cat' if n % 2 else 'dog'},{'val' if n > 8 else 'train'},7\n" for n in (10, 9, 2, 1))
+    rows = find(TRAIN, table("id,label,part,x\n" + lines)).rows
+    assert {row.split for row in rows} == {"train", "valid"}
+    assert 'labels in column "label", splits in column "part"; columns not used: "x"' in caplog.text

@@ -82,7 +82,12 @@ raw_files = options(
     click.option(
         "--group-by", metavar="COLUMN", help="Keep pictures with the same value, such as a patient, in the same split."
     ),
-    click.option("--size", type=click.IntRange(LEAST, LARGEST), metavar="PIXELS", help="Side of the prepared images."),
+    click.option(
+        "--size",
+        type=click.IntRange(LEAST, LARGEST),
+        metavar="PIXELS",
+        help="Side of the images (default: from the first pictures).",
+    ),
     click.option(
         "--resize",
         type=click.Choice([*RESIZE]),

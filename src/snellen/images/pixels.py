@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from snellen.errors import DataError
-from snellen.images.sizes import check_space, choose_side
+from snellen.images.sizes import check_space, choose_side, warn_of_crop
 from snellen.images.workers import Decoded, Picture, Stopped, choose_workers, decode_all
 from snellen.sources.decode import UnreadablePicture, picture_size
 from snellen.sources.resize import CROP, Resize
@@ -62,6 +62,8 @@ def decode_into(
     side = state["side"]
     if size:
         log.info("size: %dx%d pixels, as requested", side, side)
+    if resize == CROP:
+        warn_of_crop(sizes)
     check_space(done.parent, num * side * side * 3 - os.fstat(file.fileno()).st_size)
     noted, noted_at, warned = state["pictures"], time.monotonic(), set[str]()
     workers_chosen = choose_workers(sizes, num - noted, workers)

@@ -35,6 +35,16 @@ def choose_side(sizes: Sequence[tuple[int, int]]) -> int:
     return side
 
 
+def warn_of_crop(sizes: Sequence[tuple[int, int]]) -> None:
+    """Warn if cropping the centre would drop more than half of most pictures. sizes: (width, height)."""
+    kept = statistics.median([min(size) / max(size) for size in sizes] or [1])
+    if kept < 0.5:
+        log.warning(
+            "the pictures are long: cropping the centre drops about %s of each; --resize pad keeps all of it",
+            units.percent(1 - kept, 0),
+        )
+
+
 def check_space(folder: Path, num_bytes: int) -> None:
     """Log the disk space that the images need, or raise DataError if less is free."""
     free = shutil.disk_usage(folder).free

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from snellen.errors import DataError, first_few
 from snellen.sources import columns
-from snellen.sources.columns import BY_NAME, LabelColumns, TwoReadings, label_columns
+from snellen.sources.columns import BY_NAME, LabelColumns, TwoReadings, label_columns, split_column
 from snellen.sources.label_lists import as_list
 from snellen.sources.lookup import Lookup, Match, match_ids
 from snellen.sources.names import shown
@@ -192,8 +192,12 @@ def more_labels(
 
 def describe_columns(found: TableLabels) -> str:
     """Return a description of the used and unused columns of a table."""
-    match, used = found.match, found.chosen.columns
-    text = f"ids in column {match.shown(match.column)}, labels in column {', '.join(map(match.shown, used))}"
-    unused = [match.shown(c) for c in range(match.table.width) if c not in (match.column, *used)]
+    match, used = found.match, [found.match.column, *found.chosen.columns]
+    text = f"ids in column {match.shown(match.column)}, labels in column "
+    text += ", ".join(map(match.shown, found.chosen.columns))
+    if split := split_column(match):
+        text += f", splits in column {match.shown(split[0])}"
+        used.append(split[0])
+    unused = [match.shown(c) for c in range(match.table.width) if c not in used]
     more = f", ... ({len(unused)} in all)" if len(unused) > 10 else ""
     return text + (f"; columns not used: {', '.join(unused[:10])}{more}" if unused else "")
