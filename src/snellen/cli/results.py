@@ -57,7 +57,16 @@ def evaluate(run: Path, data: Path, as_json: bool, views: str | None, **argument
     names = [shown(figures.get("name", label)) for label, figures in scores["classes"].items()]
     width = max(map(len, names))
     for name, figures in zip(names, scores["classes"].values(), strict=True):
-        echo(f"  {name:{width}}  {percent(figures['accuracy']):>7}  of {figures['images']:,}")
+        echo(f"  {name:{width}}  {percent(figures['accuracy']):>7}  of {figures['images']:,}{_of_several(figures)}")
+
+
+def _of_several(figures: dict[str, Any]) -> str:
+    """Return the further figures of a class if images can have several labels; "" otherwise."""
+    if "f1" not in figures:
+        return ""
+    precision, auc = figures["precision"], figures["auc"]
+    texts = ["none" if precision is None else percent(precision), "undefined" if auc is None else f"{auc:.4f}"]
+    return f", precision {texts[0]}, F1 {percent(figures['f1'])}, AUC {texts[1]}"
 
 
 @click.command()

@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from snellen.errors import DataError
 from snellen.images.folds import as_trained, seen, warning_of
 from snellen.images.imageset import ImageSet
@@ -16,6 +18,7 @@ from snellen.runs.run import Run
 from snellen.scoring.confusion import num_hits
 from snellen.scoring.metrics import METRICS_OF_KIND, Metric, MetricLike, check_metric, metric_of, stored_metric
 from snellen.scoring.scores import score
+from snellen.scoring.several_mistakes import label_rows
 from snellen.system import processes
 from snellen.system.progress import Progress
 from snellen.system.units import percent, percents
@@ -53,13 +56,7 @@ def evaluate(
         runtime = runtime_of(model, processes.device_here(device), precision)
         guesses = probabilities(model, chosen, runtime, views=views, on_progress=on_progress)
     decided = decide_fairly(guesses, chosen.labels, model.about, images.fingerprint, split)
-    num_classes = len(images.classes)
-    totals, hits = label_counts(chosen.labels, num_classes), num_hits(chosen.labels, decided, num_classes)
-    by_class: dict[str, dict[str, Any]] = {
-        label: {"images": int(n), "accuracy": float(k / n)}
-        for label, n, k in zip(images.classes, totals, hits, strict=True)
-        if n
-    }
+    by_class = figures_by_class(images.classes, chosen.labels, decided, guesses)
     if images.task.display_names:
         by_class = {label: {"name": images.task.display(label)} | figures for label, figures in by_class.items()}
     facts = {"split": split, "seen": seen(model.about, images, split)}
@@ -86,6 +83,25 @@ def metric_for(model: Classifier, images: ImageSet, metric: MetricLike | None) -
     """
     is_own = model.about.get("fingerprint") == images.fingerprint and "task" in model.about
     return judged(images, model.task.metric if metric is None and is_own else metric)[1]
+
+
+def figures_by_class(
+    classes: tuple[str, ...], labels: np.ndarray, decided: np.ndarray, guesses: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """Return the figures of each class that has images; several labels also have precision, f1 and auc.
+
+    The accuracy of a class is the share of its images that are decided to have it (its recall).
+    """
+    totals, hits = label_counts(labels, len(classes)), num_hits(labels, decided, len(classes))
+    found: dict[str, dict[str, Any]] = {
+        name: {"images": int(n), "accuracy": float(k / n)}
+        for name, n, k in zip(classes, totals, hits, strict=True)
+        if n
+    }
+    for row in label_rows(labels, decided, guesses, classes) if labels.ndim == 2 else ():
+        if row.name in found:
+            found[row.name] |= {"precision": row.precision, "f1": row.f1, "auc": row.auc}
+    return found
 
 
 def describe_accuracy(scores: dict[str, Any]) -> str:

@@ -4,8 +4,7 @@ import logging
 import time
 
 from snellen.errors import RecipeError
-from snellen.prediction import calibrate
-from snellen.prediction.probabilities import logits
+from snellen.prediction.probabilities import calibrated, logits
 from snellen.runs.run import Epoch
 from snellen.training.calibration import fit_calibration
 from snellen.training.features import cached_features
@@ -36,7 +35,7 @@ def probe(job: Job, record: Record) -> None:
     row["images_per_second"] = round(len(job.train_images) / row["train_seconds"], 1)
     outputs = None if valid is None else logits(model, valid, job.runtime, views=job.recipe.views)
     if outputs is not None:
-        row |= valid_scores(calibrate.softmax(outputs, 1.0), job, row["train_accuracy"])
+        row |= valid_scores(calibrated(model, outputs), job, row["train_accuracy"])
     seen = None if valid is None else cached_features(model, valid, job.runtime, mirrored=False)[0]
     sample = evenly(job.train_images, CALIBRATION_IMAGES)
     known = cached_features(model, sample, job.runtime, mirrored=uses_mirrored(job.recipe))[0]
