@@ -47,7 +47,7 @@ def best_penalty(features: Tensor, labels: Tensor, num_classes: int, seed: int) 
 
     Penalties are tried from the strongest down until the loss rises. Each fit starts from the previous one.
     """
-    fold = _folds(labels.numpy(), seed)
+    fold = folds_of(labels.numpy(), seed)
     starts: list[Tensor | None] = [None] * NUM_FOLDS
     best, least = PENALTIES[0], float("inf")
     for penalty in PENALTIES:
@@ -67,7 +67,7 @@ def best_penalty(features: Tensor, labels: Tensor, num_classes: int, seed: int) 
     return best
 
 
-def _folds(labels: np.ndarray, seed: int) -> Tensor:
+def folds_of(labels: np.ndarray, seed: int) -> Tensor:
     """Return the fold of each image, (N,), with every class spread over all folds."""
     order = np.random.default_rng(seed).permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
