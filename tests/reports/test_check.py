@@ -225,3 +225,16 @@ def test_odd_images_are_found_and_ordinary_ones_are_not():
 def test_grey_images_are_not_odd_where_many_are():
     pixels = scenes(100, seed=12).mean(axis=3, keepdims=True).astype(np.uint8).repeat(3, axis=3)
     assert not [odd for odd in oddities.find(pixels) if odd.kind == "without colour"]
+
+
+def test_labels_of_photographs_are_checked_without_a_run(tmp_path):
+    """Three of 40 pictures get the wrong label; the others are told apart by their brightness."""
+    pixels = scenes(40, 96)
+    pixels[1::2] = 255 - pixels[1::2] // 3
+    names = ["dark", "pale"] * 20
+    for n, wrong in ((4, "pale"), (17, "dark"), (30, "pale")):
+        names[n] = wrong
+    images = make_images(tmp_path / "photographs", pixels, names, ["train"] * 30 + ["valid"] * 10)
+    found = check(images)
+    assert {4, 17, 30} <= {*found.suspects.index.tolist()}
+    assert "on features of a network trained on ImageNet" in found.basis

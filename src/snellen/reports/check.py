@@ -23,6 +23,8 @@ from snellen.system.units import percent
 
 log = logging.getLogger("snellen")
 
+FEWEST = 8  # images of a class, to judge labels without a run
+
 
 def check(
     images: ImageSet | str | Path,
@@ -35,7 +37,8 @@ def check(
     """Search images for duplicates, leaks between splits, odd images, contradictory labels and likely label errors.
 
     run: a run on these images, to check the labels of the valid images; or out-of-fold predictions (or their .csv)
-    for labelled images. If it is missing, the labels are not checked.
+    for labelled images. If it is missing, only the labels of photographs are checked, with features of the packaged
+    ImageNet network.
     out: a page with pictures (.html), all findings (.json) or the summary (.txt).
     The rules are in `duplicates`, `oddities` and `label_errors`.
     Raises DataError for predictions with other classes or ids, RunError for a run on other images.
@@ -49,8 +52,12 @@ def check(
     groups = _groups(images, copies, pairs)
     odd = oddities.find(pixels, on_progress=on_progress)
     suspects, certainty, basis = None, None, ""
-    if run is not None:
-        guesses, index, basis = _guesses(images, run, device, on_progress)
+    if run is not None or _can_be_judged(images):
+        guesses, index, basis = (
+            _guesses_without_run(images, device, on_progress)
+            if run is None
+            else _guesses(images, run, device, on_progress)
+        )
         within = label_errors(guesses, images.labels[index])
         certainty = guesses[within.index, within.suggested]
         suspects = Suspects(index[within.index], within.suggested, within.is_extra)
@@ -123,6 +130,25 @@ def _guesses(
     basis = f"Based on the {len(index):,} valid images only, as {run.folder.name} was trained on the others; "
     basis += f"it agrees with {agrees} of their labels."
     return guesses.probabilities, index, basis
+
+
+def _can_be_judged(images: ImageSet) -> bool:
+    """Return whether labels can be checked without a run: of photographs, with a few images of two classes or more."""
+    labelled = images.labels[(images.labels != UNLABELLED) & (images.splits != "test")]
+    return images.are_photographs and int((np.bincount(labelled, minlength=2) >= FEWEST).sum()) > 1
+
+
+def _guesses_without_run(
+    images: ImageSet, device: str | None, on_progress: Progress | None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    from snellen.training.doubted_labels import judged_without_run  # imports torch
+
+    guesses, index = judged_without_run(images, device, on_progress)
+    agrees = percent(float((guesses.argmax(axis=1) == images.labels[index]).mean()), 1)
+    basis = (
+        f"Based on {len(index):,} labelled images, each judged by a logistic regression on the others, on features of "
+    )
+    return guesses, index, basis + f"a network trained on ImageNet; it agrees with {agrees} of the labels."
 
 
 def _positions(images: ImageSet, guesses: Predictions) -> np.ndarray:

@@ -63,7 +63,7 @@ def best_penalty(features: Tensor, labels: Tensor, num_classes: int, seed: int) 
 
     Penalties are tried from the strongest down until the loss rises. Each fit starts from the previous one.
     """
-    fold = _folds(labels.numpy(), seed)
+    fold = folds_of(labels.numpy(), seed)
     starts: list[Tensor | None] = [None] * NUM_FOLDS
     best, least = PENALTIES[0], float("inf")
     for penalty in PENALTIES:
@@ -83,7 +83,7 @@ def best_penalty(features: Tensor, labels: Tensor, num_classes: int, seed: int) 
     return best
 
 
-def _folds(labels: np.ndarray, seed: int) -> Tensor:
+def folds_of(labels: np.ndarray, seed: int) -> Tensor:
     """Return the fold of each image, (N,), with every class spread over all folds."""
     if labels.ndim == 2:
         labels = rarest_label(labels)
