@@ -134,8 +134,8 @@ def _guesses(
 
 def _can_be_judged(images: ImageSet) -> bool:
     """Return whether labels can be checked without a run: of photographs, with a few images of two classes or more."""
-    labelled = images.labels[(images.labels != UNLABELLED) & (images.splits != "test")]
-    return images.are_photographs and int((np.bincount(labelled, minlength=2) >= FEWEST).sum()) > 1
+    labels = images.labels[images.has_label & (images.splits != "test")]
+    return images.are_photographs and int((label_counts(labels, len(images.classes)) >= FEWEST).sum()) > 1
 
 
 def _guesses_without_run(

@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from snellen.images.imageset import UNLABELLED, ImageSet
+from snellen.images.imageset import ImageSet
 from snellen.models.classifier import build_model
+from snellen.prediction.probabilities import calibrated
 from snellen.runs.presets import PRESETS
 from snellen.system.device import choose_runtime
 from snellen.system.progress import Progress
@@ -21,7 +22,7 @@ def judged_without_run(
     Each image is judged by a logistic regression fitted on other images, on the features of the recipe `probe`.
     """
     recipe, runtime = PRESETS["probe"], choose_runtime(device=device)
-    index = np.flatnonzero((images.labels != UNLABELLED) & (images.splits != "test"))
+    index = np.flatnonzero(images.has_label & (images.splits != "test"))
     chosen = images.take(index)
     model, start = build_model(recipe, chosen), start_of(recipe)
     assert start is not None, "the recipe names a packaged model"
@@ -36,5 +37,5 @@ def judged_without_run(
     for number in range(NUM_FOLDS):
         out = fold == number
         weights = fit_logistic(x[~out], labels[~out], num_classes, penalty)
-        found[out.numpy()] = logistic(x[out], weights).softmax(dim=1).numpy()
+        found[out.numpy()] = calibrated(model, logistic(x[out], weights).numpy())
     return found, index
