@@ -48,12 +48,12 @@ def network_of_the_zoo(name: str, size=(16, 16)) -> Classifier:
     return decided(small_model(CLASSES, size, name))
 
 
-def tiny_network() -> Classifier:
+def tiny_network(task: Task | None = None) -> Classifier:
     """Return a convolution whose output depends on borders and sides, so that views differ."""
     torch.manual_seed(0)
     features = nn.Sequential(nn.Conv2d(3, 4, 5, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
     network = nn.Sequential(OrderedDict(features=features, output=nn.Linear(64, 3)))
-    return decided(Classifier("tiny", network, CLASSES, (16, 16)))
+    return decided(Classifier("tiny", network, CLASSES, (16, 16), task))
 
 
 def run_onnx(path, pixels):
@@ -130,8 +130,7 @@ def test_exported_labels_are_those_of_predict_under_its_rule(tmp_path, to, rule)
 
 @pytest.mark.parametrize("allows_none", [False, True])
 def test_exported_labels_of_several_are_those_of_the_thresholds(tmp_path, allows_none):
-    model = tiny_network()
-    model.task = Task(CLASSES, "multi", "labels", "f1_samples", allows_none=allows_none)
+    model = tiny_network(Task(CLASSES, "multi", "labels", "f1_samples", allows_none=allows_none))
     rule = {
         "kind": "thresholds",
         "metric": "f1_samples",
@@ -150,7 +149,7 @@ def test_exported_labels_of_several_are_those_of_the_thresholds(tmp_path, allows
 
 def test_a_rule_that_is_unknown_is_refused(tmp_path):
     model = tiny_network()
-    model.about = {"rule": {"kind": "thresholds"}}
+    model.about = {"rule": {"kind": "votes"}}
     with pytest.raises(RunError, match="cannot decide between 3 classes"):
         export(model, tmp_path / "model.pt2", to="torch")
     assert not (tmp_path / "model.pt2").exists()

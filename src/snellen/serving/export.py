@@ -276,7 +276,6 @@ def _facts(model: Classifier, views: int) -> dict[str, Any]:
     }
     if model.task.has_several:
         facts |= {"labels": "each class whose probability reaches its threshold", "shift": model.shift.tolist()}
-        facts |= {name: rule_of(model)[name] for name in ("thresholds", "at_least_one")}
     return facts | {key: model.about[key] for key in ("recipe", "fingerprint", "scores") if key in model.about}
 
 
