@@ -271,6 +271,10 @@ def test_removing_is_advised_for_what_snellen_wrote_alone(world, tmp_path):
     with pytest.raises(DataError, match="with other options") as caught:
         prepare(world.folder, out, seed=1)
     assert caught.value.do == "choose another --out, or remove the folder"
+    (out / "features").mkdir()  # of a pretrained network, see training/features.py
+    with pytest.raises(DataError, match="with other options") as caught:
+        prepare(world.folder, out, seed=1)
+    assert caught.value.do == "choose another --out, or remove the folder"
     (out / "novel.txt").write_text("once upon a time")
     with pytest.raises(DataError, match="with other options") as caught:
         prepare(world.folder, out, seed=1)

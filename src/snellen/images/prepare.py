@@ -32,7 +32,8 @@ from snellen.system.progress import Progress
 from snellen.system.targets import check_folder, check_place
 
 log = logging.getLogger("snellen")
-OURS = {"about.json", "images.npy", "rows.csv", SAMPLE}  # files that can be removed without losing any of the user's
+# Files and folders that can be removed without losing any of the user's.
+OURS = {"about.json", "images.npy", "rows.csv", "features", SAMPLE}
 # While preparing: one entry for each picture of the source, including unreadable ones, and the progress.
 DECODED, NOTE = "decoded.npy", "decoded.json"
 
