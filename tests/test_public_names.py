@@ -12,6 +12,7 @@ VERBS += [
     "submit_pictures",
     "load_model",
     "submit",
+    "pack",
     "download",
     "serve",
     "export",

@@ -10,5 +10,5 @@ from snellen.charts.pages import picture
 
 
 def test_large_pictures_are_scaled_down_for_the_page():
-    data = base64.b64decode(picture(noise(1, 300)[0, :, :150].copy()).partition(",")[2])
-    assert Image.open(io.BytesIO(data)).size == (64, 128)
+    data = base64.b64decode(picture(noise(1, 800)[0, :, :400].copy()).partition(",")[2])
+    assert Image.open(io.BytesIO(data)).size == (160, 320)

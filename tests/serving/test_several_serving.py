@@ -9,6 +9,7 @@ import torch
 from made import LIGHTS, lights, small_model
 from snellen.models.classifier import Classifier
 from snellen.models.model_file import load_model, save_model
+from snellen.prediction.decide import decide
 from snellen.prediction.pictures import Classified
 from snellen.prediction.probabilities import probabilities
 from snellen.serving.export import export
@@ -35,13 +36,15 @@ def test_an_exported_program_computes_the_sigmoids(model, to, tmp_path):
     found = export(model, tmp_path / "out", to=to)
     if to == "onnx":
         session = onnxruntime.InferenceSession(found.path, providers=["CPUExecutionProvider"])
-        [outputs] = session.run(None, {"images": pixels})
+        outputs, labels = session.run(None, {"images": pixels})
         facts = session.get_modelmeta().custom_metadata_map
         assert json.loads(facts["thresholds"]) == RULE["thresholds"]
     else:
-        outputs = torch.export.load(found.path).module()(torch.from_numpy(pixels)).detach().numpy()
+        both = torch.export.load(found.path).module()(torch.from_numpy(pixels))
+        outputs, labels = (values.detach().numpy() for values in both)
     expected = probabilities(load_model(model), pixels, choose_runtime("float32", "cpu"))
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    assert (labels == decide(expected, RULE)).all()
     assert found.num_other_labels == 0
 
 

@@ -62,7 +62,7 @@ def test_half_a_group_is_a_message_on_the_command_line(tmp_path, more):
     kept = {name: value for name, value in os.environ.items() if name not in TORCHRUN}
     done = subprocess.run(command, env=kept | {"RANK": "1"}, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith("snellen: RANK is set in the environment, but WORLD_SIZE,")
+    assert "\nsnellen: RANK is set in the environment, but WORLD_SIZE," in f"\n{done.stderr}"
     assert not (tmp_path / "run").exists()
 
 

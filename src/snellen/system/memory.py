@@ -17,7 +17,9 @@ from snellen.system.units import size
 if TYPE_CHECKING:
     import torch
 
-OUT_OF_MEMORY = re.compile("DefaultCPUAllocator|out of memory|cannot allocate memory|ALLOC_FAILED", re.IGNORECASE)
+OUT_OF_MEMORY = re.compile(
+    "DefaultCPUAllocator|out of memory|cannot allocate memory|ALLOC_FAILED|can't start new thread", re.IGNORECASE
+)
 LESS = (
     "close other programs, or use less: smaller batches or pieces (--set batch_size, --set piece_size), fewer processes"
 )
