@@ -1,6 +1,6 @@
 """Several labels per image against one class per combination of labels, on pairs of real pictures side by side.
 
-    python benchmarks/several_labels.py IMAGES --out FOLDER [--seeds 3] [--train 3000] [--test 1500] [--epochs 6]
+    python benchmarks/several_labels.py IMAGES --out FOLDER [--seeds 3] [--train 2400] [--test 1000] [--epochs 5]
 
 IMAGES: prepared images with one label each, such as CIFAR-10. Each new image shows two of them, squeezed to half their
 width, and has the labels of both: one or two. The same pairs are trained as a task of several labels, and as a task of
@@ -79,9 +79,9 @@ def main() -> None:
     parser.add_argument("images")
     parser.add_argument("--out", required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--train", type=int, default=3000)
-    parser.add_argument("--test", type=int, default=1500)
-    parser.add_argument("--epochs", type=float, default=6)
+    parser.add_argument("--train", type=int, default=2400)
+    parser.add_argument("--test", type=int, default=1000)
+    parser.add_argument("--epochs", type=float, default=5)
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     folder = Path(options.out)
@@ -89,7 +89,7 @@ def main() -> None:
     print(f"{len(several.classes)} labels, {len(combined.classes)} combinations; {several}")
     gaps: dict[str, list[float]] = {"f1_samples": [], "map": []}
     for seed in range(options.seeds):
-        recipe = PRESETS["fast"].with_settings([f"epochs={options.epochs:g}", f"seed={seed}"])
+        recipe = PRESETS["fast"].with_settings([f"epochs={options.epochs:g}", f"seed={seed}", "batch_size=250"])
         answers = {}
         for name, images in (("several labels", several), ("combinations", combined)):
             run = train(images, recipe, folder / f"{name.split()[0]}-{seed}")
