@@ -8,8 +8,9 @@ width, and has the labels of both: one or two. The same pairs are trained as a t
 one label per image in which each combination is a class ("cat+dog"), which is what one does without several labels. The
 probability of a label is then the sum over the classes that contain it, and the answer is the most probable class.
 
-Both are scored on the same hold-out pairs, which share no picture with the others. The seed draws the pairs, and is the one
-of the training. Printed: f1_samples and mAP with their 95% intervals by seed, and the mean difference.
+Both are scored on the same hold-out pairs, which share no picture with the others. The seed draws the pairs, and the
+first weights and the order of training. Printed: f1_samples and mAP with their 95% intervals by seed, and the mean
+difference.
 """
 
 import argparse
