@@ -32,16 +32,18 @@ def model(tmp_path):
 def test_an_exported_program_computes_the_sigmoids(model, to, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pixels = lights(9)[0]
-    found = export(model, tmp_path / "out", to=to)
+    found = export(model, tmp_path / {"onnx": "out.onnx", "torch": "out.pt2"}[to], to=to)
     if to == "onnx":
         session = onnxruntime.InferenceSession(found.path, providers=["CPUExecutionProvider"])
-        [outputs] = session.run(None, {"images": pixels})
+        outputs, labels = session.run(None, {"images": pixels})
         facts = session.get_modelmeta().custom_metadata_map
         assert json.loads(facts["thresholds"]) == RULE["thresholds"]
     else:
-        outputs = torch.export.load(found.path).module()(torch.from_numpy(pixels)).detach().numpy()
+        both = torch.export.load(found.path).module()(torch.from_numpy(pixels))
+        outputs, labels = (value.detach().numpy() for value in both)
     expected = probabilities(load_model(model), pixels, choose_runtime("float32", "cpu"))
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    assert (labels == (outputs >= RULE["thresholds"])).all()
     assert found.num_other_labels == 0
 
 
