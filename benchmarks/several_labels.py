@@ -1,14 +1,17 @@
-"""Several labels per image against one class per combination of labels, on pairs of real pictures side by side.
+"""Several labels per image against one class per combination of labels, on two or four real pictures side by side.
 
-    python benchmarks/several_labels.py IMAGES --out FOLDER [--seeds 3] [--train 3000] [--test 1500] [--epochs 6]
+    python benchmarks/several_labels.py IMAGES --out FOLDER [--seeds 3] [--train 2400] [--test 1000]
+        [--tiles 2] [--recipe fast] [--set epochs=5]... [--init MODEL]
 
 IMAGES: prepared images with one label each, such as CIFAR-10. Each new image shows two of them, squeezed to half their
-width, and has the labels of both: one or two. The same pairs are trained as a task of several labels, and as a task of
-one label per image in which each combination is a class ("cat+dog"), which is what one does without several labels. The
-probability of a label is then the sum over the classes that contain it, and the answer is the most probable class.
+width, or four of half the size, and has the labels of all. The same images are trained as a task of several labels, and
+as a task of one label per image in which each combination is a class ("cat+dog"), which is what one does without
+several labels. The probability of a label is then the sum over the classes that contain it, and the answer is the most
+probable class.
 
-Both are scored on the same hold-out pairs, which share no picture with the others. Printed: f1_samples and mAP with
-their 95% intervals by seed, and the mean difference.
+Both are scored on the same hold-out images, which share no picture with the others. The seed draws them, and the
+first weights and the order of training. Printed: f1_samples and mAP with their 95% intervals by seed, and the mean
+difference.
 """
 
 import argparse
@@ -27,18 +30,17 @@ from snellen.scoring.metrics import MULTI_METRICS
 from snellen.training.train import train
 
 
-def write_pairs(images: ImageSet, index: np.ndarray, folder: Path, split: str) -> list[list[str]]:
-    """Write pictures of pairs below folder/split and return their labels, sorted. index: (2 N,) positions."""
+def write_pictures(images: ImageSet, index: np.ndarray, tiles: int, folder: Path, split: str) -> list[list[str]]:
+    """Write pictures of several images below folder/split and return their labels, sorted. index: (tiles * N,)."""
     (folder / split).mkdir(parents=True)
-    pixels, labels = images.take(index).pixels(), images.labels[index]
-    side, found = images.size[1], []
-    for number, (first, second) in enumerate(zip(pixels[0::2], pixels[1::2], strict=True), start=1):
-        halves = [
-            np.asarray(Image.fromarray(one).resize((side // 2, side), Image.Resampling.BOX)) for one in (first, second)
-        ]
-        Image.fromarray(np.concatenate(halves, axis=1)).save(folder / split / f"{number}.png")
-        pair = labels[2 * number - 2 : 2 * number]
-        found.append(sorted({images.classes[label] for label in pair}))
+    pixels, labels, side = images.take(index).pixels(), images.labels[index], images.size[1]
+    shape = (side // 2, side if tiles == 2 else side // 2)  # width and height of a tile
+    small = [np.asarray(Image.fromarray(one).resize(shape, Image.Resampling.BOX)) for one in pixels]
+    found = []
+    for number, start in enumerate(range(0, len(index), tiles), start=1):
+        lines = [np.concatenate(small[first : first + 2], axis=1) for first in range(start, start + tiles, 2)]
+        Image.fromarray(np.concatenate(lines)).save(folder / split / f"{number}.png")
+        found.append(sorted({images.classes[label] for label in labels[start : start + tiles]}))
     return found
 
 
@@ -47,14 +49,16 @@ def write_table(path: Path, header: str, rows: list[list[str]]) -> None:
         csv.writer(file).writerows([["id", header], *([n, text] for n, [text] in enumerate(rows, start=1))])
 
 
-def prepared(images: ImageSet, folder: Path, num_train: int, num_test: int) -> tuple[ImageSet, ImageSet, np.ndarray]:
-    """Return the pairs prepared as several labels and as combinations, and the true labels of the test pairs."""
-    order = np.random.default_rng(0).permutation(np.flatnonzero(images.has_label))
-    order = order[: 2 * (num_train + num_test)]
+def prepared(
+    images: ImageSet, folder: Path, tiles: int, num_train: int, num_test: int, seed: int
+) -> tuple[ImageSet, ImageSet, np.ndarray]:
+    """Return the images prepared as several labels and as combinations, and the true labels of the test images."""
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(images.has_label))
+    order = order[: tiles * (num_train + num_test)]
     raw = folder / "raw"
     if not raw.exists():
-        names = write_pairs(images, order[: 2 * num_train], raw, "train")
-        truth = write_pairs(images, order[2 * num_train :], raw, "test")
+        names = write_pictures(images, order[: tiles * num_train], tiles, raw, "train")
+        truth = write_pictures(images, order[tiles * num_train :], tiles, raw, "test")
         write_table(folder / "several.csv", "labels", [[" ".join(one)] for one in names])
         write_table(folder / "combined.csv", "label", [["+".join(one)] for one in names])
         write_table(folder / "truth.csv", "labels", [[" ".join(one)] for one in truth])
@@ -79,20 +83,25 @@ def main() -> None:
     parser.add_argument("images")
     parser.add_argument("--out", required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--train", type=int, default=3000)
-    parser.add_argument("--test", type=int, default=1500)
-    parser.add_argument("--epochs", type=float, default=6)
+    parser.add_argument("--train", type=int, default=2400)
+    parser.add_argument("--test", type=int, default=1000)
+    parser.add_argument("--tiles", type=int, default=2, choices=(2, 4))
+    parser.add_argument("--recipe", default="fast")
+    parser.add_argument("--set", action="append", default=[], dest="settings")
+    parser.add_argument("--init")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     folder = Path(options.out)
-    several, combined, truth = prepared(ImageSet.open(options.images), folder, options.train, options.test)
-    print(f"{len(several.classes)} labels, {len(combined.classes)} combinations; {several}")
+    images_of_one = ImageSet.open(options.images)
     gaps: dict[str, list[float]] = {"f1_samples": [], "map": []}
     for seed in range(options.seeds):
-        recipe = PRESETS["fast"].with_settings([f"epochs={options.epochs:g}", f"seed={seed}"])
+        here = folder / f"seed-{seed}"
+        several, combined, truth = prepared(images_of_one, here, options.tiles, options.train, options.test, seed)
+        print(f"{len(several.classes)} labels, {len(combined.classes)} combinations; {several}", flush=True)
+        recipe = PRESETS[options.recipe].with_settings([*options.settings, f"seed={seed}"])
         answers = {}
         for name, images in (("several labels", several), ("combinations", combined)):
-            run = train(images, recipe, folder / f"{name.split()[0]}-{seed}")
+            run = train(images, recipe, here / f"run-{name.split()[0]}", init=options.init)
             guesses = predict(run, images)
             assert (guesses.ids == several.select("test").ids).all()
             answers[name] = (guesses.probabilities, guesses.labels)

@@ -17,7 +17,7 @@ from snellen.prediction.predictions import Predictions
 from snellen.reports.findings import ENDINGS, Findings, Group
 from snellen.runs.run import Run
 from snellen.scoring.label_errors import Suspects, label_errors
-from snellen.scoring.scores import are_right
+from snellen.scoring.scores import are_right, score
 from snellen.system.progress import Progress
 from snellen.system.units import percent
 
@@ -144,7 +144,7 @@ def _guesses_without_run(
     from snellen.training.doubted_labels import judged_without_run  # imports torch
 
     guesses, index = judged_without_run(images, device, on_progress)
-    agrees = percent(float((guesses.argmax(axis=1) == images.labels[index]).mean()), 1)
+    agrees = percent(score(guesses, images.labels[index])["accuracy"], 1)
     basis = (
         f"Based on {len(index):,} labelled images, each judged by a logistic regression on the others, on features of "
     )
