@@ -7,7 +7,7 @@ SOURCE is a zip of class folders, with test pictures. Every split keeps 20% of e
 (`--valid-share 0.2 --seed S`). Whole commands are timed, as a user would run them, with the program's start.
 
 probe    `snellen compete SOURCE --recipe probe`: the whole command, with test pictures and report
-photo    `snellen train --recipe photo`: accuracy after training on 80%, seconds on all labelled pictures; --set changes it
+photo    `snellen train --recipe photo`: accuracy after training on 80%, seconds on all labelled; --set changes it
 forward  photographs classified in a second, at 224x224 pixels, one view
 prepare  `snellen prepare SOURCE`
 float32  `photo_light` with --set precision=float32, like `photo`; and the forward pass
@@ -37,6 +37,7 @@ from snellen.prediction.probabilities import probabilities
 from snellen.runs.run import Run
 from snellen.system.device import choose_runtime
 
+SIZE = "256"
 PARTS = ("probe", "photo", "forward", "prepare", "float32", "two")
 
 
@@ -114,7 +115,7 @@ def two(source: Path, scratch: Path) -> None:
 
 
 def split(seed: int) -> list[str]:
-    return ["--valid-share", "0.2", "--seed", str(seed)]
+    return ["--valid-share", "0.2", "--seed", str(seed), "--size", SIZE]
 
 
 def prepared(source: Path, seed: int, scratch: Path) -> Path:
@@ -167,7 +168,7 @@ def main() -> None:
         scratch.mkdir(exist_ok=True)
         print(f"{choose_runtime().why}\n| what | accuracy | time |\n|---|---|---|", flush=True)
         if "prepare" in arguments.only:
-            seconds = [timed("prepare", source, "--out", scratch / f"prepared-{n}") for n in range(3)]
+            seconds = [timed("prepare", source, "--out", scratch / f"prepared-{n}", "--size", SIZE) for n in range(3)]
             row("prepare", "", spread(seconds, "{:.1f} s"))
         if "forward" in arguments.only:
             row("forward pass at 224 pixels", "", forward("auto"))
