@@ -18,6 +18,7 @@ from snellen.serving.export import export
 from snellen.system.device import choose_runtime
 from snellen.training.cross_validate import cross_validate
 from snellen.training.train import train
+from snellen.training.tune import tune
 
 PHOTO = replace(PRESETS["photo"], epochs=1, batch_size=12, piece_size=6, small_size=24, precision="float32")
 RECIPES = {"photo": PHOTO, "probe": replace(PRESETS["probe"], precision="float32")}
@@ -70,6 +71,13 @@ def test_folds_share_the_cached_features(images, tmp_path):
     assert cv.scores["images"] == 36
     assert cv.scores["accuracy"] > 0.8
     assert len(predict(cv, images)) == 6
+
+
+def test_trials_of_a_study_share_the_cached_features(images, tmp_path):
+    pytest.importorskip("optuna")
+    study = tune(images, tmp_path / "study", trials=2, recipe=RECIPES["probe"])
+    assert study.count("complete") == 2
+    assert study.best is not None
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,10 +50,9 @@ def test_probe_leaves_a_run_whose_model_predicts_what_it_reports(images, tmp_pat
 def test_features_are_computed_once_and_may_be_deleted(images, tmp_path, caplog):
     caplog.set_level("INFO", "snellen")
     train(images, "probe", tmp_path / "a")
-    valid, cached = sorted((images.folder / "features").iterdir(), key=lambda path: path.stat().st_size)
-    with np.load(valid) as plain, np.load(cached) as both:
-        assert plain["features"].shape == (1, 12, 1280)
-        assert both["features"].shape == (2, 36, 1280)
+    (cached,) = (images.folder / "features").iterdir()
+    with np.load(cached) as file:
+        assert file["features"].shape == (1, 48, 3824)
     content = cached.read_bytes()
     caplog.clear()
     train(images, "probe", tmp_path / "b")
@@ -65,6 +65,14 @@ def test_features_are_computed_once_and_may_be_deleted(images, tmp_path, caplog)
     train(images, "probe", tmp_path / "d")
     models = [(tmp_path / name / "model.safetensors").read_bytes() for name in "abcd"]
     assert len(set(models)) == 1
+
+
+def test_with_flips_the_mirrored_view_is_a_second_training_image(images, tmp_path):
+    train(images, replace(PRESETS["probe"], flip="random"), tmp_path / "run")
+    valid, both = sorted((images.folder / "features").iterdir(), key=lambda path: path.stat().st_size)
+    with np.load(valid) as one, np.load(both) as two:
+        assert one["features"].shape == (1, 12, 3824)
+        assert two["features"].shape == (2, 36, 3824)
 
 
 def test_a_refit_on_all_labels_takes_the_calibration_over(images, tmp_path):

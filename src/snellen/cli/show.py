@@ -101,8 +101,9 @@ READERS: dict[Contents, Callable[[Path], str]] = {
 
 def list_recipes() -> str:
     """List the recipes, one per line: name, model, epochs."""
+    defaults = {DEFAULT: "  (default)", "photo": "  (default for photographs)"}
     lines = (
-        f"{name:27}{recipe.model:24}{show_value(recipe.epochs):>5} epochs{'  (default)' if name == DEFAULT else ''}"
+        f"{name:27}{recipe.model:26}{show_value(recipe.epochs):>5} epochs{defaults.get(name, '')}"
         for name, recipe in PRESETS.items()
     )
     return "\n".join(lines)

@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -112,7 +112,7 @@ def plan(
     """
     began = clock()
     train = images.select("train")
-    work = _work(images, on, folds, refit, classified)
+    asked = _work(images, on, folds, refit, classified)
     candidates = {name: PRESETS[name] for name in presets_for(images, device)[0]}
     if recipe is not None:
         candidates = {"the recipe": recipe}
@@ -122,6 +122,9 @@ def plan(
         # The first recipe of CURVES is the cheapest. Skip the next one if too little time is left for its epochs.
         if plans and (name not in CURVES or plans[0].recipe.epochs * len(train) < _seen(CURVES[name][0][0])):
             continue
+        # A fitted head needs the features of all labelled images once.
+        features = sum(images.counts.get(split, 0) for split in ("train", "valid")) if candidate.fitted_head else 0
+        work = replace(asked, predicted=asked.predicted + features)
         pace = measure(train, candidate, device, min(MEASURE_SECONDS, MEASURE_SHARE * seconds), clock)
         measuring = clock() - began
         if candidate.optimizer == "lbfgs":

@@ -17,6 +17,8 @@ from snellen.training.loss import num_right
 
 log = logging.getLogger("snellen")
 
+LEAST_SPREAD = 0.01  # times the mean spread of all features
+
 
 def fit_head(model: Classifier, job: Job, on_progress: Progress | None = None) -> Epoch:
     """Set the last layer of `model` to the best logistic regression on its features of the training images.
@@ -28,8 +30,9 @@ def fit_head(model: Classifier, job: Job, on_progress: Progress | None = None) -
     features = cached_features(model, images, job.runtime, mirrored=mirrored, on_progress=on_progress)
     found = torch.from_numpy(features)
     labels = torch.from_numpy(images.labels)
-    # Scaling all features alike makes a penalty mean the same for every network.
-    mean, spread = found[0].mean(dim=0), found[0].std(correction=0).clamp(min=1e-6)
+    # Equal spreads make a penalty mean the same for every feature and network; tiny spreads are mostly noise.
+    mean, spread = found[0].mean(dim=0), found[0].std(dim=0, correction=0)
+    spread = spread.clamp(min=max(1e-6, LEAST_SPREAD * float(spread.mean())))
     scaled = (found - mean) / spread
     penalty = best_penalty(scaled[0], labels, num_classes, job.recipe.seed)
     weights = fit_logistic(
