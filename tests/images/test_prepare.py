@@ -1,4 +1,5 @@
 import csv
+import inspect
 import json
 import math
 import os
@@ -20,7 +21,7 @@ from conftest import pack_7z, pack_as_kaggle, pack_zip, write_csv
 from made import warnings_in
 from snellen.errors import DataError
 from snellen.images.imageset import ImageSet, fingerprint
-from snellen.images.prepare import SMALLEST, prepare
+from snellen.images.prepare import SMALLEST, PrepareOptions, prepare
 from snellen.images.splits import choose_valid
 from snellen.images.workers import SAFE_PATH
 from snellen.models import classifier
@@ -808,3 +809,8 @@ def test_the_disk_space_is_reported_and_too_little_is_refused_before_decoding(wo
         prepare(world.folder, tmp_path / "other", size=300)
     assert "--size" in caught.value.do
     assert not (tmp_path / "other").exists()
+
+
+def test_functions_that_pass_options_on_know_all_of_them():
+    own = {"source", "out", "metric", "on_progress"}  # which those functions have themselves
+    assert {*PrepareOptions.__annotations__} == {*inspect.signature(prepare).parameters} - own

@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from snellen.charts import pages
 from snellen.competition.submission import check_target, write_submission
 from snellen.errors import DataError, first_few
-from snellen.images.choices import SPLIT_RULES, VALID_SHARE
 from snellen.images.imageset import SAMPLE, ImageSet
-from snellen.images.prepare import prepare
+from snellen.images.prepare import PrepareOptions, prepare
 from snellen.prediction.evaluate import describe_accuracy, describe_metric, evaluate
 from snellen.prediction.predict import predict
 from snellen.reports.report import report
@@ -54,40 +53,25 @@ def compete(
     *,
     recipe: Recipe | str | Path | None = None,
     settings: Sequence[str] = (),
+    metric: MetricLike | None = None,
     budget: float | None = None,
-    valid_share: float = VALID_SHARE,
-    seed: int = 0,
-    split_rule: str = SPLIT_RULES[0],
     refit: bool = True,
     folds: int | None = None,
-    labels: str | Path | None = None,
-    test: str | Path | None = None,
-    sample: str | Path | None = None,
-    label: str | None = None,
-    id: str | None = None,
-    kind: str | None = None,
-    form: str | None = None,
-    metric: MetricLike | None = None,
-    positive: str | None = None,
-    class_names: str | Path | None = None,
-    label_separator: str | None = None,
-    group_by: str | None = None,
-    size: int | None = None,
-    resize: str = "crop",
-    skip_unreadable: bool = False,
-    group_duplicates: bool = False,
     device: str | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_progress: Progress | None = None,
+    **options: Unpack[PrepareOptions],
 ) -> Entry:
     """Prepare, train and validate, train again on all labelled images, classify the test images, write the submission.
 
     Writes data/, run/, refit/, evaluation.json, report.html, predictions.csv and submission.csv into `out`. The same
-    call resumes stopped work. seed and split_rule determine the split (see `choose_valid`); the recipe's own seed
-    determines the training. folds: the number of runs to train, each validated on a different part of the labelled
-    images, in folds/ instead of run/ and refit/; the submission averages them, and there is no report.
-    recipe, settings, metric: as for `train`; a metric's name is also stored with the images. budget: the total time
-    allowed, in seconds; see budget.py. Raises what the verbs raise.
+    call resumes stopped work.
+    recipe, settings, metric: as for `train`; a metric's name is also stored with the images.
+    budget: the total time allowed, in seconds; see budget.py.
+    folds: the number of runs to train, each validated on a different part of the labelled images, in folds/ instead of
+    run/ and refit/; the submission averages them, and there is no report.
+    options: as for `prepare`. Their seed determines the split, the recipe's own seed the training.
+    Raises what the verbs raise.
     """
     out, started = Path(out), time.perf_counter()
     _check_out(source, out)
@@ -95,30 +79,8 @@ def compete(
     function = None if metric is None or isinstance(metric, str) else metric_of(metric)  # not stored with the images
     with locked(out):
         log.info("prepare: %s -> %s", source, out / "data")
-        images = prepare(
-            source,
-            out / "data",
-            labels=labels,
-            test=test,
-            sample=sample,
-            label=label,
-            id=id,
-            kind=kind,
-            form=form,
-            metric=metric if isinstance(metric, str) else None,
-            positive=positive,
-            class_names=class_names,
-            label_separator=label_separator,
-            group_by=group_by,
-            size=size,
-            resize=resize,
-            valid_share=valid_share,
-            seed=seed,
-            split_rule=split_rule,
-            skip_unreadable=skip_unreadable,
-            group_duplicates=group_duplicates,
-            on_progress=on_progress,
-        )
+        name = metric if isinstance(metric, str) else None
+        images = prepare(source, out / "data", metric=name, on_progress=on_progress, **options)
         log.info("%s", images)
         _check_files(out, images)
         folder = out / ("run" if folds is None else "folds")

@@ -6,7 +6,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import PIL
 
@@ -36,6 +36,30 @@ log = logging.getLogger("snellen")
 OURS = {"about.json", "images.npy", "rows.csv", "features", SAMPLE}
 # While preparing: one entry for each picture of the source, including unreadable ones, and the progress.
 DECODED, NOTE = "decoded.npy", "decoded.json"
+
+
+class PrepareOptions(TypedDict, total=False):
+    """The options of `prepare`, for functions that pass them on."""
+
+    labels: str | Path | None
+    test: str | Path | None
+    sample: str | Path | None
+    label: str | None
+    id: str | None
+    kind: str | None
+    form: str | None
+    positive: str | None
+    class_names: str | Path | None
+    label_separator: str | None
+    group_by: str | None
+    size: int | None
+    resize: str
+    valid_share: float
+    seed: int
+    split_rule: str
+    skip_unreadable: bool
+    group_duplicates: bool
+    workers: int | None
 
 
 def prepare(
