@@ -37,7 +37,7 @@ def test_an_exported_program_computes_the_sigmoids(model, to, tmp_path):
         session = onnxruntime.InferenceSession(found.path, providers=["CPUExecutionProvider"])
         outputs, labels = session.run(None, {"images": pixels})
         facts = session.get_modelmeta().custom_metadata_map
-        assert json.loads(facts["thresholds"]) == RULE["thresholds"]
+        assert json.loads(facts["rule"])["thresholds"] == RULE["thresholds"]
     else:
         both = torch.export.load(found.path).module()(torch.from_numpy(pixels))
         outputs, labels = (value.detach().numpy() for value in both)
