@@ -6,7 +6,8 @@
 Trains with seeds 0, 1 and 2 on each set and prints one Markdown line for it: validation accuracy by seed, the share of
 the most frequent class, and what went wrong. Drawn sets: the shapes of `demo`, and variants of them that once caused
 trouble. --real adds prepared image sets. --quick: one seed and a single epoch. --only NAME ...: these sets alone.
-A set is silent if its model is no better than the most frequent class and no warning was given.
+A set is silent if its model is no better than the most frequent class and no warning was given; with fewer than 20
+validation images this is not judged.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from snellen.runs.presets import DEFAULT, PRESETS
 from snellen.runs.recipe import Recipe
 from snellen.sources import demo
 
+FEWEST = 20  # validation images, for a judgement
 Drawn = tuple[np.ndarray, list[str]]  # uint8 (N, H, W, 3), the label of each image
 
 
@@ -148,7 +150,9 @@ def line(name: str, images: ImageSet, recipe: Recipe, seeds: range, log: io.Stri
             continue
         found.append(rows[-1]["valid_accuracy"])
         lowest, warned = min(row["valid_accuracy"] for row in rows[len(rows) // 2 :]), bool(log.getvalue().strip())
-        if found[-1] <= chance + 0.02:
+        if len(valid) < FEWEST:  # one image more or less decides; `prepare` has warned of this
+            problems.add(f"{len(valid)} validation images" + (", with a warning" if warned else ""))
+        elif found[-1] <= chance + 0.02:
             problems.add("at chance, with a warning" if warned else "AT CHANCE, SILENT")
         elif lowest <= chance + 0.02:
             problems.add("an epoch at chance, with a warning" if warned else "AN EPOCH AT CHANCE, SILENT")
