@@ -278,3 +278,11 @@ def test_a_class_with_just_enough_images_to_choose_from_is_enough_and_one_fewer_
     assert caught.value.expected == "10 or more, for validation"
     nine = choose_valid(IDS, LABELS, 0.1, 0, cats - set(sorted(ten)[:9]))
     assert Counter(LABELS[int(id)] for id in nine) == {"cat": 9, "dog": 20}, "a share takes what there is"
+
+
+def test_classes_without_a_validation_image_are_reported():
+    rows = [Row(str(n), label, None, str(n)) for n, label in enumerate(["a"] * 3000 + ["b"] * 4)]
+    (text,) = doubts_about(rows, splits_of(rows, 0.1, 0))
+    assert text.startswith('1 of 2 classes have no validation image, first "b": scores do not show mistakes on them.')
+    all_train = [Row(str(n), "a", "train", str(n)) for n in range(3)]
+    assert doubts_about(all_train, ["train"] * 3) == [], "without validation there is no score"

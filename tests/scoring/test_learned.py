@@ -93,3 +93,10 @@ def test_a_good_epoch_of_one_in_fifty_is_not_warned_of():
 def test_at_one_in_fifty_few_models_of_noise_pass(num):
     passed = [judge(*predicted(num, RARE, 0, 5, seed), RARE).is_clear for seed in range(100)]
     assert sum(passed) <= 5
+
+
+def test_validation_images_of_one_class_prove_nothing():
+    probabilities, labels = np.tile([0.999, 0.001], (30, 1)).astype(np.float32), np.zeros(30, dtype=np.int64)
+    assert judge(probabilities, labels, RARE).warning.startswith("all 30 validation images have the same label, so no")
+    labels[0], probabilities[0] = 1, (0.001, 0.999)
+    assert not judge(probabilities, labels, RARE).warning

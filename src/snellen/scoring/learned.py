@@ -40,17 +40,23 @@ class Learned:
     high: float
     chance: float  # share of label shuffles whose AUC is at least that of the labels
     images: int
+    have_one_label: bool = False  # all of the images have the same label
 
     @property
     def is_clear(self) -> bool:
         """Whether the model beats the class shares by more than chance."""
-        return self.low > 0 or self.chance <= CHANCE
+        return not self.have_one_label and (self.low > 0 or self.chance <= CHANCE)
 
     @property
     def warning(self) -> str:
         """The warning to display; "" if the model has clearly learned something."""
         if self.is_clear:
             return ""
+        if self.have_one_label:
+            return (
+                f"all {self.images:,} validation images have the same label, so no score shows whether the model can "
+                "tell the classes apart. A larger --valid-share, or --folds 5 with train and compete, would"
+            )
         figures = (
             f"validation log-loss is {self.log_loss:.4f} nats on {self.images:,} images; always answering with the "
             f"share of each class gives {self.shares_log_loss:.4f}"
@@ -77,7 +83,8 @@ def judge(probabilities: np.ndarray, labels: np.ndarray, shares: np.ndarray) -> 
     low, high = bootstrap_mean(own)
     chance = 0.0 if low > 0 else _chance_of_order(probabilities, labels)
     loss = several.log_loss(labels, probabilities) if labels.ndim == 2 else log_loss(labels, probabilities)
-    return Learned(loss, shares_log_loss(labels, shares), gain, low, high, chance, num)
+    have_one_label = num > 1 and len(shares) > 1 and len(np.unique(labels, axis=0)) == 1
+    return Learned(loss, shares_log_loss(labels, shares), gain, low, high, chance, num, have_one_label)
 
 
 def own_ratios(probabilities: np.ndarray, labels: np.ndarray, shares: np.ndarray) -> np.ndarray:
