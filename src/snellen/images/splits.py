@@ -269,6 +269,7 @@ def doubts_about(rows: Sequence[Row], splits: Sequence[str], has_several: bool =
     if unseen := sorted(label for label in train if label and train[label] > 1 and not valid[label]) if valid else []:
         doubts.append(
             f"{len(unseen)} of {len(train | valid)} classes have no validation image, first {first_few(unseen)}: "
-            "scores do not show mistakes on them. A larger --valid-share, or --folds 5 with train and compete, includes them"
+            "scores do not show mistakes on them. A larger --valid-share, or --folds 5 with train and compete, "
+            "includes them"
         )
     return doubts
