@@ -14,9 +14,8 @@ from snellen.images.choices import PHOTOGRAPH
 from snellen.runs.presets import PRESETS
 from snellen.runs.run import Run
 from snellen.system.device import choose_runtime
-from snellen.training import budget
+from snellen.training import budget, presets_for
 from snellen.training.choose_recipe import choose_recipe
-from snellen.training.presets_for import presets_for
 
 
 def sets(folder, size, num=12):
@@ -27,6 +26,12 @@ def sets(folder, size, num=12):
 @pytest.fixture
 def photographs(tmp_path):
     return sets(tmp_path / "photographs", PHOTOGRAPH)
+
+
+@pytest.fixture(autouse=True)
+def few_are_enough(monkeypatch):
+    """Let the few images of these tests count as enough for `photo`."""
+    monkeypatch.setattr(presets_for, "FEW", 0)
 
 
 def of_this_machine():
@@ -40,6 +45,15 @@ def test_small_images_get_fast_and_photographs_photo(tmp_path, photographs, capl
     assert f"recipe: fast, because images of {PHOTOGRAPH - 1}x{PHOTOGRAPH - 1} pixels are small" in caplog.text
     assert choose_recipe(None, photographs, tmp_path / "run") == PRESETS[of_this_machine()]
     assert f"recipe: {of_this_machine()}, because images of {PHOTOGRAPH}x{PHOTOGRAPH} pixels are photo" in caplog.text
+
+
+def test_few_photographs_get_probe(tmp_path, monkeypatch, photographs, caplog):
+    caplog.set_level(logging.INFO, "snellen")
+    num = int((photographs.splits != "test").sum())
+    monkeypatch.setattr(presets_for, "FEW", num + 1)
+    assert choose_recipe(None, photographs, tmp_path / "run") == PRESETS["probe"]
+    assert f"{num} are too few to train more than the last layer" in caplog.text
+    assert budget.plan(photographs, 1000, clock=ticking(1.0)).recipe == PRESETS["probe"], "however long it may take"
 
 
 def test_settings_change_the_recipe_that_suits_the_images(tmp_path, photographs):
@@ -61,7 +75,7 @@ def test_a_short_budget_gets_probe_and_a_longer_one_photo(photographs):
     assert planned(5).name == "probe"
     assert planned(5).recipe == PRESETS["probe"]
     long = planned(1000)
-    assert long.name == presets_for(photographs)[0][0]
+    assert long.name == presets_for.presets_for(photographs)[0][0]
     assert budget.PHOTO_EPOCHS[0] <= long.recipe.epochs <= budget.PHOTO_EPOCHS[1]
 
 
