@@ -39,7 +39,7 @@ def valid_of_several(
     chosen = {id for hand, part in zip(hands, parts, strict=True) if part == 1 for id in hand}
     if chosen:
         return chosen
-    # So few images that the share is less than one: the most common kind of image is chosen.
+    # The share is less than one image: choose an image of the most common kind.
     free = [hand for hand in hands if not barred.intersection(hand)]
     if not free:
         raise DataError(

@@ -110,7 +110,6 @@ def _timm(name: str) -> ModuleType:
             f"{name} needs the package timm, which cannot be imported: {' '.join(str(problem).split())[:200]}",
             where=f"model={name}",
             expected="timm, and a torchvision that fits the installed torch",
-            do="pip install 'snellen[timm]' in an environment whose torch is not the CPU build: pip install torch "
-            "torchvision timm",
+            do="install both in an environment of their own: pip install torch torchvision 'snellen[timm]'",
         ) from None
     return timm

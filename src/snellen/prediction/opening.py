@@ -121,7 +121,7 @@ def check_fit(model: Classifier, images: ImageSet) -> None:
         )
     if model.classes != images.classes:
         raise DataError(
-            f"the images' classes are {some_of(images.classes)}; the model's {some_of(model.classes)}.",
+            f"the images' classes are {some_of(images.classes)}; those of the model are {some_of(model.classes)}.",
             where=str(images.folder),
             expected="the classes that the model was trained on, in its order",
             do="use the data that the model was trained on, or train on this data",
