@@ -10,7 +10,7 @@ several labels. The probability of a label is then the sum over the classes that
 probable class.
 
 Both are scored on the same hold-out images, which share no picture with the others. The seed draws them, and the
-first weights and the order of training. Printed: f1_samples and mAP with their 95% intervals by seed, and the mean
+initial weights and the order of training. Printed: f1_samples and mAP with their 95% intervals by seed, and the mean
 difference.
 """
 

@@ -167,7 +167,7 @@ def test_a_file_of_others_is_not_called_a_damaged_model(tmp_path):
     (tmp_path / "README.md").write_text("# words")
     done = CliRunner().invoke(main, ["show", str(tmp_path / "README.md")])
     assert done.exit_code == 1
-    assert 'README.md" holds nothing that snellen wrote' in done.stderr
+    assert 'README.md" was not written by snellen' in done.stderr
     assert "a model.safetensors" in done.stderr
 
 

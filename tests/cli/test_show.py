@@ -74,9 +74,9 @@ def test_what_snellen_did_not_write_is_named(entry, tmp_path, monkeypatch):
     raw = entry.images.source
     organize(raw, tmp_path / "tree")
     for thing, what in (
-        ("a.txt", '"a.txt" holds nothing that snellen wrote.'),
-        ("raw", '"raw" holds nothing that snellen wrote.'),
-        (str(raw), f'"{raw}" holds nothing that snellen wrote.'),
+        ("a.txt", '"a.txt" was not written by snellen.'),
+        ("raw", '"raw" was not written by snellen.'),
+        (str(raw), f'"{raw}" was not written by snellen.'),
         ("fats", '"fats" does not exist.'),
         ("tree/train_valid_test", '"tree/train_valid_test" holds class folders written by `snellen organize`.'),
     ):

@@ -427,7 +427,7 @@ def test_models_of_other_classes_or_size_are_not_averaged(images, trained, tmp_p
         save_model(tmp_path / f"{name}.safetensors", model)
         with pytest.raises(DataError, match="models with the same classes") as caught:
             predict([trained.runs[0], tmp_path / f"{name}.safetensors"], images)
-        assert f"{name}.safetensors tells" in str(caught.value)
+        assert f"{name}.safetensors has" in str(caught.value)
     with pytest.raises(DataError, match="no model to predict with"):
         predict([], images)
     with pytest.raises(RunError, match=r"nowhere\" does not exist"):

@@ -79,4 +79,4 @@ def test_a_model_that_has_seen_the_images_is_scored_with_a_warning(images, tmp_p
     assert "was trained on these valid images" in caplog.text
     assert evaluate(model("other.safetensors", fingerprint="other", on="train"), images)["seen"] == "perhaps"
     assert evaluate(model("unknown.safetensors"), images)["seen"] == "perhaps"
-    assert "not the images that the model was made with" in caplog.text
+    assert "not the prepared images that the model was trained on" in caplog.text

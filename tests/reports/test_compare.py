@@ -132,7 +132,7 @@ def test_other_first_weights_are_said(runs, images, place):
     taught = train(images, BRIEF.with_settings(["epochs=1"]), place / "taught", init=runs[0].folder)
     assert compare([runs[0], taught], images).settings == {
         "epochs": ("2", "1"),
-        "(first weights)": ("random", f"whitened_cnn {runs[0].folder}"),
+        "(initial weights)": ("random", f"whitened_cnn {runs[0].folder}"),
     }
 
 

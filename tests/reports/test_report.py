@@ -170,7 +170,7 @@ def test_a_thousand_classes_give_the_worst_pairs_instead_of_a_matrix(place):
 def test_other_images_of_the_same_classes_are_said_to_be(run, place):
     other = colourful(place / "other", ("cherry", "leaf", "sky"), num=60)
     page = read_page(report(run, other, out=place / "other.html"))
-    assert "not the images that the model was made with" in page.text
+    assert "not the prepared images that the model was trained on" in page.text
 
 
 def test_run_on_everything_is_said_to_know_the_images_and_shows_mixed_batches(images, place):

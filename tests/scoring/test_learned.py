@@ -25,7 +25,7 @@ def test_a_model_of_noise_is_warned_of(shares, sharpness, num):
     warned = [judge(*predicted(num, shares, 0, sharpness, seed), shares).warning for seed in range(10)]
     assert sum(map(bool, warned)) >= 9
     assert "nats; always" not in warned[0]
-    assert f"nats on {num} images; always answering with the share of each class gives" in "".join(warned)
+    assert f"nats on {num} images; always predicting the share of each class gives" in "".join(warned)
 
 
 @pytest.mark.parametrize("num", [50, 100, 500, 2000])
@@ -72,7 +72,7 @@ def test_an_epoch_that_collapses_is_warned_of_and_an_overfit_one_is_not():
     letters = np.full(26, 1 / 26)
     probabilities, labels = predicted(2600, letters, 0, 20)
     text = collapse_warning(probabilities, labels, letters, train_accuracy=0.67)
-    assert text.startswith("validation is at chance although training is not: accuracy ")
+    assert text.startswith("validation accuracy is at chance level although training is not: ")
     assert "67.00% in training" in text
     assert collapse_warning(probabilities, labels, letters, train_accuracy=0.2) == "", "training is not good yet"
     weak, labels = predicted(2600, letters, 0.5, 3)

@@ -187,7 +187,7 @@ def test_a_training_on_noise_is_warned_of_and_the_model_file_keeps_the_doubt(tmp
     images = make_images(tmp_path / "data", noise(120), names, ["train"] * 60 + ["valid"] * 60)
     run = train(images, SMOKE, tmp_path / "run")
     (text,) = [text for text in warnings_in(caplog) if "has not learned" in text or "too few" in text]
-    assert "always answering with the share of each class gives" in text
+    assert "always predicting the share of each class gives" in text
     assert load_model(run.model).about["doubt"] == text
     refit = train(images, SMOKE, tmp_path / "refit", on="train+valid", calibrated_by=run)
     assert load_model(refit.model).about["doubt"] == text
@@ -197,7 +197,7 @@ def test_folds_of_noise_are_doubted_also_beside_the_submission(tmp_path, caplog)
     names = [["cat", "dog"][n] for n in np.random.default_rng(1).integers(0, 2, 120)] + [""] * 10
     images = make_images(tmp_path / "data", noise(130), names, ["train"] * 60 + ["valid"] * 60 + ["test"] * 10)
     cv = cross_validate(images, SMOKE, tmp_path / "folds", 2)
-    assert "always answering with the share of each class gives" in cv.doubt
+    assert "always predicting the share of each class gives" in cv.doubt
     assert warnings_in(caplog)[-1] == cv.doubt
     caplog.clear()
     cross_validate(images, SMOKE, tmp_path / "folds", 2)

@@ -1,4 +1,4 @@
-"""Pictures with a coloured layer that shows where in them something is."""
+"""Overlay images with a heat map."""
 
 import numpy as np
 from PIL import Image

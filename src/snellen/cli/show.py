@@ -28,7 +28,7 @@ def show(thing: str) -> str:
         return READERS[found](Path(thing))
     what = f'"{thing}" does not exist.' if found is Contents.NOTHING else f'"{thing}" holds {found}.'
     if not found.is_ours and found is not Contents.NOTHING:
-        what = f'"{thing}" holds nothing that snellen wrote.'
+        what = f'"{thing}" was not written by snellen.'
     do = did_you_mean(thing, [*PRESETS, *packaged_models()], f"check the path; the recipes are {', '.join(PRESETS)}")
     raise SnellenError(what, expected=SHOWN, do=do)
 

@@ -33,7 +33,7 @@ from snellen.training.train import train
 
 log = logging.getLogger("snellen")
 
-REPORT_SECONDS = 10.0  # rough time for the report and for starting the command
+REPORT_SECONDS = 10.0  # approximate time to start the command and write the report
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _check_out(source: str | Path, out: Path) -> None:
     """Raise SnellenError before hours of work if the results would be mixed with other files."""
     begun = contents_of(out / "data") is Contents.IMAGES
     strangers: set[str] = set()
-    if results_inside(source, out) and out.is_dir():  # then a folder with anything but results may be raw data
+    if results_inside(source, out) and out.is_dir():  # this folder may also hold raw data
         strangers = {path.name for path in out.iterdir() if path.is_dir() and path.name[0] != "."} - PARTS_OF_ENTRY
     holds_source = source not in WORDS and Path(source).resolve().is_relative_to(out.resolve())
     if holds_source or (begun and strangers):

@@ -1,4 +1,4 @@
-"""Pack a model with everything that a code competition needs to use it without internet."""
+"""Pack a model with everything needed to use it in a code competition without internet."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Rebuild the wheel of the installed package, without network and build tools.
+"""Rebuild the wheel of the installed package, without network or build tools.
 
 The format is that of https://packaging.python.org/en/latest/specifications/binary-distribution-format/.
 """

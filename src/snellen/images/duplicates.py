@@ -2,7 +2,7 @@
 
 Near duplicates pass three filters, each slower and more reliable than the previous one:
 
-1. A difference hash of 128 bits: is each cell of an 8x8 grid brighter than its neighbour to the left, and above? Pairs
+1. A difference hash of 128 bits: is each cell of an 8x8 grid brighter than its neighbours to the left and above? Pairs
    that agree in about 14 random bits (more bits for more images) in one of 48 tables are candidates, unless they
    differ in more than 32 bits. Sources: N. Krawetz, "Kind of Like That" (2013), for the hash;
    Gionis, Indyk & Motwani, "Similarity Search in High Dimensions via Hashing" (VLDB 1999), for the tables.
@@ -26,7 +26,7 @@ NEAR = 0.65  # minimum similarity of near duplicates
 SMALLEST = 16  # pixels; in smaller images, different pictures look alike
 GRID = 32  # pixels, side of the images that the last filter compares
 NUM_TABLES, MAX_BITS_APART, MIN_CORRELATION = 48, 32, 0.6
-# Limits per image on time and memory, for the case that all images are similar:
+# Limits per image on time and memory, in case all images are similar:
 MOST_COMPARED = 16  # in a table, on average
 MOST_CANDIDATES = 20  # kept by the first filter: those with the closest hashes
 MOST_CHECKED = 6  # checked by the third filter: those with the highest correlation

@@ -145,14 +145,14 @@ def warning_of(about: dict[str, Any], images: ImageSet, split: str) -> str:
         "no": "",
         "yes": f"the model was trained on these {split} images. The scores show how well it remembers them, not how "
         "well it does on new images.",
-        "perhaps": "these are not the images that the model was made with. If some of them were among its training "
-        "images, the scores are too high.",
+        "perhaps": "these are not the prepared images that the model was trained on. If some of them were among its "
+        "training images, the scores are too high.",
     }[seen(about, images, split)]
 
 
 def split_seed(images: ImageSet) -> int:
     """Return the seed with which `prepare` chose the valid images (default 0), which also decides the folds.
 
-    The seed of the recipe is different, so that recipes and seeds are compared on the same folds.
+    It is separate from the recipe's seed, so that recipes and seeds are compared on the same folds.
     """
     return int((images.about.get("options") or {}).get("seed", 0))

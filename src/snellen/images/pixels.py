@@ -58,7 +58,7 @@ def decode_into(
     sizes = _sizes_of([picture for _, picture in probed])
     if not is_resumed:
         state = {"rows": rows, "side": size or choose_side(sizes), "pictures": 0, "unreadable": {}, "resized": 0}
-        file.truncate(0)  # what an earlier command left is of no use
+        file.truncate(0)  # the data of an earlier command is useless
     side = state["side"]
     if size:
         log.info("size: %dx%d pixels, as requested", side, side)
@@ -92,7 +92,7 @@ def _note(done: Path, state: dict[str, Any], file: io.FileIO) -> None:
 
 
 def _probe(stream: Iterator[tuple[int, Picture]]) -> Iterator[tuple[int, Picture]]:
-    """Yield the next pictures to choose a size; labelled ones first, if the source can be read in any order."""
+    """Yield the pictures from which the size is chosen; labelled ones first, if the source can be read in any order."""
     in_memory = 0
     for index, picture in itertools.islice(stream, NUM_PROBED):
         yield index, picture

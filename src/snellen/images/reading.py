@@ -1,4 +1,4 @@
-"""Read rows of memory-mapped images from the disk, faster than by page faults."""
+"""Read rows of memory-mapped images from the disk, faster than through page faults."""
 
 import contextlib
 import os

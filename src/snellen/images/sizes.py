@@ -40,7 +40,8 @@ def warn_of_crop(sizes: Sequence[tuple[int, int]]) -> None:
     kept = statistics.median([min(size) / max(size) for size in sizes] or [1])
     if kept < 0.5:
         log.warning(
-            "the pictures are long: cropping the centre drops about %s of each; --resize pad keeps all of it",
+            "most pictures are far from square: cropping the centre drops about %s of each; "
+            "--resize pad keeps all of it",
             units.percent(1 - kept, 0),
         )
 

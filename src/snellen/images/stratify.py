@@ -1,7 +1,7 @@
 """Splits of images with several labels: every part gets its share of every label.
 
 Source: Sechidis, Tsoumakas & Vlahavas, "On the stratification of multi-label data", ECML PKDD 2011, algorithm 1
-(iterative stratification), with groups of images in the place of single images.
+(iterative stratification), with groups of images instead of single images.
 """
 
 from collections import Counter, defaultdict
@@ -39,7 +39,7 @@ def valid_of_several(
     chosen = {id for hand, part in zip(hands, parts, strict=True) if part == 1 for id in hand}
     if chosen:
         return chosen
-    # So few images that the share is less than one: the most common kind of image is chosen.
+    # The share is less than one image: choose an image of the most common kind.
     free = [hand for hand in hands if not barred.intersection(hand)]
     if not free:
         raise DataError(
@@ -100,8 +100,9 @@ def iterative(
 ) -> list[int]:
     """Return the part of each hand, 0 to len(shares) - 1, such that each part gets its share of each label.
 
-    The label with the fewest images left comes first. Each of its hands goes to the part that lacks most of this label;
-    then that lacks most images; then by SHA-256 of "seed:part id". Large hands come first. Hands without labels follow.
+    The label with the fewest images left comes first. Each of its hands goes to the part that needs the most images of
+    this label; of equal parts, to the one that needs the most images; then by SHA-256 of "seed:part id". Large hands
+    come first. Hands without labels follow.
     first_part: ids whose hands are in part 0.
     """
     sizes = [len(hand) for hand in hands]
@@ -145,7 +146,7 @@ def iterative(
 def _neediest(
     lacking_of: Sequence[Mapping[str, float]], lacking: Sequence[float], label: str | None, key: bytes
 ) -> int:
-    """Return the part that lacks most of a label, then most images; equal ones take turns by the key of the hand."""
+    """Return the part that needs the most images of a label, then the most images; the key of the hand breaks ties."""
     num = len(lacking)
     needs = [(round(lacking_of[part][label], 6) if label else 0.0, round(lacking[part], 6)) for part in range(num)]
     best = [part for part in range(num) if needs[part] == max(needs)]

@@ -7,13 +7,13 @@ Order: conv-BN-ReLU; four stages of two blocks with 64, 128, 256 and 512 channel
 mean over the image; dense. A block is ReLU(x' + BN(conv(ReLU(BN(conv(x)))))), where x' is x, or a 1x1 convolution of x
 in the first block of the last three stages.
 
-    variant                convolutions  x'           first weights                     parameters, 10 classes
+    variant                convolutions  x'           initial weights                   parameters, 10 classes
     resnet18               with bias     conv         torch's own                       11,176,970
     resnet18_mxnet         with bias     conv         Xavier uniform, biases 0          11,176,970
     resnet18_bn_shortcut   no bias       BN of conv   torch's own                       11,173,962
 
 The first two are the PyTorch and the MXNet tab of "Dive into Deep Learning", section "Image Classification (CIFAR-10)
-on Kaggle": the same graph with different first weights. The third follows the paper (option B) and is what most
+on Kaggle": the same graph with different initial weights. The third follows the paper (option B) and is what most
 PyTorch code for CIFAR calls ResNet-18.
 """
 
@@ -31,7 +31,7 @@ def resnet18(num_classes: int) -> nn.Sequential:
 
 
 def resnet18_mxnet(num_classes: int) -> nn.Sequential:
-    """Build the same graph with the MXNet tab's first weights."""
+    """Build the same graph with the MXNet tab's initial weights."""
     network = resnet18(num_classes)
     xavier_(network)
     return network

@@ -1,6 +1,6 @@
 """Networks of the package timm, by the name "timm:NAME": an extra, for everything beyond our own networks.
 
-timm (Wightman, Apache-2.0) has some thousand networks with pretrained weights. The adapter is thin: timm builds the
+timm (Wightman, Apache-2.0) has about a thousand networks with pretrained weights. The adapter is thin: timm builds the
 network without its last layer, and its pretrained configuration supplies the normalisation and the size of the images.
 Networks that accept only one size, such as vision transformers, get images resized to it.
 
@@ -39,7 +39,7 @@ class TimmFeatures(nn.Module):
 def timm_network(name: str, num_classes: int) -> nn.Sequential:
     """Build the network "timm:NAME" from normalised (B, 3, H, W) to logits (B, K), with random weights.
 
-    Raises RunError if timm cannot be imported, RecipeError for a name that it does not have.
+    Raises RunError if timm cannot be imported, RecipeError for an unknown name.
     """
     return _with_output(_body(name), num_classes)
 
@@ -48,7 +48,7 @@ def pretrained(name: str, source: str) -> tuple[nn.Sequential, dict[str, Any]]:
     """Return the network "timm:NAME" with pretrained weights and a last layer for one class, and timm's configuration.
 
     source: HUB, or a file of weights with timm's names (.safetensors, .pth). The configuration has input_size, mean and
-    std. Raises RunError if the weights cannot be had or do not fit.
+    std. Raises RunError if the weights cannot be loaded or do not fit.
     """
     try:
         body = _body(name, from_hub=source == HUB)
@@ -110,7 +110,6 @@ def _timm(name: str) -> ModuleType:
             f"{name} needs the package timm, which cannot be imported: {' '.join(str(problem).split())[:200]}",
             where=f"model={name}",
             expected="timm, and a torchvision that fits the installed torch",
-            do="pip install 'snellen[timm]' in an environment whose torch is not the CPU build: pip install torch "
-            "torchvision timm",
+            do="install both in an environment of their own: pip install torch torchvision 'snellen[timm]'",
         ) from None
     return timm

@@ -75,7 +75,7 @@ class Head(nn.Linear):
         super().__init__(num_in, num_classes, bias=False)
         if (
             not self.weight.is_meta
-        ):  # meta weights have no values, and their std would spend a second importing parts of torch
+        ):  # meta weights have no values, and computing their std would import parts of torch for a second
             with torch.no_grad():
                 self.weight /= self.weight.std()
 

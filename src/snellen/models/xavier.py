@@ -1,4 +1,4 @@
-"""First weights, drawn as in MXNet's `initialize(mx.init.Xavier())`."""
+"""Initial weights, drawn as in MXNet's `initialize(mx.init.Xavier())`."""
 
 from torch import nn
 

@@ -13,7 +13,7 @@ from snellen.system.device import Runtime
 
 @torch.no_grad()
 def activation_maps(model: Classifier, pixels: np.ndarray, runtime: Runtime) -> np.ndarray | None:
-    """Return maps, float32 (N, K, h, w), whose mean over the image is the logit of the class, of the plain view.
+    """Return maps, float32 (N, K, h, w), whose mean over the image is the logit of the class for the plain view.
 
     pixels: uint8 (N, H, W, 3). None if the features are not means over the image. As the last layer is linear, this is
     exact (Zhou et al., "Learning Deep Features for Discriminative Localization",
@@ -34,7 +34,7 @@ def activation_maps(model: Classifier, pixels: np.ndarray, runtime: Runtime) -> 
 
 
 def _evidence(levels: list[Tensor], output: nn.Linear) -> Tensor:
-    """Return the sum over the levels of what the last layer makes of each place: (K, h, w) of the finest level.
+    """Return the contribution of each position to the logits, summed over the levels: (K, h, w) of the finest level.
 
     levels: (1, C, h, w) each. Coarser levels are repeated, which keeps their mean if sizes are multiples of each other.
     """

@@ -62,7 +62,10 @@ def _lowest(loss: Callable[[float], float]) -> float:
 
 
 def sigmoid(logits: np.ndarray, temperature: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Return 1 / (1 + exp(-(logits / temperature + shift))), float32 (N, K); computed in float64, both (K,)."""
+    """Return 1 / (1 + exp(-(logits / temperature + shift))), float32 (N, K), computed in float64.
+
+    temperature, shift: float (K,).
+    """
     found = np.empty(logits.shape, dtype=np.float32)
     at_once = max(1, 2**20 // logits.shape[1])
     for start in range(0, len(logits), at_once):
@@ -99,7 +102,7 @@ def best_common_scale(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _fit_sigmoid(z: np.ndarray, y: np.ndarray, start: np.ndarray, strength: np.ndarray) -> np.ndarray:
-    """Return (scale, shift) of one class by Newton's method. The penalised loss is convex; steps are halved to fall."""
+    """Return (scale, shift) of one class by Newton's method on the convex loss; steps are halved until it falls."""
     inputs = np.stack([z, np.ones_like(z)])
     sign = np.where(y, -1.0, 1.0)
 

@@ -69,7 +69,7 @@ def _above(probabilities: np.ndarray, rule: Rule) -> np.ndarray:
 
 
 def is_fitted(rule: Rule) -> bool:
-    """Return whether a rule was fitted on images, whose score by it would then be too high."""
+    """Return whether a rule was fitted on images. Its score on the same images would be too high."""
     return bool(rule.get("metric"))
 
 
@@ -129,7 +129,7 @@ def cross_fitted(
 
 
 def rarest_label(labels: np.ndarray) -> np.ndarray:
-    """Return the label of each image that the fewest images have, (N,); -1 without labels. labels: bool (N, K)."""
+    """Return the rarest label of each image, int (N,); -1 for images without labels. labels: bool (N, K)."""
     counts = np.where(labels, labels.sum(axis=0), len(labels) + 1)
     return np.where(labels.any(axis=1), counts.argmin(axis=1), -1)
 

@@ -90,7 +90,7 @@ def figures_by_class(
 ) -> dict[str, dict[str, Any]]:
     """Return the figures of each class that has images; several labels also have precision, f1 and auc.
 
-    The accuracy of a class is the share of its images that are decided to have it (its recall).
+    The accuracy of a class is the share of its images that are predicted to have it (its recall).
     """
     totals, hits = label_counts(labels, len(classes)), num_hits(labels, decided, len(classes))
     found: dict[str, dict[str, Any]] = {

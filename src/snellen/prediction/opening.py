@@ -53,9 +53,9 @@ def members(model: Model | Sequence[Model]) -> list[tuple[str, Classifier]]:
     for name, other in others:
         if (other.classes, other.size) != (first.classes, first.size):
             raise DataError(
-                f"{name} tells {len(other.classes)} classes of {other.size[1]}x{other.size[0]} pixels apart "
-                f"({some_of(other.classes)}); {first_name} {len(first.classes)} of {first.size[1]}x{first.size[0]} "
-                f"({some_of(first.classes)}).",
+                f"{name} has {len(other.classes)} classes ({some_of(other.classes)}) and images of "
+                f"{other.size[1]}x{other.size[0]} pixels; {first_name} has {len(first.classes)} "
+                f"({some_of(first.classes)}) and {first.size[1]}x{first.size[0]}.",
                 expected="models with the same classes, in the same order, and the same size",
                 do="average models that were trained on the same data",
             )
@@ -121,7 +121,7 @@ def check_fit(model: Classifier, images: ImageSet) -> None:
         )
     if model.classes != images.classes:
         raise DataError(
-            f"the images' classes are {some_of(images.classes)}; the model's {some_of(model.classes)}.",
+            f"the images' classes are {some_of(images.classes)}; those of the model are {some_of(model.classes)}.",
             where=str(images.folder),
             expected="the classes that the model was trained on, in its order",
             do="use the data that the model was trained on, or train on this data",

@@ -1,4 +1,4 @@
-"""Thresholds, one per class, above which an image is decided to have the class; fitted for a metric.
+"""Thresholds, one per class, from which an image is predicted to have the class; fitted for a metric.
 
 Calibrated probabilities make 0.5 the best threshold for the share of wrong decisions, but not for F1: the best one is
 then at most half the best F1 (Lipton et al., "Optimal thresholding of classifiers to maximize F1 measure", 2014).
@@ -22,7 +22,7 @@ def fit_thresholds(probabilities: np.ndarray, labels: np.ndarray, metric: str) -
 
     probabilities: float (N, K); labels: bool (N, K). Metrics that need no labels, and the Hamming loss, get 0.5. The
     others get one common threshold. For the mean F1 over classes or over images, each class moves from it towards its
-    own best one, the further the more images have the class.
+    own best one: the more images have the class, the further.
     """
     num, num_classes = labels.shape
     if num == 0 or metric == "hamming_loss" or metric not in MULTI_METRICS or MULTI_METRICS[metric].needs != "labels":

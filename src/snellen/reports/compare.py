@@ -116,4 +116,4 @@ def _differing_settings(runs: list[Run]) -> dict[str, tuple[str, ...]]:
     differing = {name: None for run in runs[1:] for name in runs[0].recipe.differences(run.recipe)}
     found = {name: tuple(show_value(getattr(run.recipe, name)) for run in runs) for name in differing}
     weights = tuple(first_weights(run) for run in runs)
-    return found | ({"(first weights)": weights} if len(set(weights)) > 1 else {})
+    return found | ({"(initial weights)": weights} if len(set(weights)) > 1 else {})

@@ -36,7 +36,7 @@ class Comparison:
 
     images: ImageSet
     split: str
-    metric: Metric  # that heads the table and that the differences are of
+    metric: Metric  # of the differences, and first in the table
     runs: tuple[Compared, ...]
     settings: dict[str, tuple[str, ...]]  # settings that differ between the recipes: name to the value of each run
 

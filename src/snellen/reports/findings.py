@@ -144,7 +144,7 @@ class Findings:
         return found
 
     def _suggestions(self) -> list[dict[str, Any]]:
-        """Return the suggested class of each suspect; with several labels, whether it is missing or too many."""
+        """Return the suggested class of each suspect; with several labels, whether it is missing or superfluous."""
         assert self.suspects is not None, "the caller checks"
         assert self.certainty is not None, "the caller checks"
         found: list[dict[str, Any]] = [

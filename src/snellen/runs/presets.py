@@ -146,7 +146,7 @@ PRESETS = {
     # Photographs in minutes: the network, trained further. 93.0% on TrashNet, mean of two splits (lab-notes 2026-11-25);
     # 74.0% on 450 flowers after 5 epochs, where a probe of its last features has 68.0%, one seed (2026-11-24).
     "photo": PHOTO,
-    # `photo` for machines without fast bfloat16: on smaller pictures, in half the work. Not measured yet.
+    # `photo` for machines without fast bfloat16: on smaller images, with half the work. Not measured yet.
     "photo_light": replace(PHOTO, small_size=160),
     # About an hour on two cores: 92.00% with two views, 92.24% with six, one seed; lab-notes 2026-11-20.
     "strong": STRONG,

@@ -33,7 +33,9 @@ class Recipe:
         "the packaged model whose weights to start from; none = random weights; for timm models: pretrained (from its "
         "hub) or a file of weights",
     )
-    fitted_head: bool = setting(False, "the last layer starts as a logistic regression on the first weights' features")
+    fitted_head: bool = setting(
+        False, "the last layer starts as a logistic regression on the initial weights' features"
+    )
     frozen_norm: bool = setting(False, "batch norm keeps the statistics and scales that it starts with")
     frozen_blocks: int = setting(
         0, "number of first blocks of efficientnet_lite0 to freeze; above 0 also freezes all depthwise filters", 0, 16
@@ -116,7 +118,7 @@ class Recipe:
         "float64 includes the weights; it is slow and serves to compare two ways of training",
         choices=("auto", "float32", "bfloat16", "float64"),
     )
-    seed: int = setting(0, "determines first weights, order, augmentation and dropout", 0, 2**32 - 1)
+    seed: int = setting(0, "determines initial weights, order, augmentation and dropout", 0, 2**32 - 1)
 
     def __post_init__(self) -> None:
         problems = [problem for f in fields(self) if (problem := _problem(f, getattr(self, f.name)))]

@@ -16,7 +16,7 @@ def nearest_preset(recipe: Recipe) -> str:
 
 
 def first_weights(run: Run) -> str:
-    """Return the source of the first weights: "random", or the model and its path."""
+    """Return the source of the initial weights: "random", or the model and its path."""
     init = run.about.get("init")
     return f"{init['model']} {init['from']}".strip() if init else "random"
 

@@ -13,7 +13,7 @@ def confusion_table(labels: np.ndarray, guesses: np.ndarray, num_classes: int) -
 
 
 def num_hits(labels: np.ndarray, decided: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the number of images of each class that are decided to have it, (K,). Inputs: int (N,) or bool (N, K)."""
+    """Return the number of correct predictions of each class, (K,). Inputs: int (N,) or bool (N, K)."""
     if labels.ndim == 2:
         return (labels & decided).sum(axis=0)
     return np.bincount(labels[labels == decided], minlength=num_classes)

@@ -11,7 +11,7 @@ class Suspects:
 
     index: np.ndarray  # int64 (n,): positions
     suggested: np.ndarray  # int64 (n,): the likely class of each
-    # bool (n,), if images have several labels: the suggested class is one label too many; otherwise it is missing.
+    # bool (n,), if images have several labels: the suggested class is superfluous; otherwise it is missing.
     is_extra: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -52,10 +52,10 @@ def label_errors(guesses: np.ndarray, labels: np.ndarray) -> Suspects:
 
 
 def several_label_errors(guesses: np.ndarray, labels: np.ndarray) -> Suspects:
-    """Find labels that are likely missing or too many. guesses: float (N, K); labels: bool (N, K).
+    """Find labels that are likely missing or superfluous. guesses: float (N, K); labels: bool (N, K).
 
     Each class is judged alone, as if it had the two labels yes and no: a missing label is at least as probable as its
-    class usually is in images that have it, one too many at most as probable as usual in images that lack it. The most
+    class usually is in images that have it, a superfluous one at most as probable as in images that lack it. The most
     extreme probabilities come first. An image may occur several times.
     """
     p = guesses.astype(np.float64)

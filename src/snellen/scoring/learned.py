@@ -58,7 +58,7 @@ class Learned:
                 "tell the classes apart. A larger --valid-share, or --folds 5 with train and compete, would"
             )
         figures = (
-            f"validation log-loss is {self.log_loss:.4f} nats on {self.images:,} images; always answering with the "
+            f"validation log-loss is {self.log_loss:.4f} nats on {self.images:,} images; always predicting the "
             f"share of each class gives {self.shares_log_loss:.4f}"
         )
         if self.gain > 0.1 * self.shares_log_loss:
@@ -73,7 +73,7 @@ def judge(probabilities: np.ndarray, labels: np.ndarray, shares: np.ndarray) -> 
     does not hide what the model has learned. It is clear that it has learned something if the bootstrap interval of the
     gain lies above 0, or if shuffled labels hardly ever reach the labels' AUC (a permutation test). The test matters
     for rare classes: of two rare images in 100, both recognised, one bootstrap sample in seven contains neither. The
-    AUC takes only the order of the images, so however overconfident a model is, one mistake does not outweigh the rest.
+    AUC depends only on the order of the images, so a single overconfident mistake does not outweigh the rest.
     """
     num = len(labels)
     ratios = own_ratios(probabilities, labels, shares)
@@ -163,6 +163,6 @@ def collapse_warning(probabilities: np.ndarray, labels: np.ndarray, shares: np.n
     decided = probabilities >= 0.5 if labels.ndim == 2 else probabilities.argmax(axis=1)
     accuracy = float(are_right(labels, decided).mean())
     return (
-        f"validation is at chance although training is not: accuracy {percent(accuracy)} in validation, "
+        f"validation accuracy is at chance level although training is not: {percent(accuracy)} in validation, "
         f"{percent(train_accuracy)} in training. What the model learned does not carry over to other images"
     )

@@ -300,7 +300,7 @@ def stored(metric: Metric) -> dict[str, Any]:
 def stored_metric(about: Mapping[str, Any]) -> Metric:
     """Return the metric that a run, a cross-validation or a study was stored with; by default accuracy.
 
-    One that was a function can show and compare its stored values, but raises SnellenError when it is to be computed.
+    If it was a function, stored values can be shown and compared, but computing it raises SnellenError.
     """
     name = str(about.get("metric", "accuracy"))
     for known in METRICS_OF_KIND.values():  # metrics of both kinds with the same name are displayed alike

@@ -124,7 +124,7 @@ def _mean_precision(rankings: list[Ranking], weights: np.ndarray) -> float:
 def class_sums(
     labels: np.ndarray, decided: np.ndarray, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the numbers of hits, of images with each class, and of images decided to have it, float64 (K,)."""
+    """Return the numbers of hits, of images with each class, and of images predicted to have it, float64 (K,)."""
     counts = np.ones(len(labels)) if weights is None else weights.astype(np.float64)
     hits, own, taken = (counts @ part.astype(np.float64) for part in (labels & decided, labels, decided))
     return hits, own, taken

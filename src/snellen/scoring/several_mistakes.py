@@ -14,19 +14,19 @@ class LabelRow:
 
     name: str
     images: int  # that have it
-    taken: int  # images decided to have it, correctly or not
+    taken: int  # images predicted to have the class, correctly or not
     hits: int  # both
-    auc: float | None  # None if no or every image has it
+    auc: float | None  # None if no image or every image has the class
     auc_interval: Interval | None
 
     @property
     def recall(self) -> float | None:
-        """The share of the images that have the class for which it was found."""
+        """The share of the images with the class that are predicted to have it."""
         return self.hits / self.images if self.images else None
 
     @property
     def precision(self) -> float | None:
-        """The share of the images decided to have the class that do."""
+        """The share of the images predicted to have the class that do have it."""
         return self.hits / self.taken if self.taken else None
 
     @property

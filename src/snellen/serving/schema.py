@@ -56,7 +56,7 @@ class ModelFacts(Closed):
 class Problem(Closed):
     status: int = Field(ge=400, le=599, description="As in the status line")
     what: str = Field(description="What is wrong")
-    expected: str | None = Field(default=None, description="What would have been right")
+    expected: str | None = Field(default=None, description="What was expected")
     do: str | None = Field(default=None, description="What to do")
 
 

@@ -12,7 +12,7 @@ from snellen.sources.task_options import TaskOptions
 from snellen.task import FORMS, Task
 
 log = logging.getLogger("snellen")
-# So many numbers as classes, with so few images each, may be amounts.
+# This many distinct numbers, with this few images each, may be amounts rather than classes.
 MANY_NUMBERS, FEW_EACH = 30, 50
 YES = ("1", "1.0", "yes", "true")
 

@@ -56,7 +56,7 @@ def labels_of(role: str, images: Stored, stored: list[Stored]) -> tuple[Stored, 
 
 
 def hold_several(values: np.ndarray, array: Stored) -> bool:
-    """Return whether labels (N, K) are several or no labels per image, such as [0, 1, 1]. Raises DataError for others.
+    """Return whether labels (N, K) allow any number per image, as in [0, 1, 1]. Raises DataError for other values.
 
     A single column holds one label per image.
     """

@@ -165,7 +165,7 @@ def _pixels(array: Stored) -> Iterator[np.ndarray]:
 
 
 def _scale(first: np.ndarray, array: Stored) -> float:
-    """Return the factor to values from 0 to 255: 255 if the first images have values up to 1."""
+    """Return the factor that scales values to 0 to 255: 255 if the first images have values of at most 1."""
     if first.max() > 1:
         return 1.0
     if first.dtype.kind in "iu":

@@ -23,7 +23,7 @@ class Name(str):
 
 
 class Array:
-    """An array without values so far."""
+    """An array that has no values yet."""
 
     pixels: np.ndarray | None = None
 

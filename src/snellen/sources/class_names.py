@@ -16,7 +16,7 @@ MISSING = {"", "-1", "?", "nan", "<na>", "n/a", "null", "unlabeled", "unlabelled
 
 
 def plain_form(name: str) -> str:
-    """Return a label without case, spaces, invisible characters and Unicode composition; 1.0 becomes 1."""
+    """Return a label without case, spaces, invisible characters or Unicode composition; 1.0 becomes 1."""
     text = unicodedata.normalize("NFKC", name).casefold()
     text = "".join(letter for letter in text if unicodedata.category(letter) not in ("Cf", "Zs") and letter != "_")
     return f"{float(text):g}" if is_number(text) and len(text) < 16 else text

@@ -62,7 +62,7 @@ def decode(picture: bytes | Path | np.ndarray, size: int, resize: Resize = CROP)
     32-bit and float formats do not define white: it is the first of 1 (float), 255 and 65535 that no pixel exceeds;
     otherwise the picture is stretched from its minimum to its maximum.
 
-    Raises UnreadablePicture, or DataError if memory runs out, which is not the fault of the picture.
+    Raises UnreadablePicture, or DataError if memory runs out: then the picture may be intact.
     """
     with opened_picture(picture) as image:
         is_deep = image.mode == "RGB" and "16" in str([tile[3] for tile in getattr(image, "tile", [])])
@@ -123,7 +123,7 @@ QUIET = Quiet()
 def opened_picture(picture: bytes | Path | np.ndarray) -> Iterator[Image.Image]:
     """Yield the picture with only its header read. Errors in the block become UnreadablePicture.
 
-    Raises DataError if memory runs out, which is not the fault of the picture.
+    Raises DataError if memory runs out: then the picture may be intact.
     """
     with QUIET:
         try:

@@ -46,7 +46,7 @@ def form_of(
     wanted = options.form
     if wanted is not None and wanted not in FORMS_OF_KIND[kind]:
         raise DataError(
-            f"form {wanted} means {FORMS[wanted]}, but there is {KINDS[kind]}.",
+            f"form {wanted} means {FORMS[wanted]}, but the images have {KINDS[kind]}.",
             where="--form",
             expected=" or ".join(FORMS_OF_KIND[kind]),
             do="leave out --form, or choose the kind: --kind single or --kind multi",

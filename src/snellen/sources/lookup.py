@@ -45,7 +45,7 @@ class Lookup:
             found = [path for path in found if _same_form(path).lower().endswith(suffix)]
         if "/" in stem and found:
             ending = [path for path in found if _is_end(stem, _same_form(without_suffix(path)))]
-            # An absolute path of another machine: /kaggle/input/birds/train/1.png is train/1.png.
+            # An absolute path on another machine: /kaggle/input/birds/train/1.png is train/1.png.
             in_folders = [path for path in found if "/" in path]
             found = ending or [path for path in in_folders if _is_end(_same_form(without_suffix(path)), stem)]
         return found

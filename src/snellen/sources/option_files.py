@@ -23,7 +23,7 @@ MAX_TEXTS = 100  # .txt files searched for labels; if there are more, each belon
 
 
 def with_test(files: dict[str, Place], test: str | Path, scratch: Path) -> tuple[dict[str, Place], set[str]]:
-    """Return the files, with those of `test` below test/ and no other test pictures, and the names of its pictures."""
+    """Return the files with those of `test` as the only ones below test/, and the names of its pictures."""
     inside = str(test).replace("\\", "/").strip("/") + "/"
     on_disk = f"{Path(test).resolve().as_posix()}/"  # forward slashes, as in names
     roots = {id(place.container): place.container.path.resolve().as_posix() for place in files.values()}

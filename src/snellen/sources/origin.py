@@ -22,7 +22,9 @@ def located(source: str | Path, scratch: Path, on_progress: Progress | None) -> 
     """Return the path of a source. A built-in one is downloaded, or written below `scratch`."""
     if source not in WORDS:
         return Path(source)
-    if _holds_pictures(Path(source)):  # a folder that compete wrote under that name contains no pictures of the user
+    if _holds_pictures(
+        Path(source)
+    ):  # a folder that compete wrote under that name contains none of the user's pictures
         log.info('"%s" is the built-in source; for the folder of that name pass ./%s', source, source)
     if source in DOWNLOADS:
         return download(DOWNLOADS[source], on_progress=on_progress)  # type: ignore[index]

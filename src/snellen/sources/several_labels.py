@@ -127,7 +127,7 @@ def _check_columns(match: Match, chosen: LabelColumns) -> None:
 
 
 def submission_separator(reading: Reading, cells: Sequence[str], values: Sequence[str], classes: Sequence[str]) -> str:
-    """Return the text between the labels of a line: as in the sample's cells if they hold several, else as in values.
+    """Return the text between the labels of a line: that of the sample if it has several, else that of `values`.
 
     Raises DataError if a class contains it.
     """
@@ -159,7 +159,7 @@ def _spaced(separator: str, values: Sequence[str]) -> str:
 
 
 def refuse_several(options: TaskOptions) -> None:
-    """Raise DataError if the user wants several labels per image where each image has one, such as class folders."""
+    """Raise DataError if an option for several labels is used although each image has one, as in class folders."""
     if options.kind == "multi" or options.label_separator:
         raise DataError(
             "each image has exactly one label here.",

@@ -35,7 +35,7 @@ class TestPictures:
 
 @dataclass(eq=False)
 class Assigned:
-    """The pictures with the line that labels each, and the lines that do not fit."""
+    """The line that labels each picture, and the lines that do not match a picture."""
 
     owner: dict[str, tuple[int, str]] = field(default_factory=dict)  # path -> line and id
     labels: dict[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Assigned:
     total: int = 0
 
     def add(self, part: TableLabels, role: str, wanted: Collection[str], tests: TestPictures) -> None:
-        """Assign the lines of one table. role: of pictures in `wanted` if no column decides; the others are tests."""
+        """Assign the lines of a table. role: of pictures in `wanted` if no column decides; others are test pictures."""
         match = part.match
         match.table.check_width()
         check_names(match, match.column, *part.chosen.columns)

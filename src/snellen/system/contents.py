@@ -103,7 +103,7 @@ def folder_contents(path: Path, names: Set[str] | None = None) -> Contents:
 
 
 def _is_entry(path: Path) -> bool:
-    """Return whether `compete` wrote the folder, and it has no other folders beside the results."""
+    """Return whether `compete` wrote the folder, and it has no folders besides the results."""
     if folder_contents(path / "data") is not Contents.IMAGES:
         return False
     with os.scandir(path) as entries:

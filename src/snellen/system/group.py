@@ -67,7 +67,7 @@ def prints() -> bool:
 
 
 def end_with_launcher() -> None:
-    """Make this process end when the `snellen train --devices` that started it ends, even if that is killed."""
+    """Make this process end when the `snellen train --devices` that started it ends or is killed."""
     launcher = int(os.environ.get(LAUNCHER, 0))
     if launcher:
         threading.Thread(target=_watch, args=(launcher,), daemon=True).start()

@@ -37,7 +37,7 @@ def choose_threads(before: int | None = None) -> int:
 
 
 def threads_for(idle: float) -> int:
-    """Return the number of threads for this many idle processors; a quarter of one may be busy."""
+    """Return the number of threads for this many idle processors; one that is three quarters idle counts."""
     return max(1, int(idle + 0.25))
 
 

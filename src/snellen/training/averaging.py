@@ -29,7 +29,7 @@ def begin(model: Classifier, recipe: Recipe) -> Classifier:
 def after_step(average: nn.Module, model: nn.Module, recipe: Recipe, step: int) -> None:
     """Move the averaged weights and batch-norm statistics towards the model's.
 
-    The average keeps a share of recipe.ema, but at most (1 + step) / (10 + step), so that the first weights are soon
+    The average keeps a share of recipe.ema, but at most (1 + step) / (10 + step), so that the initial weights are soon
     forgotten. step: the step that has just ended, counted from 0.
     """
     if not recipe.ema:

@@ -22,7 +22,7 @@ def positive_weights(counts: np.ndarray, num_images: int, power: float) -> np.nd
     """Return float64 (K,): weights of the images that have a class, (negatives / positives)^power, of several labels.
 
     counts: int (K,), training images that have each class. Power 0 weights all equally; power 1 gives the positives of
-    a class as much weight as its negatives. A class that no or every image has gets weight 1.
+    a class as much weight as its negatives. A class that no image or every image has gets weight 1.
     Source: the pos_weight of torch's BCEWithLogitsLoss, with the exponent of `class_weights`.
     """
     has_both = (counts > 0) & (counts < num_images)

@@ -137,7 +137,7 @@ def _out_of_fold(
     device: str | None,
     on_progress: Progress | None,
 ) -> tuple[Predictions, dict[str, Any]]:
-    """Return the out-of-fold predictions for the labelled images, and what they tell: scores, rule and doubt.
+    """Return the out-of-fold predictions for the labelled images, and their scores, rule and doubt.
 
     The rule is for the average of the folds. It is fitted on all these predictions; their own labels are cross-fitted.
     doubt: a warning if they do not clearly beat the class shares (see learned.py).

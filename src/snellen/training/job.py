@@ -28,7 +28,7 @@ class Job:
     train_images: ImageSet
     valid_images: ImageSet | None  # None: no validation
     runtime: Runtime
-    init: Classifier | None = None  # supplies the first weights; None: random weights
+    init: Classifier | None = None  # supplies the initial weights; None: random weights
     calibrated_by: Classifier | None = None  # supplies the calibration if there is no validation
     metric: Metric = METRICS["accuracy"]  # that decides which epoch is best
     about: dict[str, Any] = field(default_factory=dict)  # the content of about.json

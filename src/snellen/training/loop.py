@@ -1,4 +1,4 @@
-"""The training loop: from first weights, or a checkpoint, to a finished run."""
+"""The training loop: from initial weights, or a checkpoint, to a finished run."""
 
 import logging
 import math
@@ -31,7 +31,7 @@ from snellen.training.synchronize import same_start, sum_gradients
 
 log = logging.getLogger("snellen")
 
-CALIBRATION_IMAGES = 10_000  # most training images used to fit the class directions
+CALIBRATION_IMAGES = 10_000  # maximum number of training images used to fit the class directions
 
 
 def fit(job: Job, record: Record) -> None:

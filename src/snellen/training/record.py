@@ -247,7 +247,7 @@ def _check_same(run: Run, recipe: Recipe, about: dict[str, Any]) -> None:
         if before not in METRICS:
             problem += f" ({before} is a Python function: pass it again, metric={before})"
     elif _digest(run.about, "init") != _digest(about, "init"):
-        problem = "other first weights"
+        problem = "other initial weights"
     elif _digest(run.about, "calibrated_by") != _digest(about, "calibrated_by"):
         problem = "its temperature from another model"
     if problem:

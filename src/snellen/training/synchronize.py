@@ -1,4 +1,4 @@
-"""Synchronisation of models in several processes: the same first weights, and summed gradients.
+"""Synchronisation of models in several processes: the same initial weights, and summed gradients.
 
 One flat sum per update replaces DistributedDataParallel, which would sum each piece of a batch separately, wrap the
 model, and average over unequal shares.

@@ -56,7 +56,7 @@ def train(
     on: "train", with validation after each epoch, or "train+valid", all labelled images without validation.
     metric: decides which epoch is best and what the decision rule is fitted for: a name, or a callable (labels,
     probabilities) -> float; by default the metric of the images' Task.
-    init: the model that supplies the first weights. calibrated_by, only with "train+valid": a validated model of the
+    init: the model that supplies the initial weights. calibrated_by, only with "train+valid": a validated model of the
     same recipe, whose temperature and familiarity are copied because there are no images to fit them on.
     budget: the time for this call, in seconds. The number of epochs is planned to fill it, and without a recipe the
     most promising one is chosen (see budget.py). A resumed training run keeps its plan.
