@@ -10,12 +10,11 @@ from PIL import Image
 
 from conftest import write_csv
 from read_page import read_page
+from run_server import running
 from snellen.cli.commands import main
 from snellen.images.prepare import prepare
-from snellen.models.model_file import load_model
 from snellen.reports.check import check
 from snellen.runs.presets import PRESETS
-from snellen.system.device import choose_runtime
 from snellen.training.train import train
 
 NAMES = {"0": "blight", "1": "rust", "2": "healthy"}
@@ -76,16 +75,11 @@ def test_predictions_and_submissions_keep_the_classes(place):
         assert {row[1] for row in list(csv.reader(file))[1:]} <= {*NAMES}
 
 
-def test_the_web_service_answers_with_the_names(place):
+def test_the_web_service_answers_with_the_names(place, tmp_path):
+    pytest.importorskip("uvicorn")
     pytest.importorskip("fastapi")
-    testclient = pytest.importorskip("starlette.testclient")
-    from snellen.serving.app import application
-    from snellen.serving.service import Service
-
-    runtime = choose_runtime("float32", "cpu")
-    limits = {"max_bytes": 2**20, "max_memory": 2**28, "patience": 20}
-    service = Service(load_model(place / "run").eval(), runtime, views=None, **limits)
-    with testclient.TestClient(application(service, None)) as client:
-        assert client.get("/api/model").json()["classes"] == list(NAMES.values())
-        answer = client.post("/api/classify", content=(place / "raw" / "test" / "test0.png").read_bytes()).json()
+    with running(place / "run", tmp_path / "cwd") as server:
+        assert server.ask("GET", "/api/model")[2]["classes"] == list(NAMES.values())
+        picture = (place / "raw" / "test" / "test0.png").read_bytes()
+        answer = server.ask("POST", "/api/classify", picture)[2]
     assert {one["name"] for one in answer["classes"]} == {*NAMES.values()}

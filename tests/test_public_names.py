@@ -72,6 +72,7 @@ def test_help_loads_neither_torch_nor_numpy():
 
 def test_arguments_have_the_same_names_on_the_command_line():
     from snellen.cli.commands import main
+    from snellen.images.prepare import PrepareOptions
 
     other_names = {"recipe_name": "recipe", "data": "images", "run": "model", "things": "model"}
     # what is printed, what is told of each epoch, how many processes the command starts
@@ -82,6 +83,8 @@ def test_arguments_have_the_same_names_on_the_command_line():
     assert len(verbs) > 8
     for command, verb in verbs.items():
         known = set(inspect.signature(getattr(snellen, verb)).parameters)
+        if command == "compete":
+            known |= {*PrepareOptions.__annotations__}
         if command == "train":  # with --folds it is cross_validate
             known |= set(inspect.signature(snellen.cross_validate).parameters)
         if command == "tune":

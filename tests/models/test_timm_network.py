@@ -27,7 +27,7 @@ NAME = "test_resnet"  # timm's smallest
 def test_without_timm_its_models_name_what_is_missing():
     with pytest.raises(RunError, match="timm:resnet18 needs the package timm") as caught:
         build_network("timm:resnet18", 2)
-    assert "pip install 'snellen[timm]'" in caught.value.do
+    assert "pip install torch torchvision 'snellen[timm]'" in caught.value.do
 
 
 @needs_timm

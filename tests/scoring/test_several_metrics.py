@@ -155,6 +155,6 @@ def test_validation_at_chance_after_good_training_is_reported():
     draw = np.random.default_rng(4)
     labels = draw.random((300, 3)) < 0.4
     shares = class_shares(labels.sum(axis=0), 300)
-    assert "validation is at chance" in collapse_warning(draw.random(labels.shape), labels, shares, 0.9)
+    assert "validation accuracy is at chance level" in collapse_warning(draw.random(labels.shape), labels, shares, 0.9)
     assert not collapse_warning(np.where(labels, 0.9, 0.1), labels, shares, 0.9)
     assert not collapse_warning(draw.random(labels.shape), labels, shares, 0.2)

@@ -6,9 +6,10 @@ import shutil
 import numpy as np
 import pytest
 from PIL import features
-from test_serve import GREY, NOISE, make_model, picture, running
+from test_serve import GREY, NOISE, make_model, picture
 
 from made import noise
+from run_server import running
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect

@@ -1,12 +1,15 @@
 """Serving and exporting a model of several labels per image."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from made import LIGHTS, lights, small_model
+from run_server import running
 from snellen.models.classifier import Classifier
 from snellen.models.model_file import load_model, save_model
 from snellen.prediction.pictures import Classified
@@ -57,24 +60,13 @@ def test_a_picture_has_all_labels_above_their_thresholds():
 
 
 def test_the_api_names_all_of_them(model, tmp_path):
-    fastapi = pytest.importorskip("fastapi.testclient")
-    pytest.importorskip("httpx")
-    import io
-
-    from PIL import Image
-
-    from snellen.serving.app import application
-    from snellen.serving.service import Service
-
-    service = Service(
-        load_model(model), choose_runtime("float32", "cpu"), views=1, max_bytes=10**6, max_memory=10**8, patience=5
-    )
-    client = fastapi.TestClient(application(service, None))
-    assert client.get("/api/model").json()["kind"] == "multi"
+    pytest.importorskip("uvicorn")
+    pytest.importorskip("fastapi")
     file = io.BytesIO()
     Image.fromarray(lights(1)[0][0]).save(file, "PNG")
-    answer = client.post("/api/classify?top=3", content=file.getvalue()).json()
+    with running(model, tmp_path / "cwd") as server:
+        assert server.ask("GET", "/api/model")[2]["kind"] == "multi"
+        answer = server.ask("POST", "/api/classify?top=3", file.getvalue())[2]
     chances = {one["name"]: one["probability"] for one in answer["classes"]}
     above = {name for name, least in zip(LIGHTS, RULE["thresholds"], strict=True) if chances[name] >= least}
     assert {*answer["labels"]} == above
-    service.worker.shutdown()

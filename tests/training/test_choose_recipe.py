@@ -56,6 +56,21 @@ def test_few_photographs_get_probe(tmp_path, monkeypatch, photographs, caplog):
     assert budget.plan(photographs, 1000, clock=ticking(1.0)).recipe == PRESETS["probe"], "however long it may take"
 
 
+def test_rare_classes_count_more_if_the_metric_gains_by_it(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "snellen")
+    num = presets_for.UNEQUAL
+    labels, splits = ["a"] * num + ["b"], ["train"] * (num - 1) + ["valid", "train"]
+    images = make_images(tmp_path / "unequal", scenes(num + 1, 16), labels, splits)
+    assert choose_recipe(None, images, tmp_path / "run") == PRESETS["fast"], "accuracy does not gain"
+    by_f1 = images.scored_by("f1_macro")
+    assert choose_recipe(None, by_f1, tmp_path / "run") == replace(PRESETS["fast"], class_power=0.5)
+    assert "with class_power=0.5, because the classes are unequal and f1_macro gains" in caplog.text
+    assert choose_recipe(None, by_f1, tmp_path / "run", settings=["class_power=0"]) == PRESETS["fast"]
+    assert choose_recipe("fast", by_f1, tmp_path / "run") == PRESETS["fast"], "a named recipe stays as it is"
+    equal = make_images(tmp_path / "equal", scenes(8, 16), ["a", "b"] * 4, ["train"] * 6 + ["valid"] * 2)
+    assert choose_recipe(None, equal.scored_by("f1_macro"), tmp_path / "run") == PRESETS["fast"]
+
+
 def test_settings_change_the_recipe_that_suits_the_images(tmp_path, photographs):
     chosen = choose_recipe(None, photographs, tmp_path / "run", settings=["epochs=3"])
     assert chosen == replace(PRESETS[of_this_machine()], epochs=3)

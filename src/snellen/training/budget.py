@@ -14,7 +14,7 @@ from snellen.errors import RunError
 from snellen.images.imageset import ImageSet
 from snellen.models.classifier import Classifier
 from snellen.prediction.probabilities import probabilities
-from snellen.runs.presets import CURVES, CURVES_IMAGES, CURVES_VALID, PHOTO_EPOCHS, PRESETS
+from snellen.runs.presets import CURVES, CURVES_IMAGES, CURVES_VALID, PHOTO_EPOCHS
 from snellen.runs.recipe import Recipe, show_value
 from snellen.system.device import choose_runtime
 from snellen.system.units import minutes, percent
@@ -22,7 +22,7 @@ from snellen.training.init import start_of
 from snellen.training.job import Job
 from snellen.training.loader import Batches
 from snellen.training.loop import CALIBRATION_IMAGES, first_model, update
-from snellen.training.presets_for import presets_for
+from snellen.training.presets_for import presets_for, suited_preset
 from snellen.training.state import State
 
 log = logging.getLogger("snellen")
@@ -113,7 +113,7 @@ def plan(
     began = clock()
     train = images.select("train")
     asked = _work(images, on, folds, refit, classified)
-    candidates = {name: PRESETS[name] for name in presets_for(images, device)[0]}
+    candidates = {name: suited_preset(name, images) for name in presets_for(images, device)[0]}
     if recipe is not None:
         candidates = {"the recipe": recipe}
     plans: list[Plan] = []

@@ -9,14 +9,13 @@ from snellen.errors import RunError
 from snellen.images.imageset import ImageSet
 from snellen.runs.cross_validation import fold_folder
 from snellen.runs.named_recipes import named_recipe
-from snellen.runs.presets import PRESETS
 from snellen.runs.recipe import Recipe, show_value
 from snellen.runs.run import Run
 from snellen.system import processes
 from snellen.system.contents import Contents, contents_of
 from snellen.system.threads import choose_threads
 from snellen.training.budget import plan
-from snellen.training.presets_for import presets_for
+from snellen.training.presets_for import presets_for, suited_preset
 
 log = logging.getLogger("snellen")
 
@@ -63,5 +62,10 @@ def choose_recipe(
 def default_recipe(images: ImageSet, settings: Sequence[str] = (), device: str | None = None) -> Recipe:
     """Return the preset that suits the images, with these settings changed, and log the choice."""
     names, why = presets_for(images, device)
+    recipe = suited_preset(names[0], images)
+    if recipe.class_power:
+        why += (
+            f"; with class_power={recipe.class_power:g}, because the classes are unequal and {images.task.metric} gains"
+        )
     log.info("recipe: %s, because %s", names[0], why)
-    return PRESETS[names[0]].with_settings(tuple(settings))
+    return recipe.with_settings(tuple(settings))
