@@ -9,38 +9,15 @@ from PIL import Image
 
 from conftest import write_csv
 from made import warnings_in
+from raw_folder import RawFolder
 from snellen.errors import DataError
 from snellen.sources import decode as decoding
 from snellen.sources.class_names import plain_form
 from snellen.sources.decode import UnreadablePicture, decode
-from snellen.sources.source import open_source
-from snellen.sources.task_options import TaskOptions
 
 
-class Raw:
-    """A folder of pictures and tables that a test describes."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        folder.mkdir()
-
-    def pictures(self, *names):
-        for name in names:
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (4, 4)).save(path)
-
-    def numbered(self, folder, *numbers):
-        self.pictures(*(f"{folder}/{n}.png" for n in numbers))
-
-    def table(self, name, header, *rows):
-        write_csv(self.folder / name, [tuple(header.split(",")), *rows])
-
-    def open(self, **options):
-        given = {name: options.pop(name) for name in ("labels", "test", "sample") if name in options}
-        scratch = self.folder.parent / "scratch"
-        scratch.mkdir(exist_ok=True)
-        return open_source(self.folder, options=TaskOptions(**options), scratch=scratch, **given)
+class Raw(RawFolder):
+    """A folder of raw files with one label per picture."""
 
     def labels(self, **options):
         return {row.id: row.label for row in self.open(**options).rows if row.split != "test"}

@@ -2,36 +2,18 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from conftest import write_csv
+from raw_folder import RawFolder
 from snellen.errors import DataError, SnellenError
 from snellen.sources.label_lists import as_list, in_list
-from snellen.sources.source import open_source
-from snellen.sources.task_options import TaskOptions
 
 
-class Raw:
-    """A folder of numbered pictures and tables that a test describes."""
+class Raw(RawFolder):
+    """A folder of numbered pictures with several labels each."""
 
     def __init__(self, folder, num):
-        self.folder = folder
-        for n in range(num):
-            self.picture(f"train/{n}.png")
-
-    def picture(self, name):
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (4, 4)).save(path)
-
-    def table(self, name, header, *rows):
-        write_csv(self.folder / name, [tuple(header.split(",")), *rows])
-
-    def open(self, **options):
-        given = {name: options.pop(name) for name in ("labels", "test", "sample") if name in options}
-        scratch = self.folder.parent / "scratch"
-        scratch.mkdir(exist_ok=True)
-        return open_source(self.folder, options=TaskOptions(**options), scratch=scratch, **given)
+        super().__init__(folder)
+        self.numbered("train", *range(num))
 
     def labels(self, **options):
         source = self.open(**options)
@@ -137,7 +119,7 @@ def test_an_empty_cell_among_several_labels_is_an_image_without_any(raw):
 
 def test_the_form_follows_the_sample_and_its_separator(raw):
     for n in (7, 8):
-        raw.picture(f"test/{n}.png")
+        raw.pictures(f"test/{n}.png")
     raw.table("train.csv", "id,tags", *enumerate(["a|b", "b|c", "a|c", "a|b|c", "b", "c"]))
     raw.table("sample_submission.csv", "id,tags", (7, "a b"), (8, "a b"))
     task = raw.open().task
@@ -158,14 +140,14 @@ def test_a_single_task_refuses_the_metrics_of_several(raw):
 def test_class_folders_have_one_label_each(tmp_path):
     raw = Raw(tmp_path / "raw", 0)
     for n in range(4):
-        raw.picture(f"cat/{n}.png")
-        raw.picture(f"dog/{n}.png")
+        raw.pictures(f"cat/{n}.png")
+        raw.pictures(f"dog/{n}.png")
     raw.refusal("each image has exactly one label here", kind="multi")
 
 
 def test_labels_that_only_the_test_pictures_have_are_refused(raw):
-    raw.picture("test/8.png")
-    raw.picture("test/9.png")
+    raw.pictures("test/8.png")
+    raw.pictures("test/9.png")
     raw.table("train.csv", "id,tags", *enumerate(["a b", "b c", "a c", "a", "c", "b"]))
     raw.table("test.csv", "id,tags", (8, "b"), (9, "a z"))
     with pytest.raises(DataError, match="1 labels of test pictures are not among the training labels"):
@@ -173,8 +155,8 @@ def test_labels_that_only_the_test_pictures_have_are_refused(raw):
 
 
 def test_test_pictures_may_have_labels(raw):
-    raw.picture("test/8.png")
-    raw.picture("test/9.png")
+    raw.pictures("test/8.png")
+    raw.pictures("test/9.png")
     raw.table("train.csv", "id,tags", *enumerate(["a b", "b c", "a c", "a", "c", "b"]))
     raw.table("test.csv", "id,tags", (8, ""), (9, "a c"))
     assert [row.label for row in raw.open().rows if row.split == "test"] == [as_list([]), as_list(["a", "c"])]

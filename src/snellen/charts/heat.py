@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 COLOUR = (230, 90, 0)  # orange, legible beside grey for colour-blind people as well
-STRONGEST = 0.75  # share of the colour where the map is highest
+STRONGEST = 0.75  # share of the colour at the highest value of the map
 
 
 def tinted(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:

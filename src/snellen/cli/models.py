@@ -9,6 +9,7 @@ from snellen.cli import completion
 from snellen.cli.options import (
     PATH,
     the_device,
+    the_part,
     the_precision,
     the_views,
 )
@@ -24,14 +25,7 @@ from snellen.system.units import percent
 @click.argument(
     "things", nargs=-1, required=True, metavar="MODEL... IMAGES...", shell_complete=completion.words(files=True)
 )
-@click.option(
-    "--split",
-    metavar="SPLIT",
-    default="test",
-    show_default=True,
-    shell_complete=completion.splits,
-    help="Split of prepared images to classify.",
-)
+@the_part("test", "Split of prepared images to classify.")
 @click.option(
     "--out",
     type=PATH,

@@ -132,6 +132,18 @@ def the_split_rule(default: str) -> Callable:
     )
 
 
+def the_part(default: str, help: str) -> Callable:
+    """Return the option --split, which names the part of prepared images to use."""
+    return click.option(
+        "--split",
+        metavar="SPLIT",
+        default=default,
+        show_default=True,
+        shell_complete=completion.splits,
+        help=help,
+    )
+
+
 the_split = options(the_share, the_split_rule(SPLIT_RULES[0]))
 the_recipe = options(
     click.option(

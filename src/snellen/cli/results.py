@@ -11,6 +11,7 @@ from snellen.cli.options import (
     PATH,
     the_device,
     the_metric,
+    the_part,
     the_precision,
     the_views,
 )
@@ -22,14 +23,7 @@ from snellen.system.units import percent
 @click.command()
 @click.argument("run", type=PATH)
 @click.argument("data", type=PATH)
-@click.option(
-    "--split",
-    metavar="SPLIT",
-    default="valid",
-    show_default=True,
-    shell_complete=completion.splits,
-    help="Split to score: train, valid, or test if it has labels.",
-)
+@the_part("valid", "Split to score: train, valid, or test if it has labels.")
 @the_metric
 @click.option("--json", "as_json", is_flag=True, help="Print all scores as JSON.")
 @the_views
@@ -73,14 +67,7 @@ def _of_several(figures: dict[str, Any]) -> str:
 @click.argument("run", type=PATH)
 @click.option("--data", "images", type=PATH, metavar="DATA", help="Prepared images (default: those of the run).")
 @click.option("--out", type=PATH, default="report.html", show_default=True, metavar="FILE", help="The page to write.")
-@click.option(
-    "--split",
-    metavar="SPLIT",
-    default="valid",
-    show_default=True,
-    shell_complete=completion.splits,
-    help="Labelled split to score.",
-)
+@the_part("valid", "Labelled split to score.")
 @click.option("--live", is_flag=True, help="Rewrite the page after each epoch; it reloads itself.")
 @the_views
 @the_device
@@ -108,14 +95,7 @@ def report(views: str | None, **arguments: Any) -> None:
 @click.option(
     "--out", type=PATH, metavar="FILE", help="Also write a page (.html), a chart (.png) or the scores (.json)."
 )
-@click.option(
-    "--split",
-    metavar="SPLIT",
-    default="valid",
-    show_default=True,
-    shell_complete=completion.splits,
-    help="Labelled split to score.",
-)
+@the_part("valid", "Labelled split to score.")
 @the_metric
 @the_device
 def compare(**arguments: Any) -> None:

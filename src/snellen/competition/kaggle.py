@@ -13,7 +13,6 @@ import sys
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from snellen.runs.run import Run
 from snellen.system import files
 from snellen.system.contents import Contents, contents_of
 from snellen.system.folders import locked
+from snellen.system.shared import environment
 
 log = logging.getLogger("snellen")
 
@@ -104,7 +104,9 @@ def download(competition: str, out: str | Path | None = None) -> Path:
         return out
     partial = out.parent.resolve() / f".{out.name}.download"
     with signed_in() as client, locked(partial):
-        with explained(client, name), files.disk_errors(partial), _cache(partial):
+        # kagglehub resumes a download from its cache.
+        cache = environment("KAGGLEHUB_CACHE", str(partial))
+        with explained(client, name), files.disk_errors(partial), cache:
             folder = _downloaded(name, partial)
         if not folder.is_relative_to(partial):
             return folder
@@ -217,19 +219,6 @@ def _record(run: Run | None, result: dict[str, Any]) -> None:
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     others = [line for line in lines if not line.startswith(f'{{"ref": {result["ref"]},')]
     files.write_text(path, "".join(f"{line}\n" for line in [*others, json.dumps(result, ensure_ascii=False)]))
-
-
-@contextlib.contextmanager
-def _cache(folder: Path) -> Iterator[None]:
-    """Make kagglehub use `folder` as its cache, so that it can resume this download."""
-    before = os.environ.get("KAGGLEHUB_CACHE")
-    os.environ["KAGGLEHUB_CACHE"] = str(folder)
-    try:
-        yield
-    finally:
-        del os.environ["KAGGLEHUB_CACHE"]
-        if before is not None:
-            os.environ["KAGGLEHUB_CACHE"] = before
 
 
 def _downloaded(competition: str, partial: Path) -> Path:

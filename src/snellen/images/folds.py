@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from snellen.errors import DataError
 from snellen.images.imageset import ImageSet
 from snellen.images.labels import names_of
 from snellen.images.ranks import rank
 from snellen.images.splits import check_classes, ids_by_class
 from snellen.images.stratify import folds_of_several
+from snellen.images.too_few import check_num_folds
 
 
 def fold_numbers(
@@ -39,13 +39,7 @@ def fold_numbers(
     grouped = {id for hand in hands for id in hand}
     for label in sorted(by_class):
         hands += [[id] for id in sorted(by_class[label], key=lambda id: rank(id, seed)) if id not in grouped]
-    if not 2 <= num_folds <= len(hands):
-        raise DataError(
-            f"{len(ids)} labelled images cannot be divided into {num_folds} folds.",
-            where="--folds",
-            expected=f"a number from 2 to {len(hands)}, such as 5{', as groups stay together' if groups else ''}",
-            do="choose another number of folds",
-        )
+    check_num_folds(num_folds, len(ids), len(hands), have_groups=bool(groups))
     number_of: dict[str, int] = {}
     sizes, by_label = [0] * num_folds, {label: [0] * num_folds for label in by_class}
     for hand in hands:

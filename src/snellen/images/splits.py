@@ -9,6 +9,7 @@ from snellen.errors import DataError, did_you_mean, first_few
 from snellen.images.choices import SPLIT_RULES
 from snellen.images.ranks import rank
 from snellen.images.stratify import valid_of_several
+from snellen.images.too_few import none_to_validate
 from snellen.scoring.intervals import wilson_interval
 from snellen.sources.label_lists import in_list, labels_in
 from snellen.sources.rows import Row
@@ -73,7 +74,7 @@ def choose_valid(
         most = {label: min(size - 1, len(ranked[label])) for label, size in sizes.items()}
         counts = proportional_counts(sizes, most, valid_share, seed)
         if not any(counts.values()):
-            raise _nothing_to_choose(len(ids))
+            raise none_to_validate(len(ids), "a class")
     return {id for label, num in counts.items() for id in ranked[label][:num]}
 
 
@@ -145,7 +146,7 @@ def choose_groups(
         and all(num <= most[label] for label, num in counts[name].items())
     }
     if not free:
-        raise _nothing_to_choose(len(ids))
+        raise none_to_validate(len(ids), "a class")
     of_class: dict[str, list[str]] = defaultdict(list)
     for name in sorted(free, key=lambda name: rank(name, seed)):
         for label in counts[name]:
@@ -197,14 +198,6 @@ def check_no_single(by_class: Mapping[str, Sequence[str]]) -> None:
             expected="at least two images of each class: one to train on and one for validation",
             do="add images of these classes, or leave the classes out",
         )
-
-
-def _nothing_to_choose(num: int) -> DataError:
-    return DataError(
-        f"none of the {num} labelled images can be used for validation.",
-        expected="a class with at least two images, in at least two groups, without duplicates",
-        do="add images, or leave out --group-by or --group-duplicates",
-    )
 
 
 def splits_of(

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from snellen.errors import DataError
 from snellen.images.choices import SPLIT_RULES
 from snellen.images.ranks import rank
+from snellen.images.too_few import check_num_folds, none_to_validate
 
 
 def valid_of_several(
@@ -42,11 +43,7 @@ def valid_of_several(
     # The share is less than one image: choose an image of the most common kind.
     free = [hand for hand in hands if not barred.intersection(hand)]
     if not free:
-        raise DataError(
-            f"none of the {len(ids)} labelled images can be used for validation.",
-            expected="labels with at least two images, in at least two groups, without duplicates",
-            do="add images, or leave out --group-by or --group-duplicates",
-        )
+        raise none_to_validate(len(ids), "labels")
     return {*min(free, key=lambda hand: (len(hand), rank(hand[0], seed)))}
 
 
@@ -59,13 +56,7 @@ def folds_of_several(
     of_hand = counts_of(hands, dict(zip(ids, labels, strict=True)))
     barred = only_hands(hands, of_hand)
     free = [index for index, hand in enumerate(hands) if not barred.intersection(hand)]
-    if not 2 <= num_folds <= len(free):
-        raise DataError(
-            f"{len(ids)} labelled images cannot be divided into {num_folds} folds.",
-            where="--folds",
-            expected=f"a number from 2 to {len(free)}, such as 5{', as groups stay together' if groups else ''}",
-            do="choose another number of folds",
-        )
+    check_num_folds(num_folds, len(ids), len(free), have_groups=bool(groups))
     shares = [1 / num_folds] * num_folds
     parts = iterative([hands[i] for i in free], [of_hand[i] for i in free], shares, seed)
     number_of = {id: part + 1 for i, part in zip(free, parts, strict=True) for id in hands[i]}

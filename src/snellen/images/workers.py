@@ -7,6 +7,7 @@ imports this file, so it imports little.
 
 import contextlib
 import errno
+import functools
 import io
 import itertools
 import logging
@@ -29,6 +30,7 @@ import numpy as np
 from snellen.errors import DataError
 from snellen.sources.decode import QUIET, UnreadablePicture, decode
 from snellen.sources.resize import CROP, Resize
+from snellen.system.shared import Shared, environment
 
 log = logging.getLogger("snellen")
 
@@ -133,33 +135,9 @@ def _pool(workers: Workers) -> Iterator[Executor]:
         yield pool
 
 
-class SafePath:
-    """A context in which new processes import no file of the current folder, such as a pickle.py among the raw files.
-
-    `python -c`, which starts each process, puts that folder first on the path, and only an environment variable
-    prevents it. Several threads may be inside at once: the last to leave restores the variable.
-    """
-
-    def __init__(self) -> None:
-        self.lock, self.num_inside, self.before = threading.Lock(), 0, os.environ.get("PYTHONSAFEPATH")
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if self.num_inside == 0:
-                self.before = os.environ.get("PYTHONSAFEPATH")
-                os.environ["PYTHONSAFEPATH"] = "1"
-            self.num_inside += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self.lock:
-            self.num_inside -= 1
-            if self.num_inside == 0:
-                os.environ.pop("PYTHONSAFEPATH", None)
-                if self.before is not None:
-                    os.environ["PYTHONSAFEPATH"] = self.before
-
-
-SAFE_PATH = SafePath()
+# New processes import no file of the current folder, such as a pickle.py among the raw files. `python -c`, which starts
+# each process, puts that folder first on the path, and only an environment variable prevents it.
+SAFE_PATH = Shared(functools.partial(environment, "PYTHONSAFEPATH", "1"))
 
 
 def _begin_worker() -> None:

@@ -9,7 +9,6 @@ import functools
 import io
 import logging
 import os
-import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from snellen.errors import DataError
 from snellen.sources.resize import CROP, Resize
+from snellen.system.shared import Shared
 from snellen.system.units import size
 
 log = logging.getLogger("snellen")
@@ -92,31 +92,15 @@ def picture_size(picture: bytes | Path | np.ndarray) -> tuple[int, int]:
         return image.size
 
 
-class Quiet:
-    """A context that ignores warnings while any thread is inside: Pillow warns about odd metadata.
-
-    `warnings.catch_warnings` alone is not thread-safe: the last thread to leave may restore another thread's filters.
-    """
-
-    def __init__(self) -> None:
-        self.lock, self.num_inside, self.filters = threading.Lock(), 0, warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if self.num_inside == 0:
-                self.filters = warnings.catch_warnings()
-                self.filters.__enter__()
-                warnings.simplefilter("ignore")
-            self.num_inside += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self.lock:
-            self.num_inside -= 1
-            if self.num_inside == 0:
-                self.filters.__exit__(None, None, None)
+@contextlib.contextmanager
+def _ignored_warnings() -> Iterator[None]:
+    """Ignore warnings in the block: Pillow warns about odd metadata."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
-QUIET = Quiet()
+QUIET = Shared(_ignored_warnings)  # `warnings.catch_warnings` alone is not thread-safe
 
 
 @contextlib.contextmanager
